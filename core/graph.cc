@@ -49,6 +49,21 @@ NodeId Graph::Append(const OpDef& op, std::span<const Ref> inputs, AttrMap attrs
   return size() - 1;
 }
 
+NodeId Graph::AppendCopy(const Graph& from, NodeId id, std::span<const Ref> inputs) {
+  Node copy = from.node(id);
+  copy.inputs.assign(inputs.begin(), inputs.end());
+  copy.origin.layer = InternLayer(from.LayerPath(copy.origin.layer));
+  nodes_.push_back(std::move(copy));
+  return size() - 1;
+}
+
+int32_t Graph::InternLayer(std::string path) {
+  if (path.empty()) return 0;
+  const auto [found, added] = layer_index_.try_emplace(path, static_cast<int32_t>(layer_paths_.size()));
+  if (added) layer_paths_.push_back(std::move(path));
+  return found->second;
+}
+
 Value Graph::Input(TensorType type, std::string name, std::source_location where) {
   const NodeId id = Append(InputOp(), {}, {{"dtype", type.dtype}, {"shape", Dims(type.shape.begin(), type.shape.end())}}, where);
   SetName(id, std::move(name));
@@ -81,10 +96,7 @@ std::string Graph::Path(NodeId id) const {
 
 Graph::LayerScope::LayerScope(Graph& graph, std::string_view part) : graph_(graph), previous_(graph.current_layer_) {
   const std::string& outer = graph.LayerPath(graph.current_layer_);
-  std::string path = outer.empty() ? std::string(part) : StrCat(outer, "/", part);
-  const auto [found, added] = graph.layer_index_.try_emplace(path, static_cast<int32_t>(graph.layer_paths_.size()));
-  if (added) graph.layer_paths_.push_back(std::move(path));
-  graph.current_layer_ = found->second;
+  graph.current_layer_ = graph.InternLayer(outer.empty() ? std::string(part) : StrCat(outer, "/", part));
 }
 
 Graph::BackwardScope::BackwardScope(Graph& graph, NodeId forward) : graph_(graph), previous_(graph.forced_origin_) {

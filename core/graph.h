@@ -91,6 +91,10 @@ class Graph : public std::enable_shared_from_this<Graph> {
   NodeId Append(const OpDef& op, std::span<const Ref> inputs, AttrMap attrs,
                 std::source_location where = std::source_location::current());
 
+  // Appends a copy of a node of another graph (or this one) with other inputs of the same types: for passes, which
+  // build a new graph from an old one. Nothing is inferred again.
+  NodeId AppendCopy(const Graph& from, NodeId id, std::span<const Ref> inputs);
+
   // A leaf whose data is given when the graph is run: by position, in the order of an Executable's inputs.
   Value Input(TensorType type, std::string name = "", std::source_location where = std::source_location::current());
   // A leaf that carries its data; the data is no part of the structure, so recording it anew with other elements of
@@ -144,6 +148,8 @@ class Graph : public std::enable_shared_from_this<Graph> {
   // A deque: references to nodes stay valid while gradient functions append.
   std::deque<Node> nodes_;
   absl::flat_hash_map<Ref, Tensor> data_;
+  int32_t InternLayer(std::string path);
+
   std::vector<std::string> layer_paths_{""};
   absl::flat_hash_map<std::string, int32_t> layer_index_;
   int32_t current_layer_ = 0;

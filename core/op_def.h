@@ -81,6 +81,10 @@ using ReferenceFn = void (*)(const ReferenceCall& call);
 // Floating-point operations of one node (an fma counts 2): for profiles and benchmarks.
 using FlopsFn = double (*)(const AttrMap& attrs, std::span<const TensorType> inputs, std::span<const TensorType> outputs);
 
+// An existing value that equals the node's only output bit for bit and can replace it (x * 1, a cast to the same
+// dtype), or nothing.
+using SimplifyFn = std::optional<Ref> (*)(const Graph& graph, NodeId id);
+
 struct OpDef {
   std::string_view name;  // "conv": lower_snake
   OpKind kind = OpKind::kOpaque;
@@ -89,6 +93,7 @@ struct OpDef {
   ReferenceFn reference = nullptr;
   FlopsFn flops = nullptr;  // null: one operation an output element
   bool differentiable = true;   // false: asking for a gradient through it is an error, not a stop
+  SimplifyFn simplify = nullptr;
 };
 
 double Flops(const OpDef& op, const AttrMap& attrs, std::span<const TensorType> inputs,

@@ -1,0 +1,57 @@
+#include "weir/core/backend.h"
+
+#include <algorithm>
+
+namespace weir {
+
+bool Cluster::contains(NodeId id) const { return std::find(nodes.begin(), nodes.end(), id) != nodes.end(); }
+
+int Cluster::input_index(Ref ref) const {
+  const auto found = std::find(inputs.begin(), inputs.end(), ref);
+  return found == inputs.end() ? -1 : static_cast<int>(found - inputs.begin());
+}
+
+int Cluster::output_index(Ref ref) const {
+  const auto found = std::find(outputs.begin(), outputs.end(), ref);
+  return found == outputs.end() ? -1 : static_cast<int>(found - outputs.begin());
+}
+
+std::string Describe(const Cluster& cluster) {
+  // Constants and counters are operands, not steps, unless they are all there is.
+  std::vector<std::string> names;
+  for (NodeId id : cluster.nodes) {
+    const OpDef& op = *cluster.node(id).op;
+    if (op.kind == OpKind::kConstant && cluster.nodes.size() > 1) continue;
+    names.emplace_back(op.name);
+  }
+  constexpr size_t kMost = 8;
+  if (names.size() > kMost) {
+    const size_t more = names.size() - kMost;
+    names.resize(kMost);
+    names.push_back(StrCat(more, " more"));
+  }
+  return StrJoin(names, "+");
+}
+
+std::vector<InPlacePair> PointwisePairs(const Cluster& cluster) {
+  std::vector<InPlacePair> pairs;
+  for (size_t i = 0; i < cluster.inputs.size(); ++i) {
+    const Ref input = cluster.inputs[i];
+    const TensorType& type = cluster.type(input);
+    if (type.shape != cluster.shape) continue;
+    const bool read_by_anchor = cluster.anchor && [&] {
+      const auto& operands = cluster.node(*cluster.anchor).inputs;
+      return std::find(operands.begin(), operands.end(), input) != operands.end();
+    }();
+    if (read_by_anchor) continue;
+    for (size_t o = 0; o < cluster.outputs.size(); ++o) {
+      const TensorType& out = cluster.type(cluster.outputs[o]);
+      if (out.shape == type.shape && SizeOf(out.dtype) == SizeOf(type.dtype)) {
+        pairs.push_back({static_cast<int>(i), static_cast<int>(o)});
+      }
+    }
+  }
+  return pairs;
+}
+
+}  // namespace weir

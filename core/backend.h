@@ -1,0 +1,111 @@
+// What core and a backend say to each other. Core forms clusters of nodes; a backend says what may join a cluster
+// and turns a finished cluster into kernels, or declines with a reason. A kernel sees buffers and a task index, never
+// threads, graphs or allocators.
+#ifndef WEIR_CORE_BACKEND_H_
+#define WEIR_CORE_BACKEND_H_
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <variant>
+#include <vector>
+
+#include "weir/core/graph.h"
+#include "weir/core/kernel_errors.h"
+#include "weir/core/op_def.h"
+
+namespace weir {
+
+// A group of nodes that one backend computes as a unit: at most one anchor, then elementwise nodes (the epilogue)
+// over the anchor's output shape, with any number of extra inputs and outputs.
+//
+// Constants and counter ops that the nodes use are members too (recomputed in every cluster that uses them); they
+// come before their users. `nodes` is in topological order. All output values have shape `shape`; inputs of epilogue
+// nodes broadcast to it.
+struct Cluster {
+  const Graph* graph = nullptr;
+  std::vector<NodeId> nodes;
+  std::optional<NodeId> anchor;
+  std::vector<Ref> inputs;   // distinct values computed outside, in order of first use
+  std::vector<Ref> outputs;  // values used outside: roots, taps, operands of other clusters
+  Shape shape;               // the iteration space of the epilogue
+
+  const Node& node(NodeId id) const { return graph->node(id); }
+  const TensorType& type(Ref ref) const { return graph->type(ref); }
+  bool contains(NodeId id) const;
+  // Position of a value among the inputs, or -1.
+  int input_index(Ref ref) const;
+  int output_index(Ref ref) const;
+};
+
+// "conv+add+relu", for plans and profiles.
+std::string Describe(const Cluster& cluster);
+
+// Why a backend will not take a node or a cluster; printed in the plan.
+struct Decline {
+  std::string reason;
+};
+
+struct KernelCall {
+  const void* state;                 // Stage::state
+  const std::byte* const* inputs;    // one a cluster input
+  std::byte* const* outputs;         // one a cluster output
+  std::byte* workspace;              // Lowering::workspace_bytes, shared by all tasks and stages; 64-byte aligned
+  std::byte* scratch;                // Stage::scratch_bytes, private to the running task; 64-byte aligned
+  int64_t task;                      // 0 .. Stage::tasks - 1
+  KernelErrors* errors;
+};
+using KernelFn = void (*)(const KernelCall& call) noexcept;
+
+// One parallel pass: `tasks` independent calls, with a barrier behind the last.
+struct Stage {
+  KernelFn run = nullptr;
+  std::shared_ptr<const void> state;
+  int64_t tasks = 1;  // cut by shapes alone, never by the number of threads
+  int64_t scratch_bytes = 0;
+};
+
+// Output `output` may be written over input `input`: same bytes, and every task has read an element before it writes
+// it, and no other task reads it.
+struct InPlacePair {
+  int input = 0;
+  int output = 0;
+};
+
+struct Lowering {
+  std::string kernel;  // short text for plans and profiles: "direct 8x2, 32 tasks"
+  std::vector<Stage> stages;
+  int64_t workspace_bytes = 0;
+  std::vector<InPlacePair> in_place;
+};
+
+// The pairs that are safe for any kernel that computes the epilogue element by element (or block by block, loading
+// all inputs of a block before storing its outputs): inputs of the cluster's full shape that only epilogue nodes
+// read, with outputs of equal element size.
+std::vector<InPlacePair> PointwisePairs(const Cluster& cluster);
+
+class Backend {
+ public:
+  virtual ~Backend() = default;
+
+  virtual std::string_view name() const = 0;
+  // All that changes what Lower makes (target, options): part of the plan cache's key.
+  virtual std::string config_key() const = 0;
+  // Whether `node` (elementwise, or the cluster's first node) may be part of `cluster`; nullopt means yes. An empty
+  // cluster asks whether the node may start one.
+  virtual std::optional<Decline> MayJoin(const Cluster& cluster, const Node& node) const = 0;
+  virtual std::variant<Lowering, Decline> Lower(const Cluster& cluster) const = 0;
+  // Called once a plan with all lowerings this backend made for it, before the first run: where a JIT compiles.
+  virtual absl::Status Finalize(std::span<Lowering* const> lowerings) const {
+    (void)lowerings;
+    return absl::OkStatus();
+  }
+};
+
+}  // namespace weir
+
+#endif  // WEIR_CORE_BACKEND_H_

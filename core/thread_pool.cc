@@ -1,0 +1,153 @@
+#include "weir/core/thread_pool.h"
+
+#include <sched.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+#include <fstream>
+#include <sstream>
+#include <string>
+
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
+
+namespace weir {
+namespace {
+
+// How long a worker looks for the next stage of a plan before it sleeps: longer than the gap between two stages of a
+// step, short against anything a user would notice.
+constexpr std::chrono::microseconds kSpin{50};
+
+void Pause() {
+#if defined(__x86_64__)
+  _mm_pause();
+#else
+  std::this_thread::yield();
+#endif
+}
+
+// CPUs of the cgroup quota (version 2, then 1), or 0 if there is none.
+double CgroupCpus() {
+  double quota = -1, period = 0;
+  if (std::ifstream file("/sys/fs/cgroup/cpu.max"); file) {
+    std::string text;
+    file >> text >> period;
+    if (text == "max" || period <= 0) return 0;
+    std::istringstream(text) >> quota;
+  } else {
+    std::ifstream("/sys/fs/cgroup/cpu/cpu.cfs_quota_us") >> quota;
+    std::ifstream("/sys/fs/cgroup/cpu/cpu.cfs_period_us") >> period;
+  }
+  return quota > 0 && period > 0 ? quota / period : 0;
+}
+
+}  // namespace
+
+int DefaultThreads() {
+  cpu_set_t set;
+  CPU_ZERO(&set);
+  int cpus = static_cast<int>(std::thread::hardware_concurrency());
+  if (sched_getaffinity(0, sizeof(set), &set) == 0) cpus = CPU_COUNT(&set);
+  if (const double quota = CgroupCpus(); quota > 0) cpus = std::min(cpus, static_cast<int>(std::ceil(quota)));
+  return std::max(1, cpus);
+}
+
+ScopedFlushDenormals::ScopedFlushDenormals() : previous_(0) {
+#if defined(__x86_64__)
+  constexpr unsigned kFlushToZero = 1u << 15, kDenormalsAreZero = 1u << 6;
+  previous_ = _mm_getcsr();
+  _mm_setcsr(static_cast<unsigned>(previous_) | kFlushToZero | kDenormalsAreZero);
+#elif defined(__aarch64__)
+  asm volatile("mrs %0, fpcr" : "=r"(previous_));
+  asm volatile("msr fpcr, %0" ::"r"(previous_ | (1u << 24)));
+#endif
+}
+
+ScopedFlushDenormals::~ScopedFlushDenormals() {
+#if defined(__x86_64__)
+  _mm_setcsr(static_cast<unsigned>(previous_));
+#elif defined(__aarch64__)
+  asm volatile("msr fpcr, %0" ::"r"(previous_));
+#endif
+}
+
+ThreadPool::ThreadPool(int threads) : threads_(threads > 0 ? threads : DefaultThreads()) {}
+
+ThreadPool::~ThreadPool() {
+  {
+    std::lock_guard lock(sleep_mutex_);
+    stop_.store(true, std::memory_order_seq_cst);
+    epoch_.fetch_add(1, std::memory_order_seq_cst);
+  }
+  wake_.notify_all();
+  for (std::thread& worker : workers_) worker.join();
+}
+
+// Workers start with the first job that can use them, so a program that never computes has none.
+void ThreadPool::StartWorkers() {
+  if (!workers_.empty()) return;
+  for (int worker = 1; worker < threads_; ++worker) {
+    workers_.emplace_back([this, worker] { WorkerLoop(worker); });
+  }
+}
+
+void ThreadPool::RunTasks(int worker) {
+  for (int64_t task = next_task_.fetch_add(1, std::memory_order_relaxed); task < tasks_;
+       task = next_task_.fetch_add(1, std::memory_order_relaxed)) {
+    run_(context_, task, worker);
+  }
+}
+
+void ThreadPool::Run(int64_t tasks, TaskFn run, void* context) {
+  if (tasks <= 0) return;
+  std::unique_lock owner(owner_, std::defer_lock);
+  if (threads_ == 1 || tasks == 1 || !owner.try_lock()) {
+    for (int64_t task = 0; task < tasks; ++task) run(context, task, 0);
+    return;
+  }
+  StartWorkers();
+  run_ = run;
+  context_ = context;
+  tasks_ = tasks;
+  next_task_.store(0, std::memory_order_relaxed);
+  busy_.store(threads_ - 1, std::memory_order_relaxed);
+  epoch_.fetch_add(1, std::memory_order_seq_cst);
+  if (sleeping_.load(std::memory_order_seq_cst) > 0) {
+    { std::lock_guard lock(sleep_mutex_); }
+    wake_.notify_all();
+  }
+  RunTasks(0);
+  // Workers that never woke in time still have to see this epoch before the job's fields may change.
+  for (int spins = 0; busy_.load(std::memory_order_acquire) > 0; ++spins) {
+    if (spins < 4000) {
+      Pause();
+    } else {
+      std::this_thread::yield();
+    }
+  }
+}
+
+void ThreadPool::WorkerLoop(int worker) {
+  ScopedFlushDenormals flush;
+  uint32_t seen = 0;
+  while (true) {
+    const auto deadline = std::chrono::steady_clock::now() + kSpin;
+    while (epoch_.load(std::memory_order_acquire) == seen) {
+      for (int i = 0; i < 64 && epoch_.load(std::memory_order_acquire) == seen; ++i) Pause();
+      if (epoch_.load(std::memory_order_acquire) != seen || std::chrono::steady_clock::now() < deadline) continue;
+      std::unique_lock lock(sleep_mutex_);
+      sleeping_.fetch_add(1, std::memory_order_seq_cst);
+      wake_.wait(lock, [&] { return epoch_.load(std::memory_order_seq_cst) != seen; });
+      sleeping_.fetch_sub(1, std::memory_order_seq_cst);
+    }
+    // Epochs can't be skipped: an owner waits for every worker before it raises the next one.
+    ++seen;
+    if (stop_.load(std::memory_order_acquire)) return;
+    RunTasks(worker);
+    busy_.fetch_sub(1, std::memory_order_release);
+  }
+}
+
+}  // namespace weir

@@ -1,0 +1,76 @@
+// A pool of worker threads for the stages of a plan. A job is `tasks` independent calls; which thread runs which is
+// left to chance, so a task must not depend on it. With one thread no thread is ever started. Waiting workers spin
+// for some microseconds and then sleep, so an idle pool costs nothing.
+#ifndef WEIR_CORE_THREAD_POOL_H_
+#define WEIR_CORE_THREAD_POOL_H_
+
+#include <atomic>
+#include <cstdint>
+#include <condition_variable>
+#include <mutex>
+#include <thread>
+#include <vector>
+
+namespace weir {
+
+// min(CPUs this process may run on, cgroup quota rounded up), at least 1.
+int DefaultThreads();
+
+// Sets the calling thread to flush denormals to zero, in and out, for as long as it lives; restores what the host had.
+class ScopedFlushDenormals {
+ public:
+  ScopedFlushDenormals();
+  ~ScopedFlushDenormals();
+  ScopedFlushDenormals(const ScopedFlushDenormals&) = delete;
+  ScopedFlushDenormals& operator=(const ScopedFlushDenormals&) = delete;
+
+ private:
+  uint64_t previous_;
+};
+
+class ThreadPool {
+ public:
+  // 0: DefaultThreads(). The calling thread counts as one, so threads - 1 are started.
+  explicit ThreadPool(int threads = 0);
+  ~ThreadPool();
+  ThreadPool(const ThreadPool&) = delete;
+  ThreadPool& operator=(const ThreadPool&) = delete;
+
+  int threads() const { return threads_; }
+
+  // run(context, task, worker) for every task in [0, tasks), worker in [0, threads()); returns when all are done.
+  // Several threads may call it at once: one gets the workers, the others run their tasks themselves as worker 0.
+  using TaskFn = void (*)(void* context, int64_t task, int worker) noexcept;
+  void Run(int64_t tasks, TaskFn run, void* context);
+
+  template <class F>
+  void ParallelFor(int64_t tasks, F&& body) {
+    Run(tasks, [](void* context, int64_t task, int worker) noexcept { (*static_cast<std::remove_reference_t<F>*>(context))(task, worker); },
+        const_cast<void*>(static_cast<const void*>(&body)));
+  }
+
+ private:
+  void WorkerLoop(int worker);
+  void RunTasks(int worker);
+  void StartWorkers();
+
+  const int threads_;
+  std::vector<std::thread> workers_;
+  std::mutex owner_;        // held by the caller whose job the workers run
+
+  // The job: written by its owner before epoch_ is raised, read by workers after they have seen the new epoch.
+  TaskFn run_ = nullptr;
+  void* context_ = nullptr;
+  int64_t tasks_ = 0;
+  alignas(64) std::atomic<int64_t> next_task_{0};
+  alignas(64) std::atomic<uint32_t> epoch_{0};
+  alignas(64) std::atomic<int> busy_{0};  // workers that have not finished the current epoch
+  std::atomic<bool> stop_{false};
+  std::atomic<int> sleeping_{0};
+  std::mutex sleep_mutex_;
+  std::condition_variable wake_;
+};
+
+}  // namespace weir
+
+#endif  // WEIR_CORE_THREAD_POOL_H_

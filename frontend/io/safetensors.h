@@ -1,0 +1,39 @@
+// The safetensors format: named tensors and string metadata in one file; nothing in it is code. Layout: 8 bytes
+// header length, a JSON header, then the elements, little-endian, without gaps.
+#ifndef WEIR_FRONTEND_IO_SAFETENSORS_H_
+#define WEIR_FRONTEND_IO_SAFETENSORS_H_
+
+#include <map>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "weir/core/error.h"
+#include "weir/core/tensor.h"
+
+namespace weir {
+
+using NamedTensors = std::vector<std::pair<std::string, Tensor>>;
+
+struct SafetensorsFile {
+  NamedTensors tensors;  // in the header's order, which is the order they were saved in
+  std::map<std::string, std::string> metadata;
+
+  // The tensor of that name, or nullptr.
+  const Tensor* Find(const std::string& name) const;
+};
+
+// Writes the tensors (float32, float64, int32, int64, uint8, bool), atomically. Throws Error for a tensor that holds
+// nothing or has another type, a name given twice, the reserved name "__metadata__" and names that are not UTF-8.
+absl::Status SaveSafetensors(const NamedTensors& tensors, const std::map<std::string, std::string>& metadata,
+                             const std::string& path);
+
+// Reads all tensors. Everything is checked before a tensor is allocated: header length against the file, nesting of
+// the JSON, names (unique), types, shapes (product fits, agrees with the byte range) and ranges (adjacent, covering
+// the rest of the file exactly). kDataLoss with expected and found size for a file that is cut or too long,
+// kInvalidArgument for a malformed header, kUnimplemented for an unknown element type.
+absl::StatusOr<SafetensorsFile> LoadSafetensors(const std::string& path);
+
+}  // namespace weir
+
+#endif  // WEIR_FRONTEND_IO_SAFETENSORS_H_
