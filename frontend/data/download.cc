@@ -9,6 +9,7 @@
 #include <cstdio>
 #include <filesystem>
 #include <memory>
+#include <thread>
 
 #include "weir/frontend/data/checksum.h"
 #include "weir/frontend/io/file.h"
@@ -20,6 +21,8 @@ namespace {
 constexpr long kMinBytesPerSecond = 1024;
 constexpr long kMaxSlowSeconds = 30;
 constexpr long kConnectSeconds = 20;
+// Before the second attempt without progress; doubled for each further one.
+constexpr std::chrono::milliseconds kFirstPause(250);
 
 struct Transfer {
   const DownloadRequest* request = nullptr;
@@ -145,13 +148,18 @@ Connection Connect(const DownloadRequest& request, const std::string& part) {
 // Connects until `part` has its length.
 absl::Status Fetch(const DownloadRequest& request, const std::string& part) {
   if (SizeOrZero(part) > request.bytes) Remove(part);
+  int restarts = 0;
   for (int fruitless = 0; SizeOrZero(part) < request.bytes;) {
+    if (fruitless > 0) std::this_thread::sleep_for(kFirstPause * (1 << std::min(fruitless - 1, 6)));
     const Connection connection = Connect(request, part);
-    if (connection.restart) Remove(part);
+    if (connection.restart) {
+      Remove(part);
+      ++restarts;
+    }
     const int64_t have = SizeOrZero(part);
     if (have == request.bytes && connection.status.ok()) break;
-    fruitless = connection.received > 0 && !connection.restart ? 0 : fruitless + 1;
-    if (connection.retry && fruitless < request.attempts) continue;
+    fruitless = connection.received > 0 ? 0 : fruitless + 1;
+    if (connection.retry && fruitless < request.attempts && restarts < request.attempts) continue;
     if (have == 0 && !connection.status.ok()) return connection.status;
     return absl::UnavailableError(StrCat(
         part, ": ", Incomplete(have, request.bytes), "; the next attempt continues there; ",

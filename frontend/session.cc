@@ -1,0 +1,90 @@
+#include "weir/frontend/session.h"
+
+#include <charconv>
+#include <cstdlib>
+#include <mutex>
+
+#include "weir/backends/highway/highway_backend.h"
+#include "weir/backends/reference/reference_backend.h"
+#include "weir/core/error.h"
+#include "weir/ops/registry.h"
+
+namespace weir {
+namespace {
+
+std::string FromEnvironment(const char* name) {
+  const char* value = std::getenv(name);
+  return value == nullptr ? "" : value;
+}
+
+absl::StatusOr<int> ThreadsFromEnvironment() {
+  const std::string text = FromEnvironment("WEIR_THREADS");
+  if (text.empty()) return 0;
+  int threads = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), threads);
+  if (error != std::errc() || end != text.data() + text.size() || threads < 1) {
+    return absl::InvalidArgumentError(StrCat("WEIR_THREADS=", text, ": expected a number of threads, 1 or more"));
+  }
+  return threads;
+}
+
+std::unique_ptr<Runtime>& DefaultSlot() {
+  static std::unique_ptr<Runtime> runtime;
+  return runtime;
+}
+
+std::mutex& DefaultMutex() {
+  static std::mutex mutex;
+  return mutex;
+}
+
+}  // namespace
+
+std::vector<std::string> BackendNames() { return {"highway", "reference"}; }
+
+absl::StatusOr<std::unique_ptr<Runtime>> MakeRuntime(const RuntimeOptions& options) {
+  std::string backend = options.backend.empty() ? FromEnvironment("WEIR_BACKEND") : options.backend;
+  if (backend.empty()) backend = "highway";
+  std::vector<std::unique_ptr<Backend>> backends;
+  if (backend == "highway") {
+    const std::string target =
+        options.highway_target.empty() ? FromEnvironment("WEIR_HIGHWAY_TARGET") : options.highway_target;
+    WEIR_ASSIGN_OR_RETURN(std::unique_ptr<Backend> highway, MakeHighwayBackend({.target = target}));
+    backends.push_back(std::move(highway));
+  } else if (backend != "reference") {
+    return absl::InvalidArgumentError(UnknownNameMessage("backend", backend, BackendNames()));
+  }
+  backends.push_back(MakeReferenceBackend());
+  int threads = options.threads;
+  if (threads < 0) return absl::InvalidArgumentError(StrCat("threads ", threads, ": expected 0 (all) or more"));
+  if (threads == 0) {
+    WEIR_ASSIGN_OR_RETURN(threads, ThreadsFromEnvironment());
+  }
+  OpRegistry ops;
+  RegisterAllOps(ops);
+  return std::make_unique<Runtime>(std::move(ops), std::move(backends), threads, options.compile);
+}
+
+Runtime& DefaultRuntime() {
+  std::lock_guard lock(DefaultMutex());
+  std::unique_ptr<Runtime>& slot = DefaultSlot();
+  if (slot == nullptr) {
+    absl::StatusOr<std::unique_ptr<Runtime>> made = MakeRuntime();
+    ThrowIfError(made.status());
+    slot = *std::move(made);
+  }
+  return *slot;
+}
+
+absl::Status SetDefaultRuntime(const RuntimeOptions& options) {
+  WEIR_ASSIGN_OR_RETURN(std::unique_ptr<Runtime> made, MakeRuntime(options));
+  std::lock_guard lock(DefaultMutex());
+  DefaultSlot() = std::move(made);
+  return absl::OkStatus();
+}
+
+std::vector<Tensor> Evaluate(std::span<const Value> values) { return DefaultRuntime().Evaluate(values); }
+
+Tensor Evaluate(const Value& value) { return DefaultRuntime().Evaluate({&value, 1})[0]; }
+
+}  // namespace weir

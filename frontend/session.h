@@ -1,0 +1,48 @@
+// The composition root: the one place where backends, ops and threads come together to a Runtime. Everything else is
+// handed one, or asks for the default.
+#ifndef WEIR_FRONTEND_SESSION_H_
+#define WEIR_FRONTEND_SESSION_H_
+
+#include <initializer_list>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "weir/core/runtime.h"
+
+namespace weir {
+
+struct RuntimeOptions {
+  // "" (environment variable WEIR_BACKEND, else the fastest), "highway" or "reference". The reference stands behind
+  // every other one and takes what that declines.
+  std::string backend = "";
+  int threads = 0;  // 0: environment variable WEIR_THREADS, else all this process may use
+  // Highway's instruction set: "" (WEIR_HIGHWAY_TARGET, else the best this machine has), or a name that
+  // HighwayTargets() lists.
+  std::string highway_target = "";
+  CompileOptions compile = {};
+};
+
+// Names that RuntimeOptions::backend knows in this build.
+std::vector<std::string> BackendNames();
+
+// kInvalidArgument for an unknown backend or a target this machine lacks; the message lists the known ones.
+absl::StatusOr<std::unique_ptr<Runtime>> MakeRuntime(const RuntimeOptions& options = {});
+
+// Made with default options at first use.
+Runtime& DefaultRuntime();
+// Replaces the default runtime; to be called before anything uses it (programs do, from their flags).
+absl::Status SetDefaultRuntime(const RuntimeOptions& options);
+
+// Runtime::Evaluate with the default runtime.
+std::vector<Tensor> Evaluate(std::span<const Value> values);
+inline std::vector<Tensor> Evaluate(std::initializer_list<Value> values) {
+  return Evaluate(std::span<const Value>(values.begin(), values.size()));
+}
+Tensor Evaluate(const Value& value);
+
+}  // namespace weir
+
+#endif  // WEIR_FRONTEND_SESSION_H_
