@@ -61,7 +61,7 @@ struct ScalarOpInfo {
   std::string_view name;  // = OpDef::name
   ScalarForm form;
   bool integers;  // defined for integers too, in which it wraps
-  int arity() const {
+  constexpr int arity() const {
     switch (form) {
       case ScalarForm::kUnary:
       case ScalarForm::kIdentity:
@@ -70,11 +70,11 @@ struct ScalarOpInfo {
       default: return 2;
     }
   }
-  bool bool_result() const {
+  constexpr bool bool_result() const {
     return form == ScalarForm::kCompare || form == ScalarForm::kLogicalUnary || form == ScalarForm::kLogicalBinary;
   }
   // Whether input i is a truth value (a Mask).
-  bool bool_input(int i) const {
+  constexpr bool bool_input(int i) const {
     return form == ScalarForm::kLogicalUnary || form == ScalarForm::kLogicalBinary ||
            (form == ScalarForm::kSelect && i == 0);
   }

@@ -22,9 +22,10 @@ struct Cifar10OrGenerated {
   std::string notice;  // why, for the reader; empty for CIFAR-10
 };
 
-// CIFAR-10, or if it can't be had generated pictures in its numbers (50,000 and 10,000); in that case the notice is
-// written to standard error too.
-Cifar10OrGenerated LoadCifar10OrGenerated(const Cifar10Options& options = {});
+// CIFAR-10, or if no place was named for it (options.folder, WEIR_CIFAR10) and it can't be had, generated pictures in
+// its numbers (50,000 and 10,000); then the notice is written to standard error too. A named place without good data
+// is the failure that LoadCifar10 returns.
+absl::StatusOr<Cifar10OrGenerated> LoadCifar10OrGenerated(const Cifar10Options& options = {});
 
 }  // namespace weir::datasets
 

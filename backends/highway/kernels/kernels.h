@@ -1,0 +1,229 @@
+// The SIMD kernels as their callers see them: plain functions over pointers, one table of them a target. No SIMD type
+// and no header of Highway appears here; blocking, packing and the split into tasks are the business of the lower_*
+// files that call these. Kernels are noexcept, allocate nothing and touch no byte outside of what their arguments say.
+#ifndef WEIR_BACKENDS_HIGHWAY_KERNELS_KERNELS_H_
+#define WEIR_BACKENDS_HIGHWAY_KERNELS_KERNELS_H_
+
+#include <cstddef>
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "weir/core/kernel_errors.h"
+#include "weir/ops/scalar_math.h"
+
+namespace weir::highway {
+
+// ---- Products: convolutions and matrix products -------------------------------------------------------------------
+// `length` consecutive terms k of a sum: at u + k * u_step (u_step is 1 for rows) and v + k * v_step.
+struct Run {
+  int64_t u = 0;
+  int64_t v = 0;
+  int64_t length = 0;
+};
+
+enum class Accumulate : uint8_t {
+  kStore,     // dst = sum from 0
+  kContinue,  // dst = sum from dst
+  kAddBlock,  // dst = dst + (sum from 0)
+};
+
+// What both products share. v is [columns] wide at each term, in panels of panel_vectors vectors: panel j begins at
+// v + j * panel_stride. Whole vectors of v are read, so its rows must be padded to whole vectors; only `columns`
+// elements of a row of dst are written (and read).
+struct ProductArgs {
+  const float* u = nullptr;
+  const float* v = nullptr;
+  int64_t v_step = 0;
+  int64_t panel_stride = 0;
+  int64_t columns = 0;
+  int64_t rows = 0;
+  const Run* runs = nullptr;
+  int64_t run_count = 0;
+  float* dst = nullptr;
+  Accumulate accumulate = Accumulate::kStore;
+  // RowProduct: row i reads u + u_offset[i] + run.u + k and writes dst + dst_offset[i].
+  const int64_t* u_offset = nullptr;
+  const int64_t* dst_offset = nullptr;
+  // ColumnProduct: row i reads u + run.u + k * u_step + i and writes dst + i * dst_stride.
+  int64_t u_step = 0;
+  int64_t dst_stride = 0;
+};
+
+struct ProductKernels {
+  // dst[i][c] = sum over runs and k of fma(u, v, acc), terms in order. In RowProduct u's terms are contiguous; in
+  // ColumnProduct u's rows are.
+  void (*row_product)(const ProductArgs& args) noexcept = nullptr;
+  void (*column_product)(const ProductArgs& args) noexcept = nullptr;
+  int64_t row_tile = 0;       // rows of a register tile: the best multiple for `rows`
+  int64_t panel_vectors = 0;  // vectors in a panel
+};
+
+// Depthwise products: lane c meets lane c. Row i: dst[i][c] = sum over taps of fma(u[u_offset[i] + tap.u + c],
+// v[tap.v + c], acc). `columns` elements of u, v and dst are touched; u and v must be padded to whole vectors.
+struct DepthwiseArgs {
+  const float* u = nullptr;
+  const float* v = nullptr;
+  int64_t columns = 0;
+  int64_t rows = 0;
+  const Run* taps = nullptr;  // length unused
+  int64_t tap_count = 0;
+  float* dst = nullptr;
+  const int64_t* u_offset = nullptr;
+  const int64_t* dst_offset = nullptr;
+};
+
+// dst[tap][c] = sum over images, rows and positions, in order, of fma(u[...], v[...], acc), both padded to whole
+// vectors: the filter gradient of a depthwise convolution over one chunk.
+struct DepthwiseFilterArgs {
+  const float* u = nullptr;  // + tap_offset[t] + image * u_image + row_u[row] + p * u_step + c
+  const float* v = nullptr;  // + image * v_image + row_v[row] + p * v_step + c
+  int64_t columns = 0;
+  int64_t images = 0, u_image = 0, v_image = 0;
+  int64_t rows = 0;
+  const int64_t* row_u = nullptr;
+  const int64_t* row_v = nullptr;
+  int64_t positions = 0, u_step = 0, v_step = 0;
+  const int64_t* tap_offset = nullptr;
+  int64_t taps = 0;
+  float* dst = nullptr;
+  int64_t dst_stride = 0;
+};
+
+struct DepthwiseKernels {
+  void (*forward)(const DepthwiseArgs& args) noexcept = nullptr;
+  void (*filter_gradient)(const DepthwiseFilterArgs& args) noexcept = nullptr;
+};
+
+// ---- Elementwise blocks ---------------------------------------------------------------------------------------------
+// One instruction of a block program: dst[i] = f(src[0][i * step[0]], ...) for i < count. step is 1, or 0 for an
+// operand that is one number, of which src then points to kSplat copies. Values are 4 bytes: float32, int32, or a truth
+// value as 0 or ~0; memory operands of loads and stores have their own width.
+inline constexpr int64_t kSplat = 16;
+struct BlockArgs {
+  const void* src[3] = {};
+  int64_t step[3] = {};
+  void* dst = nullptr;
+  int64_t count = 0;
+  ScalarParams params;
+  // random_uniform: flat position of the first element, key and step.
+  int64_t position = 0;
+  uint32_t key[2] = {};
+  uint64_t counter_step = 0;
+};
+using BlockFn = void (*)(const BlockArgs& args) noexcept;
+
+// Two instructions in one: the first's result goes to the second without a trip through memory.
+enum class FusedFirst : uint8_t { kAdd, kSub, kMul };
+enum class FusedSecond : uint8_t { kAdd, kSub, kRsub, kMul };  // first op c; kRsub: c - first
+inline constexpr int kFusedFirsts = 3;
+inline constexpr int kFusedSeconds = 4;
+
+struct BlockKernels {
+  BlockFn f32[kScalarOps] = {};   // null where there is none
+  BlockFn i32[kScalarOps] = {};
+  BlockFn fused[kFusedFirsts][kFusedSeconds] = {};
+  BlockFn copy = nullptr;         // 4 bytes to 4 bytes
+  BlockFn i32_to_f32 = nullptr;
+  BlockFn f32_to_i32 = nullptr;   // rounded towards 0; NaN and numbers outside as the reference has them
+  BlockFn mask_to_f32 = nullptr;  // 0 or 1
+  BlockFn mask_to_i32 = nullptr;
+  BlockFn f32_to_mask = nullptr;  // not 0
+  BlockFn i32_to_mask = nullptr;
+  BlockFn u8_to_i32 = nullptr;    // memory to slot
+  BlockFn u8_to_mask = nullptr;   // memory (bool) to slot
+  BlockFn i32_to_u8 = nullptr;    // slot to memory, the low 8 bits
+  BlockFn mask_to_u8 = nullptr;   // slot to memory (bool)
+  BlockFn wrap_u8 = nullptr;      // the low 8 bits, still 4 bytes wide
+  BlockFn random_uniform = nullptr;
+};
+
+// ---- Pooling ----------------------------------------------------------------------------------------------------------
+// One output position, channels across lanes. Cells are offsets from src, in row-major order.
+struct PoolArgs {
+  const float* src = nullptr;
+  const int64_t* cells = nullptr;
+  int64_t cell_count = 0;
+  int64_t channels = 0;
+  float* dst = nullptr;
+  const float* other = nullptr;  // max_pool_gather: t, as src
+  float divisor = 0;             // average_pool
+};
+// Input positions of gradients: dx[c] = sum over windows in order of dy[c] where this cell won, or of dy[c] / count.
+struct PoolGradientArgs {
+  const float* dy = nullptr;
+  const int64_t* windows = nullptr;  // offsets of dy, in row-major order
+  const float* counts = nullptr;     // average: cells in the window
+  const int32_t* winners = nullptr;  // max: index of the winning cell of each window and channel, laid out as dy
+  const int32_t* self = nullptr;     // max: what winners must hold, one a window
+  int64_t window_count = 0;
+  int64_t channels = 0;
+  float* dst = nullptr;
+};
+struct PoolKernels {
+  void (*max)(const PoolArgs& args) noexcept = nullptr;
+  void (*gather)(const PoolArgs& args) noexcept = nullptr;   // other at the winner
+  void (*winner)(const PoolArgs& args) noexcept = nullptr;   // dst = index into cells, as int32
+  void (*average)(const PoolArgs& args) noexcept = nullptr;
+  void (*max_gradient)(const PoolGradientArgs& args) noexcept = nullptr;
+  void (*average_gradient)(const PoolGradientArgs& args) noexcept = nullptr;
+};
+
+// ---- Reductions ---------------------------------------------------------------------------------------------------------
+enum class ReduceKind : uint8_t { kSum, kSumSquares, kMax, kMin };
+inline constexpr int kReduceKinds = 4;
+
+struct ReduceKernels {
+  // Row mode: the value of a run of `count` floats, cut into blocks and lanes as canonical_order.h says, folded into
+  // *total, or set if `first`.
+  void (*row[kReduceKinds])(const float* src, int64_t count, bool first, float* total) noexcept = {};
+  // Column mode: acc[c] = op(acc[c], src[r * stride + c]) for r < rows in order, from the initial value if `init`.
+  void (*columns[kReduceKinds])(const float* src, int64_t rows, int64_t stride, int64_t columns, bool init,
+                                float* acc) noexcept = {};
+  // total[c] = combine(total[c], part[c]).
+  void (*combine[kReduceKinds])(const float* part, int64_t columns, float* total) noexcept = {};
+  // Index of the first largest of a row; the first NaN wins.
+  int32_t (*argmax)(const float* row, int64_t count) noexcept = nullptr;
+  // argmax over `rows` rows a stride apart, for each column.
+  void (*argmax_columns)(const float* src, int64_t rows, int64_t stride, int64_t columns, int32_t* dst,
+                         float* best) noexcept = nullptr;
+};
+
+// ---- Softmax, on rows of the last axis ------------------------------------------------------------------------------------
+struct SoftmaxKernels {
+  void (*softmax)(const float* x, int64_t rows, int64_t classes, float* y) noexcept = nullptr;
+  void (*log_softmax)(const float* x, int64_t rows, int64_t classes, float* y) noexcept = nullptr;
+  // Losses; a label out of range is recorded at its row (counted from first_row) and gives NaN.
+  void (*cross_entropy_i32)(const float* x, const int32_t* labels, int64_t rows, int64_t classes, int64_t first_row,
+                            float* y, KernelErrors* errors) noexcept = nullptr;
+  void (*cross_entropy_i64)(const float* x, const int64_t* labels, int64_t rows, int64_t classes, int64_t first_row,
+                            float* y, KernelErrors* errors) noexcept = nullptr;
+};
+
+// ---- Data movement ----------------------------------------------------------------------------------------------------------
+struct MoveKernels {
+  // dst[c * dst_stride + r] = src[r * src_stride + c], 4-byte elements.
+  void (*transpose)(const float* src, int64_t src_stride, int64_t rows, int64_t columns, float* dst,
+                    int64_t dst_stride) noexcept = nullptr;
+};
+
+struct KernelTable {
+  std::string target;  // "AVX3"
+  int64_t lanes = 0;   // floats in a vector
+  ProductKernels product;
+  DepthwiseKernels depthwise;
+  BlockKernels block;
+  PoolKernels pool;
+  ReduceKernels reduce;
+  SoftmaxKernels softmax;
+  MoveKernels move;
+};
+
+// Targets that are compiled and that this machine can run, best first.
+std::vector<std::string> SupportedTargets();
+// The kernels of one of them; null if it is not among them. The table lives for ever.
+const KernelTable* FindKernels(const std::string& target);
+
+}  // namespace weir::highway
+
+#endif  // WEIR_BACKENDS_HIGHWAY_KERNELS_KERNELS_H_

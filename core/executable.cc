@@ -1,0 +1,258 @@
+#include "weir/core/executable.h"
+
+#include <sys/mman.h>
+
+#include <algorithm>
+#include <cstdlib>
+#include <cstring>
+
+#include "weir/core/error.h"
+#include "weir/core/op_def.h"
+
+namespace weir {
+namespace {
+
+constexpr size_t kHugePage = size_t{2} << 20;
+
+// Zeroed memory of at least one byte; large blocks on huge pages where the system has them.
+std::shared_ptr<std::byte> AllocateArena(int64_t bytes) {
+  size_t size = static_cast<size_t>(std::max<int64_t>(bytes, 64));
+  const size_t alignment = size >= kHugePage ? kHugePage : 64;
+  size = (size + alignment - 1) / alignment * alignment;
+  void* memory = std::aligned_alloc(alignment, size);
+  if (memory == nullptr) throw Error(absl::StatusCode::kResourceExhausted, StrCat("no memory for an arena of ", bytes, " bytes"));
+  if (alignment == kHugePage) madvise(memory, size, MADV_HUGEPAGE);
+  std::memset(memory, 0, size);
+  return {static_cast<std::byte*>(memory), [](std::byte* p) { std::free(p); }};
+}
+
+double StepBytes(const Cluster& cluster) {
+  double bytes = 0;
+  for (Ref ref : cluster.inputs) bytes += static_cast<double>(cluster.type(ref).bytes());
+  for (Ref ref : cluster.outputs) bytes += static_cast<double>(cluster.type(ref).bytes());
+  return bytes;
+}
+
+double StepFlops(const Cluster& cluster) {
+  double flops = 0;
+  for (NodeId id : cluster.nodes) {
+    const Node& node = cluster.node(id);
+    std::vector<TensorType> inputs;
+    for (Ref ref : node.inputs) inputs.push_back(cluster.type(ref));
+    flops += Flops(*node.op, node.attrs, inputs, {node.outputs.data(), node.outputs.size()});
+  }
+  return flops;
+}
+
+ProfileEvent EventOf(const PlanStep& step) {
+  const Graph& graph = *step.cluster.graph;
+  const NodeId head = step.cluster.anchor ? *step.cluster.anchor : step.cluster.nodes.back();
+  const Origin& origin = graph.node(head).origin;
+  return {.layer = graph.LayerPath(origin.layer),
+          .ops = Describe(step.cluster),
+          .backend = step.backend,
+          .kernel = step.lowering.kernel,
+          .source = ShortLocation(origin.file, static_cast<int>(origin.line)),
+          .backward = origin.backward,
+          .flops = StepFlops(step.cluster),
+          .bytes = StepBytes(step.cluster),
+          .begin = {},
+          .duration = {}};
+}
+
+}  // namespace
+
+struct Executable::Context {
+  std::shared_ptr<std::byte> arena;
+  std::vector<std::shared_ptr<std::byte>> scratch;  // one a thread
+  std::vector<std::byte*> inputs;
+  std::vector<std::byte*> outputs;
+  // Addresses of all steps' operands, one after another: a step's inputs, then its outputs.
+  std::vector<std::byte*> operands;
+  KernelErrors* errors = nullptr;
+
+  std::byte* Address(const Location& location) const {
+    switch (location.kind) {
+      case Location::Kind::kInput: return inputs[static_cast<size_t>(location.index)];
+      case Location::Kind::kOutput: return outputs[static_cast<size_t>(location.index)];
+      case Location::Kind::kArena: return arena.get() + location.index;
+      case Location::Kind::kNone: break;
+    }
+    return nullptr;
+  }
+};
+
+Executable::Executable(Plan plan, CompileOptions options) : plan_(std::move(plan)), options_(std::move(options)) {}
+Executable::~Executable() = default;
+
+const TensorType& Executable::root_type(size_t i) const { return plan_.program.graph->type(plan_.program.roots[i]); }
+
+std::unique_ptr<Executable::Context> Executable::Acquire(int threads) const {
+  std::unique_ptr<Context> context;
+  {
+    std::lock_guard lock(mutex_);
+    if (!idle_.empty()) {
+      context = std::move(idle_.back());
+      idle_.pop_back();
+    }
+  }
+  if (context == nullptr) {
+    context = std::make_unique<Context>();
+    context->arena = AllocateArena(plan_.arena_bytes);
+    size_t operands = 0;
+    for (const PlanStep& step : plan_.steps) operands += step.inputs.size() + step.outputs.size();
+    context->operands.resize(operands);
+    context->inputs.resize(plan_.program.inputs.size());
+    context->outputs.resize(plan_.roots.size());
+  }
+  while (static_cast<int>(context->scratch.size()) < threads) {
+    context->scratch.push_back(AllocateArena(plan_.scratch_bytes));
+  }
+  return context;
+}
+
+void Executable::Release(std::unique_ptr<Context> context) const {
+  std::lock_guard lock(mutex_);
+  idle_.push_back(std::move(context));
+}
+
+absl::Status Executable::CheckTensors(std::span<const Tensor> inputs, std::span<const Tensor> outputs) const {
+  const Graph& graph = *plan_.program.graph;
+  if (inputs.size() != plan_.program.inputs.size()) {
+    return absl::InvalidArgumentError(StrCat("run: ", inputs.size(), " inputs given, ", plan_.program.inputs.size(), " expected"));
+  }
+  if (outputs.size() != plan_.roots.size()) {
+    return absl::InvalidArgumentError(StrCat("run: ", outputs.size(), " outputs given, ", plan_.roots.size(), " expected"));
+  }
+  for (size_t i = 0; i < inputs.size(); ++i) {
+    const Ref leaf = plan_.program.inputs[i];
+    if (!inputs[i].defined() || inputs[i].type() != graph.type(leaf)) {
+      return absl::InvalidArgumentError(StrCat("run: input ", i, " (", graph.Path(leaf.node), ") is ",
+                                               inputs[i].defined() ? StrCat(inputs[i].type()) : "undefined", ", expected ",
+                                               graph.type(leaf)));
+    }
+    // Two operands in one buffer would be read after they have been overwritten.
+    for (size_t j = 0; j < i && plan_.input_written[i]; ++j) {
+      if (inputs[i].raw() == inputs[j].raw() && inputs[i].bytes() > 0) {
+        return absl::InvalidArgumentError(StrCat("run: variable ", graph.Path(leaf.node), " shares its buffer with input ", j));
+      }
+    }
+  }
+  for (size_t i = 0; i < outputs.size(); ++i) {
+    if (!outputs[i].defined()) continue;
+    if (outputs[i].type() != root_type(i)) {
+      return absl::InvalidArgumentError(StrCat("run: output ", i, " is ", outputs[i].type(), ", expected ", root_type(i)));
+    }
+  }
+  return absl::OkStatus();
+}
+
+absl::Status Executable::Run(std::span<Tensor> inputs, std::span<Tensor> outputs, const RunOptions& options) const {
+  WEIR_RETURN_IF_ERROR(CheckTensors(inputs, outputs));
+  for (size_t r = 0; r < outputs.size(); ++r) {
+    const Location& place = plan_.roots[r];
+    if (place.kind == Location::Kind::kInput) {
+      outputs[r] = inputs[static_cast<size_t>(place.index)].Reshaped(root_type(r).shape.dims());
+    } else if (!outputs[r].defined()) {
+      outputs[r] = Tensor::Uninitialized(root_type(r));
+    }
+  }
+  const int threads = options.pool == nullptr ? 1 : options.pool->threads();
+  std::unique_ptr<Context> context = Acquire(threads);
+  for (size_t i = 0; i < inputs.size(); ++i) context->inputs[i] = inputs[i].raw();
+  for (size_t r = 0; r < outputs.size(); ++r) context->outputs[r] = outputs[r].raw();
+  size_t next = 0;
+  for (const PlanStep& step : plan_.steps) {
+    for (const Location& location : step.inputs) context->operands[next++] = context->Address(location);
+    for (const Location& location : step.outputs) context->operands[next++] = context->Address(location);
+  }
+  absl::Status status;
+  {
+    ScopedFlushDenormals flush;
+    status = RunSteps(*context, options);
+  }
+  Release(std::move(context));
+  return status;
+}
+
+absl::Status Executable::RunSteps(Context& context, const RunOptions& options) const {
+  struct Job {
+    const Stage* stage;
+    KernelCall call;
+    const std::vector<std::shared_ptr<std::byte>>* scratch;
+  };
+  KernelErrors errors;
+  size_t next = 0;
+  for (size_t s = 0; s < plan_.steps.size(); ++s) {
+    const PlanStep& step = plan_.steps[s];
+    if (options_.memory == CompileOptions::Memory::kPoison) Poison(context, s);
+    const auto begin = options.profiler != nullptr ? std::chrono::steady_clock::now() : std::chrono::steady_clock::time_point();
+    std::byte** operands = context.operands.data() + next;
+    next += step.inputs.size() + step.outputs.size();
+    for (const Stage& stage : step.lowering.stages) {
+      Job job{&stage,
+              {.state = stage.state.get(),
+               .inputs = operands,
+               .outputs = operands + step.inputs.size(),
+               .workspace = context.arena.get() + step.workspace_offset,
+               .scratch = context.scratch[0].get(),
+               .task = 0,
+               .errors = &errors},
+              &context.scratch};
+      const auto run = [](void* data, int64_t task, int worker) noexcept {
+        const Job& job = *static_cast<const Job*>(data);
+        KernelCall call = job.call;
+        call.task = task;
+        call.scratch = (*job.scratch)[static_cast<size_t>(worker)].get();
+        job.stage->run(call);
+      };
+      if (options.pool != nullptr) {
+        options.pool->Run(stage.tasks, run, &job);
+      } else {
+        for (int64_t task = 0; task < stage.tasks; ++task) run(&job, task, 0);
+      }
+    }
+    if (options.profiler != nullptr) {
+      ProfileEvent event = EventOf(step);
+      event.begin = begin;
+      event.duration = std::chrono::steady_clock::now() - begin;
+      options.profiler->Record(std::move(event));
+    }
+    if (errors.any()) return errors.ToStatus();
+  }
+  for (const PlanCopy& copy : plan_.copies) {
+    std::memcpy(context.Address(copy.to), context.Address(copy.from), static_cast<size_t>(copy.bytes));
+  }
+  return absl::OkStatus();
+}
+
+// Before step `s`: whatever its outputs and workspace lie on is filled with NaNs, unless an input lies there too, and
+// so is every arena value that no step from here on reads.
+void Executable::Poison(Context& context, size_t s) const {
+  const Graph& graph = *plan_.program.graph;
+  const PlanStep& step = plan_.steps[s];
+  const auto fill = [&](const Location& place, int64_t bytes) {
+    if (place.kind == Location::Kind::kArena) std::memset(context.Address(place), 0xFF, static_cast<size_t>(bytes));
+  };
+  for (size_t o = 0; o < step.outputs.size(); ++o) {
+    if (std::find(step.inputs.begin(), step.inputs.end(), step.outputs[o]) != step.inputs.end()) continue;
+    fill(step.outputs[o], graph.type(step.cluster.outputs[o]).bytes());
+  }
+  if (step.lowering.workspace_bytes > 0) {
+    fill({Location::Kind::kArena, step.workspace_offset}, step.lowering.workspace_bytes);
+  }
+  if (s == 0) return;
+  for (size_t i = 0; i < plan_.steps[s - 1].inputs.size(); ++i) {
+    const Location& place = plan_.steps[s - 1].inputs[i];
+    const Ref value = ResolveAlias(graph, plan_.steps[s - 1].cluster.inputs[i]);
+    bool dead = std::find(plan_.steps[s - 1].outputs.begin(), plan_.steps[s - 1].outputs.end(), place) ==
+                plan_.steps[s - 1].outputs.end();
+    for (size_t later = s; dead && later < plan_.steps.size(); ++later) {
+      for (Ref ref : plan_.steps[later].cluster.inputs) dead = dead && ResolveAlias(graph, ref) != value;
+    }
+    for (const PlanCopy& copy : plan_.copies) dead = dead && copy.from != place;
+    if (dead) fill(place, graph.type(value).bytes());
+  }
+}
+
+}  // namespace weir

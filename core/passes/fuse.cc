@@ -1,0 +1,262 @@
+#include "weir/core/passes/fuse.h"
+
+#include <algorithm>
+
+#include "absl/container/flat_hash_map.h"
+#include "absl/container/flat_hash_set.h"
+#include "weir/core/error.h"
+#include "weir/core/passes/rewrite.h"
+#include "weir/core/plan.h"
+
+namespace weir {
+namespace {
+
+constexpr int kNone = -1;
+
+bool IsRecomputed(OpKind kind) { return kind == OpKind::kConstant || kind == OpKind::kCounter; }
+bool IsPlaced(OpKind kind) { return kind != OpKind::kLeaf && kind != OpKind::kAlias && kind != OpKind::kAssign; }
+
+class Fuser {
+ public:
+  Fuser(const Program& program, const Backend& preferred, bool fuse)
+      : graph_(*program.graph), program_(program), preferred_(preferred), fuse_(fuse), needed_(Reachable(program)),
+        cluster_of_(static_cast<size_t>(graph_.size()), kNone) {}
+
+  std::vector<FusedCluster> Run() {
+    MarkMaterialized();
+    for (NodeId id = 0; id < graph_.size(); ++id) {
+      const OpKind kind = graph_.node(id).op->kind;
+      if (!needed_[static_cast<size_t>(id)] || !IsPlaced(kind)) continue;
+      if (IsRecomputed(kind) && !materialized_.contains(id)) continue;
+      if (!(fuse_ && kind == OpKind::kElementwise && TryJoin(id))) Start(id);
+    }
+    return Finish();
+  }
+
+ private:
+  // Constants and counters that somebody needs in memory: roots, and operands of nodes that are not elementwise.
+  void MarkMaterialized() {
+    const auto mark = [&](Ref ref) {
+      ref = ResolveAlias(graph_, ref);
+      if (IsRecomputed(graph_.node(ref.node).op->kind)) materialized_.insert(ref.node);
+    };
+    for (Ref root : program_.roots) mark(root);
+    for (NodeId id = 0; id < graph_.size(); ++id) {
+      if (!needed_[static_cast<size_t>(id)]) continue;
+      const Node& node = graph_.node(id);
+      const bool in_registers = fuse_ && (node.op->kind == OpKind::kElementwise || node.op->kind == OpKind::kCounter);
+      for (Ref ref : node.inputs) {
+        // Read through a reshape, a value is needed in memory whoever reads it.
+        if (!in_registers || ResolveAlias(graph_, ref) != ref) mark(ref);
+      }
+    }
+  }
+
+  int ClusterOf(Ref ref) const { return cluster_of_[static_cast<size_t>(ref.node)]; }
+
+  void Start(NodeId id) {
+    const Node& node = graph_.node(id);
+    const int index = static_cast<int>(clusters_.size());
+    FusedCluster& fused = clusters_.emplace_back();
+    fused.cluster.graph = &graph_;
+    fused.cluster.shape = node.outputs[0].shape;
+    if (node.op->kind == OpKind::kAnchor) fused.cluster.anchor = id;
+    AddNode(index, id);
+  }
+
+  void AddNode(int index, NodeId id) {
+    Cluster& cluster = clusters_[static_cast<size_t>(index)].cluster;
+    const bool elementwise = graph_.node(id).op->kind == OpKind::kElementwise;
+    if (fuse_ && elementwise) AddRecomputed(cluster, id);
+    cluster.nodes.push_back(id);
+    cluster_of_[static_cast<size_t>(id)] = index;
+  }
+
+  // The constants and counters that node `id` reads become members.
+  void AddRecomputed(Cluster& cluster, NodeId id) const {
+    for (Ref ref : graph_.node(id).inputs) {
+      if (!IsRecomputed(graph_.node(ref.node).op->kind) || cluster.contains(ref.node)) continue;
+      AddRecomputed(cluster, ref.node);
+      cluster.nodes.push_back(ref.node);
+    }
+  }
+
+  // The clusters that compute `ref` or are needed by what does: whether `target` is among them, other than as itself.
+  bool DependsOn(Ref ref, int target) {
+    ++stamp_;
+    visited_.resize(clusters_.size(), 0);
+    std::vector<Ref> stack{ref};
+    while (!stack.empty()) {
+      const Ref top = ResolveAlias(graph_, stack.back());
+      stack.pop_back();
+      const Node& node = graph_.node(top.node);
+      if (IsRecomputed(node.op->kind) && !materialized_.contains(top.node)) {
+        stack.insert(stack.end(), node.inputs.begin(), node.inputs.end());
+        continue;
+      }
+      const int cluster = ClusterOf(top);
+      if (cluster == kNone) continue;
+      if (cluster == target) return true;
+      if (visited_[static_cast<size_t>(cluster)] == stamp_) continue;
+      visited_[static_cast<size_t>(cluster)] = stamp_;
+      for (NodeId member : clusters_[static_cast<size_t>(cluster)].cluster.nodes) {
+        for (Ref input : graph_.node(member).inputs) {
+          if (ClusterOf(input) != cluster) stack.push_back(input);
+        }
+      }
+    }
+    return false;
+  }
+
+  // Whether all operands of `id` outside of the cluster can be had before the cluster runs.
+  bool OperandsComeBefore(NodeId id, int index) {
+    for (Ref ref : graph_.node(id).inputs) {
+      // A member read directly is at hand; read through a reshape it is not.
+      if (ClusterOf(ref) == index && graph_.node(ref.node).op->kind != OpKind::kAlias) continue;
+      if (IsRecomputed(graph_.node(ref.node).op->kind)) {
+        for (Ref inner : graph_.node(ref.node).inputs) {
+          if (DependsOn(inner, index)) return false;
+        }
+        continue;
+      }
+      if (DependsOn(ref, index)) return false;
+    }
+    return true;
+  }
+
+  void Refuse(int index, NodeId id, const std::string& reason) {
+    clusters_[static_cast<size_t>(index)].not_joined.push_back(StrCat(graph_.node(id).op->name, "_", id, ": ", reason));
+  }
+
+  bool TryJoin(NodeId id) {
+    const Node& node = graph_.node(id);
+    // Candidates: clusters that compute an operand. One with an anchor first (its value is then still in cache), then
+    // the latest.
+    std::vector<int> candidates;
+    for (Ref ref : node.inputs) {
+      const int index = ClusterOf(ref);
+      if (index == kNone || std::find(candidates.begin(), candidates.end(), index) != candidates.end()) continue;
+      const Cluster& cluster = clusters_[static_cast<size_t>(index)].cluster;
+      const OpDef& first = *graph_.node(cluster.nodes.front()).op;
+      if (first.kind == OpKind::kOpaque) continue;
+      if (cluster.shape != node.outputs[0].shape) {
+        Refuse(index, id, StrCat("shape ", node.outputs[0].shape, ", cluster ", cluster.shape));
+        continue;
+      }
+      candidates.push_back(index);
+    }
+    std::sort(candidates.begin(), candidates.end(), [&](int a, int b) {
+      const bool anchor_a = clusters_[static_cast<size_t>(a)].cluster.anchor.has_value();
+      const bool anchor_b = clusters_[static_cast<size_t>(b)].cluster.anchor.has_value();
+      return anchor_a != anchor_b ? anchor_a : a > b;
+    });
+    for (int index : candidates) {
+      if (!OperandsComeBefore(id, index)) {
+        Refuse(index, id, "an operand needs the cluster's own result first");
+        continue;
+      }
+      if (const auto decline = preferred_.MayJoin(clusters_[static_cast<size_t>(index)].cluster, node)) {
+        Refuse(index, id, decline->reason);
+        continue;
+      }
+      AddNode(index, id);
+      for (int other : candidates) {
+        if (other != index) TryMerge(other, index);
+      }
+      return true;
+    }
+    return false;
+  }
+
+  // Moves all nodes of elementwise cluster `from` into `into`, if neither needs the other through a third.
+  void TryMerge(int from, int into) {
+    Cluster& source = clusters_[static_cast<size_t>(from)].cluster;
+    if (source.anchor.has_value() || source.nodes.empty()) return;
+    for (NodeId id : source.nodes) {
+      for (Ref ref : graph_.node(id).inputs) {
+        if (ClusterOf(ref) != from && ClusterOf(ref) != into && DependsOn(ref, into)) return;
+      }
+    }
+    for (NodeId id : clusters_[static_cast<size_t>(into)].cluster.nodes) {
+      for (Ref ref : graph_.node(id).inputs) {
+        if (ClusterOf(ref) != from && ClusterOf(ref) != into && DependsOn(ref, from)) return;
+      }
+    }
+    // The backend is asked for each node, as if it came one by one.
+    Cluster merged = clusters_[static_cast<size_t>(into)].cluster;
+    for (NodeId id : source.nodes) {
+      if (merged.contains(id)) continue;
+      if (graph_.node(id).op->kind == OpKind::kElementwise) {
+        if (const auto decline = preferred_.MayJoin(merged, graph_.node(id))) {
+          Refuse(into, id, decline->reason);
+          return;
+        }
+      }
+      merged.nodes.push_back(id);
+    }
+    std::sort(merged.nodes.begin(), merged.nodes.end());
+    if (merged.anchor) {
+      // The anchor stays first: nothing in the epilogue comes before it in execution.
+      std::stable_partition(merged.nodes.begin(), merged.nodes.end(), [&](NodeId id) { return id == *merged.anchor; });
+    }
+    for (NodeId id : source.nodes) {
+      if (cluster_of_[static_cast<size_t>(id)] == from) cluster_of_[static_cast<size_t>(id)] = into;
+    }
+    clusters_[static_cast<size_t>(into)].cluster = std::move(merged);
+    source.nodes.clear();
+  }
+
+  std::vector<FusedCluster> Finish() {
+    // Values that somebody outside of their own cluster reads.
+    absl::flat_hash_set<Ref> wanted;
+    for (Ref root : program_.roots) wanted.insert(ResolveAlias(graph_, root));
+    for (const FusedCluster& fused : clusters_) {
+      for (NodeId id : fused.cluster.nodes) {
+        for (Ref ref : graph_.node(id).inputs) {
+          const Ref resolved = ResolveAlias(graph_, ref);
+          if (resolved != ref || !fused.cluster.contains(ref.node)) wanted.insert(resolved);
+        }
+      }
+    }
+    std::vector<FusedCluster> result;
+    for (int index = 0; index < static_cast<int>(clusters_.size()); ++index) {
+      FusedCluster& fused = clusters_[static_cast<size_t>(index)];
+      Cluster& cluster = fused.cluster;
+      if (cluster.nodes.empty()) continue;
+      for (NodeId id : cluster.nodes) {
+        for (Ref ref : graph_.node(id).inputs) {
+          const Ref resolved = ResolveAlias(graph_, ref);
+          if (resolved == ref && cluster.contains(ref.node)) continue;
+          // A reshaped operand is bound as the value under the reader's own shape.
+          if (cluster.input_index(ref) < 0) cluster.inputs.push_back(ref);
+        }
+        // A constant that is a member only to be read is no output, even if another cluster stores it.
+        if (cluster_of_[static_cast<size_t>(id)] != index) continue;
+        for (int output = 0; output < static_cast<int>(graph_.node(id).outputs.size()); ++output) {
+          if (wanted.contains({id, output})) cluster.outputs.push_back({id, output});
+        }
+      }
+      result.push_back(std::move(fused));
+    }
+    return result;
+  }
+
+  const Graph& graph_;
+  const Program& program_;
+  const Backend& preferred_;
+  const bool fuse_;
+  const std::vector<bool> needed_;
+  std::vector<int> cluster_of_;
+  std::vector<FusedCluster> clusters_;
+  absl::flat_hash_set<NodeId> materialized_;
+  std::vector<uint32_t> visited_;
+  uint32_t stamp_ = 0;
+};
+
+}  // namespace
+
+std::vector<FusedCluster> FormClusters(const Program& program, const Backend& preferred, bool fuse) {
+  return Fuser(program, preferred, fuse).Run();
+}
+
+}  // namespace weir

@@ -1,0 +1,141 @@
+#include "weir/core/passes/schedule.h"
+
+#include <algorithm>
+#include <queue>
+
+#include "absl/container/flat_hash_map.h"
+#include "weir/core/error.h"
+#include "weir/core/op_def.h"
+#include "weir/core/passes/rewrite.h"
+
+namespace weir {
+namespace {
+
+class Scheduler {
+ public:
+  Scheduler(const Program& program, const std::vector<PlanStep>& steps)
+      : graph_(*program.graph), program_(program), steps_(steps), after_(steps.size()) {
+    for (size_t s = 0; s < steps_.size(); ++s) {
+      for (Ref output : steps_[s].cluster.outputs) producer_[output] = static_cast<int>(s);
+    }
+    for (size_t s = 0; s < steps_.size(); ++s) {
+      for (Ref input : steps_[s].cluster.inputs) {
+        const Ref base = ResolveAlias(graph_, input);
+        readers_[base].push_back(static_cast<int>(s));
+        if (const int from = Producer(base); from >= 0 && from != static_cast<int>(s)) after_[static_cast<size_t>(from)].push_back(static_cast<int>(s));
+      }
+    }
+  }
+
+  std::vector<int> Run() {
+    std::vector<int> order = TopologicalOrder();
+    WEIR_CHECK(order.size() == steps_.size(), "clusters need each other in a circle");
+    const std::vector<bool> needed = Reachable(program_);
+    for (NodeId id = 0; id < graph_.size(); ++id) {
+      const Node& node = graph_.node(id);
+      if (!needed[static_cast<size_t>(id)] || node.op->kind != OpKind::kAssign) continue;
+      const Ref variable = node.inputs[0];
+      const int last = Producer(ResolveAlias(graph_, node.inputs[1]));
+      if (last < 0) continue;
+      for (int writer : {FirstWriter(last, ResolveAlias(graph_, node.inputs[1]), variable), last}) {
+        if (TryReadersBefore(variable, writer)) break;
+      }
+    }
+    return TopologicalOrder();
+  }
+
+ private:
+  int Producer(Ref ref) const {
+    const auto found = producer_.find(ref);
+    return found == producer_.end() ? -1 : found->second;
+  }
+
+  bool Reads(int step, Ref base) const {
+    const std::vector<Ref>& inputs = steps_[static_cast<size_t>(step)].cluster.inputs;
+    return std::any_of(inputs.begin(), inputs.end(), [&](Ref ref) { return ResolveAlias(graph_, ref) == base; });
+  }
+
+  // The new value may be made in several in-place stages (update, then projection onto a constraint), of which the
+  // first reads the variable: the step that can be the first to overwrite it.
+  int FirstWriter(int step, Ref value, Ref variable) const {
+    constexpr int kMostStages = 4;
+    for (int stage = 0; stage < kMostStages && !Reads(step, variable); ++stage) {
+      const PlanStep& current = steps_[static_cast<size_t>(step)];
+      const int output = current.cluster.output_index(value);
+      int previous = -1;
+      for (const InPlacePair& pair : current.lowering.in_place) {
+        const Ref input = ResolveAlias(graph_, current.cluster.inputs[static_cast<size_t>(pair.input)]);
+        if (pair.output != output || Producer(input) < 0 || graph_.type(input).bytes() != graph_.type(value).bytes()) continue;
+        previous = Producer(input);
+        value = input;
+        break;
+      }
+      if (previous < 0) break;
+      step = previous;
+    }
+    return step;
+  }
+
+  bool TryReadersBefore(Ref variable, int writer) {
+    const std::vector<std::vector<int>> before = after_;
+    for (int reader : readers_[variable]) {
+      if (reader != writer) after_[static_cast<size_t>(reader)].push_back(writer);
+    }
+    if (TopologicalOrder().size() == steps_.size()) return true;
+    after_ = before;
+    return false;
+  }
+
+  // Kahn's algorithm; of the steps that are ready, the one recorded first.
+  std::vector<int> TopologicalOrder() const {
+    std::vector<int> waiting(steps_.size(), 0);
+    for (const std::vector<int>& successors : after_) {
+      for (int s : successors) ++waiting[static_cast<size_t>(s)];
+    }
+    const auto later = [&](int a, int b) { return Key(a) > Key(b); };
+    std::priority_queue<int, std::vector<int>, decltype(later)> ready(later);
+    for (size_t s = 0; s < steps_.size(); ++s) {
+      if (waiting[s] == 0) ready.push(static_cast<int>(s));
+    }
+    std::vector<int> order;
+    while (!ready.empty()) {
+      const int s = ready.top();
+      ready.pop();
+      order.push_back(s);
+      for (int next : after_[static_cast<size_t>(s)]) {
+        if (--waiting[static_cast<size_t>(next)] == 0) ready.push(next);
+      }
+    }
+    return order;
+  }
+
+  // Recording order of the step's first real node.
+  NodeId Key(int step) const {
+    const Cluster& cluster = steps_[static_cast<size_t>(step)].cluster;
+    if (cluster.anchor) return *cluster.anchor;
+    for (NodeId id : cluster.nodes) {
+      const OpKind kind = graph_.node(id).op->kind;
+      if (kind != OpKind::kConstant && kind != OpKind::kCounter) return id;
+    }
+    return cluster.nodes.front();
+  }
+
+  const Graph& graph_;
+  const Program& program_;
+  const std::vector<PlanStep>& steps_;
+  std::vector<std::vector<int>> after_;
+  absl::flat_hash_map<Ref, int> producer_;
+  absl::flat_hash_map<Ref, std::vector<int>> readers_;
+};
+
+}  // namespace
+
+std::vector<PlanStep> Schedule(const Program& program, std::vector<PlanStep> steps) {
+  const std::vector<int> order = Scheduler(program, steps).Run();
+  std::vector<PlanStep> sorted;
+  sorted.reserve(steps.size());
+  for (int s : order) sorted.push_back(std::move(steps[static_cast<size_t>(s)]));
+  return sorted;
+}
+
+}  // namespace weir
