@@ -88,7 +88,7 @@ Value Elementwise(ScalarOp op, std::initializer_list<Value> inputs, std::source_
 // "leaky_relu" -> "LeakyRelu", for messages.
 std::string DisplayName(std::string_view op_name);
 // "(f32[2,3], f32[3])".
-std::string Describe(std::span<const TensorType> types);
+std::string TypeList(std::span<const TensorType> types);
 void CheckFloating(const InferContext& context, std::initializer_list<int> inputs);
 void CheckSameDType(const InferContext& context, int a, int b);
 inline Dims ToDims(const Shape& shape) { return Dims(shape.begin(), shape.end()); }

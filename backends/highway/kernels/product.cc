@@ -1,0 +1,199 @@
+// Outer-product kernels: a tile of sums in registers, rows by vectors of columns, one multiplication of a broadcast
+// element of u by a vector of v a term. Convolutions, their gradients and matrix products are all made of these two;
+// they differ in where the terms of u lie.
+#include <cstddef>
+#include <cstdint>
+
+#include "weir/backends/highway/kernels/targets.h"
+
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "weir/backends/highway/kernels/product.cc"
+#include "hwy/foreach_target.h"
+// After foreach_target.h.
+#include "weir/backends/highway/kernels/common-inl.h"
+#include "weir/backends/highway/kernels/dispatch.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace weir::highway {
+namespace HWY_NAMESPACE {
+namespace {
+
+// Rows x 2 vectors of sums, 2 vectors of v and 1 of u fill the registers: 32 of them with AVX-512, otherwise 16. Rows
+// are also pointers in general-purpose registers, which is what limits AVX-512 to 12. At least 8 independent sums are
+// needed to hide the latency of 4 cycles on two ports.
+constexpr int kPanelVectors = 2;
+#if HWY_TARGET == HWY_AVX3
+constexpr int kRowTile = 12;
+#elif HWY_NATIVE_FMA
+constexpr int kRowTile = 6;
+#else
+constexpr int kRowTile = 4;
+#endif
+
+// A row of the tile in dst; its last vector has `last` valid columns.
+template <int kVectors>
+HWY_INLINE void LoadRow(const float* p, size_t last, VF (&row)[kVectors]) {
+  const DF d;
+#pragma GCC unroll 4
+  for (int j = 0; j < kVectors; ++j) {
+    row[j] = j + 1 < kVectors || last == kLanes ? hn::LoadU(d, p + j * kLanes) : LoadFirst(d, p + j * kLanes, last);
+  }
+}
+template <int kVectors>
+HWY_INLINE void FinishRow(Accumulate accumulate, float* p, size_t last, VF (&sum)[kVectors]) {
+  const DF d;
+  if (accumulate == Accumulate::kAddBlock) {
+    VF old[kVectors];
+    LoadRow<kVectors>(p, last, old);
+#pragma GCC unroll 4
+    for (int j = 0; j < kVectors; ++j) sum[j] = hn::Add(old[j], sum[j]);
+  }
+#pragma GCC unroll 4
+  for (int j = 0; j < kVectors; ++j) {
+    if (j + 1 < kVectors || last == kLanes) {
+      hn::StoreU(sum[j], d, p + j * kLanes);
+    } else {
+      StoreFirst(sum[j], d, p + j * kLanes, last);
+    }
+  }
+}
+
+template <int kRows, int kVectors>
+void RowTile(const ProductArgs& args, const float* v_panel, int64_t column, int64_t row, size_t last) {
+  const DF d;
+  const int64_t* u_offset = args.u_offset + row;
+  const int64_t* dst_offset = args.dst_offset + row;
+  float* dst = args.dst + column;
+  VF sum[kRows][kVectors];
+  if (args.accumulate == Accumulate::kContinue) {
+#pragma GCC unroll 16
+    for (int i = 0; i < kRows; ++i) LoadRow<kVectors>(dst + dst_offset[i], last, sum[i]);
+  } else {
+#pragma GCC unroll 16
+    for (int i = 0; i < kRows; ++i) {
+#pragma GCC unroll 4
+      for (int j = 0; j < kVectors; ++j) sum[i][j] = hn::Zero(d);
+    }
+  }
+  const int64_t v_step = args.v_step;
+  for (const Run* run = args.runs; run != args.runs + args.run_count; ++run) {
+    const float* u[kRows];
+#pragma GCC unroll 16
+    for (int i = 0; i < kRows; ++i) u[i] = args.u + u_offset[i] + run->u + run->length;
+    const float* v = v_panel + run->v;
+    for (int64_t k = -run->length; k < 0; ++k) {
+      VF b[kVectors];
+#pragma GCC unroll 4
+      for (int j = 0; j < kVectors; ++j) b[j] = hn::LoadU(d, v + j * kLanes);
+#pragma GCC unroll 16
+      for (int i = 0; i < kRows; ++i) {
+        const VF a = hn::Set(d, u[i][k]);
+#pragma GCC unroll 4
+        for (int j = 0; j < kVectors; ++j) sum[i][j] = Fma(d, a, b[j], sum[i][j]);
+      }
+      v += v_step;
+    }
+  }
+#pragma GCC unroll 16
+  for (int i = 0; i < kRows; ++i) FinishRow<kVectors>(args.accumulate, dst + dst_offset[i], last, sum[i]);
+}
+
+template <int kRows, int kVectors>
+void ColumnTile(const ProductArgs& args, const float* v_panel, int64_t column, int64_t row, size_t last) {
+  const DF d;
+  float* dst = args.dst + row * args.dst_stride + column;
+  VF sum[kRows][kVectors];
+  if (args.accumulate == Accumulate::kContinue) {
+#pragma GCC unroll 16
+    for (int i = 0; i < kRows; ++i) LoadRow<kVectors>(dst + i * args.dst_stride, last, sum[i]);
+  } else {
+#pragma GCC unroll 16
+    for (int i = 0; i < kRows; ++i) {
+#pragma GCC unroll 4
+      for (int j = 0; j < kVectors; ++j) sum[i][j] = hn::Zero(d);
+    }
+  }
+  const int64_t u_step = args.u_step, v_step = args.v_step;
+  for (const Run* run = args.runs; run != args.runs + args.run_count; ++run) {
+    const float* u = args.u + row + run->u;
+    const float* v = v_panel + run->v;
+    for (int64_t k = 0; k < run->length; ++k) {
+      VF b[kVectors];
+#pragma GCC unroll 4
+      for (int j = 0; j < kVectors; ++j) b[j] = hn::LoadU(d, v + j * kLanes);
+#pragma GCC unroll 16
+      for (int i = 0; i < kRows; ++i) {
+        const VF a = hn::Set(d, u[i]);
+#pragma GCC unroll 4
+        for (int j = 0; j < kVectors; ++j) sum[i][j] = Fma(d, a, b[j], sum[i][j]);
+      }
+      u += u_step;
+      v += v_step;
+    }
+  }
+#pragma GCC unroll 16
+  for (int i = 0; i < kRows; ++i) FinishRow<kVectors>(args.accumulate, dst + i * args.dst_stride, last, sum[i]);
+}
+
+using TileFn = void (*)(const ProductArgs& args, const float* v_panel, int64_t column, int64_t row, size_t last);
+
+template <size_t... kIndex>
+struct TileTable;
+template <size_t... kIndex>
+struct TileTable<0, kIndex...> {
+  static constexpr TileFn kRow[kPanelVectors][kRowTile] = {{&RowTile<kIndex, 1>...}, {&RowTile<kIndex, 2>...}};
+  static constexpr TileFn kColumn[kPanelVectors][kRowTile] = {{&ColumnTile<kIndex, 1>...}, {&ColumnTile<kIndex, 2>...}};
+};
+template <size_t kCount, size_t... kIndex>
+struct TileTable<kCount, kIndex...> : TileTable<kCount - 1, kCount, kIndex...> {};
+using Tiles = TileTable<kRowTile>;
+
+// Panels outside, rows inside: a panel of v stays in the first cache while all rows pass.
+HWY_INLINE void ForTiles(const ProductArgs& args, const TileFn (&table)[kPanelVectors][kRowTile]) {
+  constexpr int64_t kPanel = kPanelVectors * static_cast<int64_t>(kLanes);
+  const float* v = args.v;
+  for (int64_t column = 0; column < args.columns; column += kPanel, v += args.panel_stride) {
+    const int64_t columns = HWY_MIN(kPanel, args.columns - column);
+    const int64_t vectors = (columns + kLanes - 1) / kLanes;
+    const size_t last = static_cast<size_t>(columns - (vectors - 1) * kLanes);
+    const TileFn* tiles = table[vectors - 1];
+    for (int64_t row = 0; row < args.rows;) {
+      // Two tiles of about equal height at the end, rather than a full and a low one.
+      const int64_t left = args.rows - row;
+      const int64_t rows = left >= 2 * kRowTile ? kRowTile : left > kRowTile ? (left + 1) / 2 : left;
+      tiles[rows - 1](args, v, column, row, last);
+      row += rows;
+    }
+  }
+}
+
+void RowProduct(const ProductArgs& args) noexcept { ForTiles(args, Tiles::kRow); }
+void ColumnProduct(const ProductArgs& args) noexcept { ForTiles(args, Tiles::kColumn); }
+
+}  // namespace
+
+ProductKernels GetProductKernels() {
+  return {.row_product = &RowProduct,
+          .column_product = &ColumnProduct,
+          .row_tile = kRowTile,
+          .panel_vectors = kPanelVectors};
+}
+int64_t GetLanes() { return kLanes; }
+
+}  // namespace HWY_NAMESPACE
+}  // namespace weir::highway
+HWY_AFTER_NAMESPACE();
+
+#if HWY_ONCE
+namespace weir::highway {
+
+HWY_EXPORT(GetProductKernels);
+HWY_EXPORT(GetLanes);
+
+ProductKernels ProductKernelsFor(int64_t target) {
+  return ForTarget(HWY_DISPATCH_TABLE(GetProductKernels), target)();
+}
+int64_t LanesFor(int64_t target) { return ForTarget(HWY_DISPATCH_TABLE(GetLanes), target)(); }
+
+}  // namespace weir::highway
+#endif  // HWY_ONCE

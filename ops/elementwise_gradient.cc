@@ -1,0 +1,118 @@
+// Gradients of the elementwise ops, as nodes. Where a slope can be had from the output it is (relu, tanh, exp), so that
+// the input need not be kept.
+#include <cmath>
+
+#include "weir/ops/op_rows.h"
+#include "weir/ops/ops.h"
+
+namespace weir {
+namespace {
+
+constexpr double kTwoBySqrtPi = 1.12837916709551257390;   // 2 / sqrt(pi)
+constexpr double kInvSqrt2 = 0.70710678118654752440;      // 1 / sqrt(2)
+constexpr double kInvSqrt2Pi = 0.39894228040143267794;    // 1 / sqrt(2 pi)
+constexpr double kSqrt2ByPi = 0.79788456080286535588;     // sqrt(2 / pi)
+
+// d(output) of a unary op times the cotangent g.
+Value UnarySlope(ScalarOp op, const GradientContext& context) {
+  const Value x = context.input(0), y = context.output(), g = context.cotangent();
+  switch (op) {
+    case ScalarOp::kNeg: return -g;
+    case ScalarOp::kAbs: return g * Sign(x);
+    case ScalarOp::kSquare: return g * (2.0 * x);
+    case ScalarOp::kExp: return g * y;
+    case ScalarOp::kLog: return g / x;
+    case ScalarOp::kLog1p: return g / (1.0 + x);
+    case ScalarOp::kSqrt: return 0.5 * g / y;
+    case ScalarOp::kRsqrt: return -0.5 * g * (y * y * y);
+    case ScalarOp::kTanh: return g * (1.0 - y * y);
+    case ScalarOp::kSigmoid: return g * (y * (1.0 - y));
+    case ScalarOp::kErf: return g * (kTwoBySqrtPi * Exp(-(x * x)));
+    case ScalarOp::kRelu: return Where(y > 0.0, g, 0.0);
+    case ScalarOp::kLeakyRelu: {
+      const double alpha = context.node.attrs.Double(kAlpha);
+      // The output has the input's sign unless the slope is negative.
+      return Where((alpha >= 0 ? y : x) > 0.0, g, alpha * g);
+    }
+    case ScalarOp::kElu: return Where(y >= 0.0, g, g * (y + context.node.attrs.Double(kAlpha)));
+    case ScalarOp::kGelu: {
+      const Value cdf = 0.5 + 0.5 * Erf(kInvSqrt2 * x);
+      return g * (cdf + x * (kInvSqrt2Pi * Exp(-0.5 * (x * x))));
+    }
+    case ScalarOp::kGeluTanh: {
+      const Value square = x * x;
+      const Value t = Tanh(kSqrt2ByPi * (x + 0.044715 * (square * x)));
+      const Value slope = kSqrt2ByPi + (3 * 0.044715 * kSqrt2ByPi) * square;
+      return g * (0.5 * (1.0 + t) + 0.5 * x * ((1.0 - t * t) * slope));
+    }
+    case ScalarOp::kSilu: {
+      const Value s = Sigmoid(x);
+      return g * (s * (1.0 + x * (1.0 - s)));
+    }
+    case ScalarOp::kSoftplus: return g * Sigmoid(x);
+    case ScalarOp::kClip: {
+      const Value inside =
+          LogicalAnd(x >= context.node.attrs.Double(kLow), x <= context.node.attrs.Double(kHigh));
+      return Where(inside, g, 0.0);
+    }
+    case ScalarOp::kCast: return Cast(g, x.dtype());
+    case ScalarOp::kBroadcastTo: return SumToShape(g, x.shape());
+    default: break;
+  }
+  WEIR_CHECK(false, Info(op).name);
+}
+
+std::vector<Value> Unary(const GradientContext& context) {
+  // Integers carry no gradient (a cast from them).
+  if (!IsFloating(context.input(0).dtype())) return {Value()};
+  return {UnarySlope(*ScalarOpFromName(context.node.op->name), context)};
+}
+
+std::vector<Value> Binary(const GradientContext& context) {
+  const Value a = context.input(0), b = context.input(1), y = context.output(), g = context.cotangent();
+  Value da, db;
+  switch (*ScalarOpFromName(context.node.op->name)) {
+    case ScalarOp::kAdd: da = g, db = g; break;
+    case ScalarOp::kSub: da = g, db = -g; break;
+    case ScalarOp::kMul: da = g * b, db = g * a; break;
+    case ScalarOp::kDiv: da = g / b, db = -(g * y / b); break;
+    case ScalarOp::kPow: {
+      // a^(b-1) b, 0 for b = 0 also where a is 0; the slope in b is 0 where a is not positive.
+      da = g * Where(b != 0.0, b * Pow(a, b - 1.0), 0.0);
+      const Value positive = a > 0.0;
+      db = Where(positive, g * (y * Log(Where(positive, a, 1.0))), 0.0);
+      break;
+    }
+    case ScalarOp::kMaximum:
+    case ScalarOp::kMinimum: {
+      const bool maximum = context.node.op->name == Info(ScalarOp::kMaximum).name;
+      const Value half = Where(a == b, 0.5 * g, 0.0);
+      da = Where(maximum ? a > b : a < b, g, half);
+      db = Where(maximum ? a < b : a > b, g, half);
+      break;
+    }
+    default: WEIR_CHECK(false, context.node.op->name);
+  }
+  return {SumToShape(da, a.shape()), SumToShape(db, b.shape())};
+}
+
+std::vector<Value> SelectGradient(const GradientContext& context) {
+  const Value condition = context.input(0), g = context.cotangent();
+  if (!IsFloating(context.output().dtype())) return {Value(), Value(), Value()};
+  return {Value(), SumToShape(Where(condition, g, 0.0), context.input(1).shape()),
+          SumToShape(Where(condition, 0.0, g), context.input(2).shape())};
+}
+
+}  // namespace
+
+GradientFn ElementwiseGradient(ScalarOp op) {
+  switch (Info(op).form) {
+    case ScalarForm::kUnary: return op == ScalarOp::kSign ? nullptr : Unary;
+    case ScalarForm::kIdentity: return op == ScalarOp::kStopGradient ? nullptr : Unary;
+    case ScalarForm::kBinary: return Binary;
+    case ScalarForm::kSelect: return SelectGradient;
+    default: return nullptr;
+  }
+}
+
+}  // namespace weir
