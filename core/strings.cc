@@ -41,39 +41,43 @@ std::string UnknownNameMessage(std::string_view kind, std::string_view name, std
 
 bool GlobMatch(std::string_view pattern, std::string_view text) {
   // Iterative matching with one backtrack point for each kind of star; `**` is the stronger one.
+  constexpr size_t kUnset = std::string_view::npos;
   size_t p = 0, t = 0;
-  size_t star_p = std::string_view::npos, star_t = 0;
-  size_t deep_p = std::string_view::npos, deep_t = 0;
+  size_t star_p = kUnset, star_t = 0;
+  size_t deep_p = kUnset, deep_t = 0;
+  // Where matching goes on behind a `**` that has taken text up to `t`: "**/x" also matches an "x" that starts the
+  // text or follows a slash.
+  const auto after_deep = [&] {
+    const bool at_part = t == 0 || text[t - 1] == '/';
+    return deep_p + (at_part && deep_p < pattern.size() && pattern[deep_p] == '/' ? 1 : 0);
+  };
   while (t < text.size() || p < pattern.size()) {
     if (p < pattern.size() && pattern[p] == '*') {
       if (p + 1 < pattern.size() && pattern[p + 1] == '*') {
         deep_p = p + 2;
-        // "**/x" also matches "x" at the top.
-        if (deep_p < pattern.size() && pattern[deep_p] == '/' && (t == 0 || text[t - 1] == '/')) ++deep_p;
         deep_t = t;
-        star_p = std::string_view::npos;
-        p = deep_p;
+        star_p = kUnset;
+        p = after_deep();
       } else {
         star_p = ++p;
         star_t = t;
       }
       continue;
     }
-    if (t < text.size() && p < pattern.size() &&
-        (pattern[p] == text[t] || (pattern[p] == '?' && text[t] != '/'))) {
+    if (t < text.size() && p < pattern.size() && (pattern[p] == text[t] || (pattern[p] == '?' && text[t] != '/'))) {
       ++p;
       ++t;
       continue;
     }
-    if (star_p != std::string_view::npos && star_t < text.size() && text[star_t] != '/') {
+    if (star_p != kUnset && star_t < text.size() && text[star_t] != '/') {
       t = ++star_t;
       p = star_p;
       continue;
     }
-    if (deep_p != std::string_view::npos && deep_t < text.size()) {
+    if (deep_p != kUnset && deep_t < text.size()) {
       t = ++deep_t;
-      p = deep_p;
-      star_p = std::string_view::npos;
+      p = after_deep();
+      star_p = kUnset;
       continue;
     }
     return false;

@@ -13,6 +13,10 @@ constexpr double kInvSqrt2 = 0.70710678118654752440;      // 1 / sqrt(2)
 constexpr double kInvSqrt2Pi = 0.39894228040143267794;    // 1 / sqrt(2 pi)
 constexpr double kSqrt2ByPi = 0.79788456080286535588;     // sqrt(2 / pi)
 
+bool IsConstant(const GradientContext& context, int i) {
+  return context.graph.node(context.node.inputs[i].node).op->kind == OpKind::kConstant;
+}
+
 // d(output) of a unary op times the cotangent g.
 Value UnarySlope(ScalarOp op, const GradientContext& context) {
   const Value x = context.input(0), y = context.output(), g = context.cotangent();
@@ -28,13 +32,13 @@ Value UnarySlope(ScalarOp op, const GradientContext& context) {
     case ScalarOp::kTanh: return g * (1.0 - y * y);
     case ScalarOp::kSigmoid: return g * (y * (1.0 - y));
     case ScalarOp::kErf: return g * (kTwoBySqrtPi * Exp(-(x * x)));
-    case ScalarOp::kRelu: return Where(y > 0.0, g, 0.0);
+    case ScalarOp::kRelu: return Where(Greater(y, 0.0), g, 0.0);
     case ScalarOp::kLeakyRelu: {
       const double alpha = context.node.attrs.Double(kAlpha);
       // The output has the input's sign unless the slope is negative.
-      return Where((alpha >= 0 ? y : x) > 0.0, g, alpha * g);
+      return Where(Greater(alpha >= 0 ? y : x, 0.0), g, alpha * g);
     }
-    case ScalarOp::kElu: return Where(y >= 0.0, g, g * (y + context.node.attrs.Double(kAlpha)));
+    case ScalarOp::kElu: return Where(GreaterEqual(y, 0.0), g, g * (y + context.node.attrs.Double(kAlpha)));
     case ScalarOp::kGelu: {
       const Value cdf = 0.5 + 0.5 * Erf(kInvSqrt2 * x);
       return g * (cdf + x * (kInvSqrt2Pi * Exp(-0.5 * (x * x))));
@@ -52,7 +56,7 @@ Value UnarySlope(ScalarOp op, const GradientContext& context) {
     case ScalarOp::kSoftplus: return g * Sigmoid(x);
     case ScalarOp::kClip: {
       const Value inside =
-          LogicalAnd(x >= context.node.attrs.Double(kLow), x <= context.node.attrs.Double(kHigh));
+          LogicalAnd(GreaterEqual(x, context.node.attrs.Double(kLow)), LessEqual(x, context.node.attrs.Double(kHigh)));
       return Where(inside, g, 0.0);
     }
     case ScalarOp::kCast: return Cast(g, x.dtype());
@@ -68,39 +72,48 @@ std::vector<Value> Unary(const GradientContext& context) {
   return {UnarySlope(*ScalarOpFromName(context.node.op->name), context)};
 }
 
-std::vector<Value> Binary(const GradientContext& context) {
+// One side at a time: a constant operand needs no cotangent.
+Value BinarySlope(ScalarOp op, bool left, const GradientContext& context) {
   const Value a = context.input(0), b = context.input(1), y = context.output(), g = context.cotangent();
-  Value da, db;
-  switch (*ScalarOpFromName(context.node.op->name)) {
-    case ScalarOp::kAdd: da = g, db = g; break;
-    case ScalarOp::kSub: da = g, db = -g; break;
-    case ScalarOp::kMul: da = g * b, db = g * a; break;
-    case ScalarOp::kDiv: da = g / b, db = -(g * y / b); break;
+  switch (op) {
+    case ScalarOp::kAdd: return g;
+    case ScalarOp::kSub: return left ? g : -g;
+    case ScalarOp::kMul: return g * (left ? b : a);
+    case ScalarOp::kDiv: return left ? g / b : -(g * (y / b));
     case ScalarOp::kPow: {
-      // a^(b-1) b, 0 for b = 0 also where a is 0; the slope in b is 0 where a is not positive.
-      da = g * Where(b != 0.0, b * Pow(a, b - 1.0), 0.0);
-      const Value positive = a > 0.0;
-      db = Where(positive, g * (y * Log(Where(positive, a, 1.0))), 0.0);
-      break;
+      // b a^(b-1), which is 0 for b = 0 also where a is 0; the slope in b is 0 where a is not positive.
+      if (left) return g * Where(Equal(b, 0.0), 0.0, b * Pow(a, b - 1.0));
+      const Value positive = Greater(a, 0.0);
+      return Where(positive, g * (y * Log(Where(positive, a, 1.0))), 0.0);
     }
     case ScalarOp::kMaximum:
     case ScalarOp::kMinimum: {
-      const bool maximum = context.node.op->name == Info(ScalarOp::kMaximum).name;
-      const Value half = Where(a == b, 0.5 * g, 0.0);
-      da = Where(maximum ? a > b : a < b, g, half);
-      db = Where(maximum ? a < b : a > b, g, half);
-      break;
+      const Value& self = left ? a : b;
+      const Value& other = left ? b : a;
+      const Value wins = op == ScalarOp::kMaximum ? Greater(self, other) : Less(self, other);
+      return Where(wins, g, Where(Equal(a, b), 0.5 * g, 0.0));
     }
-    default: WEIR_CHECK(false, context.node.op->name);
+    default: break;
   }
-  return {SumToShape(da, a.shape()), SumToShape(db, b.shape())};
+  WEIR_CHECK(false, Info(op).name);
+}
+
+std::vector<Value> Binary(const GradientContext& context) {
+  const ScalarOp op = *ScalarOpFromName(context.node.op->name);
+  std::vector<Value> result(2);
+  for (int i = 0; i < 2; ++i) {
+    if (!IsConstant(context, i)) result[i] = SumToShape(BinarySlope(op, i == 0, context), context.input(i).shape());
+  }
+  return result;
 }
 
 std::vector<Value> SelectGradient(const GradientContext& context) {
   const Value condition = context.input(0), g = context.cotangent();
   if (!IsFloating(context.output().dtype())) return {Value(), Value(), Value()};
-  return {Value(), SumToShape(Where(condition, g, 0.0), context.input(1).shape()),
-          SumToShape(Where(condition, 0.0, g), context.input(2).shape())};
+  std::vector<Value> result(3);
+  if (!IsConstant(context, 1)) result[1] = SumToShape(Where(condition, g, 0.0), context.input(1).shape());
+  if (!IsConstant(context, 2)) result[2] = SumToShape(Where(condition, 0.0, g), context.input(2).shape());
+  return result;
 }
 
 }  // namespace

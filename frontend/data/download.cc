@@ -32,8 +32,8 @@ struct Transfer {
   bool too_long = false;
   int write_error = 0;
   bool draw = false;
-  std::chrono::steady_clock::time_point started;
-  std::chrono::steady_clock::time_point drawn;
+  std::chrono::steady_clock::time_point started = {};
+  std::chrono::steady_clock::time_point drawn = {};
 };
 
 size_t OnData(char* data, size_t size, size_t count, void* user) {
@@ -81,10 +81,10 @@ void Remove(const std::string& path) {
 std::string Incomplete(int64_t have, int64_t want) { return StrCat("incomplete (", have, " of ", want, " bytes)"); }
 
 struct Connection {
-  absl::Status status;   // of the connection, or of writing what came
-  int64_t received = 0;  // bytes
-  bool retry = true;     // whether another connection may do better
-  bool restart = false;  // whether it must begin from nothing
+  absl::Status status = {};  // of the connection, or of writing what came
+  int64_t received = 0;      // bytes
+  bool retry = true;         // whether another connection may do better
+  bool restart = false;      // whether it must begin from nothing
 };
 
 // One connection that appends to `part` what is missing.

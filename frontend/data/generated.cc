@@ -66,7 +66,7 @@ struct Figure {
   Kind kind = kDisc;
   double x = 0, y = 0;  // centre, pixels
   double radius = 1;    // pixels
-  Direction direction;
+  Direction direction = {};
   double frequency = 1;  // stripes per radius
   double phase_u = 0, phase_v = 0;
   double sign = 1;  // which diagonal

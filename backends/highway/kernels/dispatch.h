@@ -25,6 +25,7 @@ Function ForTarget(Function const (&table)[kEntries], int64_t target) {
 // One a kernel file; `target` is a bit of HWY_TARGETS.
 ProductKernels ProductKernelsFor(int64_t target);
 DepthwiseKernels DepthwiseKernelsFor(int64_t target);
+BlockKernels BlockFunctionsFor(int64_t target);  // only the scalar functions
 BlockKernels BlockKernelsFor(int64_t target);
 PoolKernels PoolKernelsFor(int64_t target);
 ReduceKernels ReduceKernelsFor(int64_t target);

@@ -98,7 +98,7 @@ struct DepthwiseKernels {
 // ---- Elementwise blocks ---------------------------------------------------------------------------------------------
 // One instruction of a block program: dst[i] = f(src[0][i * step[0]], ...) for i < count. step is 1, or 0 for an
 // operand that is one number, of which src then points to kSplat copies. Values are 4 bytes: float32, int32, or a truth
-// value as 0 or ~0; memory operands of loads and stores have their own width.
+// value as 0 or ~0; only conversions read or write memory of one byte an element.
 inline constexpr int64_t kSplat = 16;
 struct BlockArgs {
   const void* src[3] = {};
@@ -123,18 +123,21 @@ struct BlockKernels {
   BlockFn f32[kScalarOps] = {};   // null where there is none
   BlockFn i32[kScalarOps] = {};
   BlockFn fused[kFusedFirsts][kFusedSeconds] = {};
-  BlockFn copy = nullptr;         // 4 bytes to 4 bytes
+  // Slot to slot.
+  BlockFn copy = nullptr;
   BlockFn i32_to_f32 = nullptr;
-  BlockFn f32_to_i32 = nullptr;   // rounded towards 0; NaN and numbers outside as the reference has them
+  BlockFn f32_to_i32 = nullptr;   // towards 0, saturating; NaN gives 0
+  BlockFn f32_to_byte = nullptr;  // the same to [0, 255]
   BlockFn mask_to_f32 = nullptr;  // 0 or 1
   BlockFn mask_to_i32 = nullptr;
   BlockFn f32_to_mask = nullptr;  // not 0
   BlockFn i32_to_mask = nullptr;
-  BlockFn u8_to_i32 = nullptr;    // memory to slot
-  BlockFn u8_to_mask = nullptr;   // memory (bool) to slot
-  BlockFn i32_to_u8 = nullptr;    // slot to memory, the low 8 bits
-  BlockFn mask_to_u8 = nullptr;   // slot to memory (bool)
-  BlockFn wrap_u8 = nullptr;      // the low 8 bits, still 4 bytes wide
+  BlockFn low_byte = nullptr;     // modulo 256
+  // Memory of one byte an element to slot, and back.
+  BlockFn u8_to_i32 = nullptr;
+  BlockFn u8_to_mask = nullptr;
+  BlockFn i32_to_u8 = nullptr;
+  BlockFn mask_to_u8 = nullptr;
   BlockFn random_uniform = nullptr;
 };
 

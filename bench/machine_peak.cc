@@ -1,0 +1,130 @@
+#include "weir/bench/machine_peak.h"
+
+#include <algorithm>
+#include <chrono>
+#include <cstdint>
+#include <cstdlib>
+#include <memory>
+#include <thread>
+#include <vector>
+
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
+
+namespace weir::bench {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+// Enough independent chains to cover the latency of an fma on two ports.
+constexpr int kChains = 12;
+constexpr int64_t kRounds = 2'000'000;
+
+// Runs `body` on all threads at once, a few times; seconds of the fastest.
+template <class F>
+double BestSeconds(int threads, int repeats, const F& body) {
+  double best = 1e30;
+  for (int repeat = 0; repeat < repeats; ++repeat) {
+    const auto begin = Clock::now();
+    std::vector<std::thread> workers;
+    for (int t = 1; t < threads; ++t) workers.emplace_back([&, t] { body(t); });
+    body(0);
+    for (std::thread& worker : workers) worker.join();
+    best = std::min(best, std::chrono::duration<double>(Clock::now() - begin).count());
+  }
+  return best;
+}
+
+#if defined(__x86_64__)
+
+[[gnu::target("avx512f")]] float FmaChains512(int64_t rounds) {
+  __m512 sums[kChains];
+  for (int i = 0; i < kChains; ++i) sums[i] = _mm512_set1_ps(static_cast<float>(i));
+  const __m512 a = _mm512_set1_ps(0.999f), b = _mm512_set1_ps(0.001f);
+  for (int64_t r = 0; r < rounds; ++r) {
+#pragma GCC unroll 12
+    for (int i = 0; i < kChains; ++i) sums[i] = _mm512_fmadd_ps(sums[i], a, b);
+  }
+  __m512 total = sums[0];
+  for (int i = 1; i < kChains; ++i) total = _mm512_add_ps(total, sums[i]);
+  return _mm512_cvtss_f32(total);
+}
+
+[[gnu::target("avx2,fma")]] float FmaChains256(int64_t rounds) {
+  __m256 sums[kChains];
+  for (int i = 0; i < kChains; ++i) sums[i] = _mm256_set1_ps(static_cast<float>(i));
+  const __m256 a = _mm256_set1_ps(0.999f), b = _mm256_set1_ps(0.001f);
+  for (int64_t r = 0; r < rounds; ++r) {
+#pragma GCC unroll 12
+    for (int i = 0; i < kChains; ++i) sums[i] = _mm256_fmadd_ps(sums[i], a, b);
+  }
+  __m256 total = sums[0];
+  for (int i = 1; i < kChains; ++i) total = _mm256_add_ps(total, sums[i]);
+  return _mm256_cvtss_f32(total);
+}
+
+#endif
+
+float MulAddChains(int64_t rounds) {
+  float sums[kChains] = {};
+  for (int64_t r = 0; r < rounds; ++r) {
+    for (float& sum : sums) sum = sum * 0.999f + 0.001f;
+  }
+  float total = 0;
+  for (float sum : sums) total += sum;
+  return total;
+}
+
+void Triad(float* a, const float* b, const float* c, int64_t size) {
+#if defined(__x86_64__)
+  const __m128 s = _mm_set1_ps(0.5f);
+  for (int64_t i = 0; i < size; i += 4) {
+    _mm_stream_ps(a + i, _mm_add_ps(_mm_load_ps(b + i), _mm_mul_ps(s, _mm_load_ps(c + i))));
+  }
+  _mm_sfence();
+#else
+  for (int64_t i = 0; i < size; ++i) a[i] = b[i] + 0.5f * c[i];
+#endif
+}
+
+}  // namespace
+
+MachinePeak MeasurePeak(int threads) {
+  MachinePeak peak;
+  peak.threads = threads;
+  volatile float sink = 0;
+  int lanes = 1;
+  float (*chains)(int64_t) = MulAddChains;
+  peak.instructions = "baseline";
+#if defined(__x86_64__)
+  if (__builtin_cpu_supports("avx512f")) {
+    lanes = 16;
+    chains = FmaChains512;
+    peak.instructions = "AVX-512";
+  } else if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) {
+    lanes = 8;
+    chains = FmaChains256;
+    peak.instructions = "AVX2";
+  }
+#endif
+  const double seconds = BestSeconds(threads, 5, [&](int) { sink = sink + chains(kRounds); });
+  peak.flops = 2.0 * kChains * lanes * static_cast<double>(kRounds) * threads / seconds;
+
+  // 3 arrays of 128 MiB for all threads together.
+  constexpr int64_t kElements = int64_t{32} << 20;
+  const auto allocate = [] {
+    float* memory = static_cast<float*>(std::aligned_alloc(64, kElements * sizeof(float)));
+    std::fill_n(memory, kElements, 1.0f);
+    return std::unique_ptr<float, decltype(&std::free)>(memory, &std::free);
+  };
+  const auto a = allocate(), b = allocate(), c = allocate();
+  const int64_t share = kElements / threads / 16 * 16;
+  const double triad = BestSeconds(threads, 5, [&](int t) {
+    Triad(a.get() + t * share, b.get() + t * share, c.get() + t * share, share);
+  });
+  peak.triad_bytes = 3.0 * static_cast<double>(share * threads) * sizeof(float) / triad;
+  return peak;
+}
+
+}  // namespace weir::bench

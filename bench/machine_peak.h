@@ -1,0 +1,22 @@
+// The ceilings of this machine, measured: fused multiply-adds a second and bytes a second. Every share of the peak in
+// the benchmarks refers to these, measured in the same run.
+#ifndef WEIR_BENCH_MACHINE_PEAK_H_
+#define WEIR_BENCH_MACHINE_PEAK_H_
+
+#include <string>
+
+namespace weir::bench {
+
+struct MachinePeak {
+  double flops = 0;        // float32, FLOP/s on `threads` threads (an fma counts 2)
+  double triad_bytes = 0;  // B/s of a = b + s * c over arrays far beyond the caches, with streaming stores
+  int threads = 1;
+  std::string instructions;  // "AVX-512", "AVX2", "baseline"
+};
+
+// Takes about half a second.
+MachinePeak MeasurePeak(int threads);
+
+}  // namespace weir::bench
+
+#endif  // WEIR_BENCH_MACHINE_PEAK_H_

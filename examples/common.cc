@@ -1,0 +1,39 @@
+#include "weir/examples/common.h"
+
+#include <cstdlib>
+#include <iostream>
+
+#include "absl/flags/flag.h"
+#include "absl/flags/parse.h"
+#include "absl/flags/usage.h"
+#include "absl/flags/usage_config.h"
+#include "weir/core/strings.h"
+#include "weir/frontend/session.h"
+
+ABSL_FLAG(std::string, backend, "", "what computes: highway or reference; empty: the fastest, or WEIR_BACKEND");
+ABSL_FLAG(int, threads, 0, "threads to compute on; 0: all that this process may use, or WEIR_THREADS");
+ABSL_FLAG(bool, quick, false, "a few seconds instead of the real thing");
+
+namespace weir::examples {
+
+void Start(int argc, char** argv, const std::string& usage) {
+  // --help lists the flags of this program's own files, wherever they are defined; not those of libraries.
+  absl::FlagsUsageConfig config;
+  config.contains_help_flags = [](absl::string_view file) {
+    return std::string(file.data(), file.size()).find("examples/") != std::string::npos;
+  };
+  absl::SetFlagsUsageConfig(config);
+  absl::SetProgramUsageMessage(usage);
+  absl::ParseCommandLine(argc, argv);
+  ExitIfError(SetDefaultRuntime({.backend = absl::GetFlag(FLAGS_backend), .threads = absl::GetFlag(FLAGS_threads)}));
+}
+
+bool Quick() { return absl::GetFlag(FLAGS_quick); }
+
+void ExitIfError(const absl::Status& status) {
+  if (status.ok()) return;
+  std::cerr << "error: " << std::string(status.message()) << "\n";
+  std::exit(1);
+}
+
+}  // namespace weir::examples

@@ -1,0 +1,23 @@
+// What the example programs share: the flags --backend, --threads and --quick, --help, and the runtime they choose.
+#ifndef WEIR_EXAMPLES_COMMON_H_
+#define WEIR_EXAMPLES_COMMON_H_
+
+#include <string>
+
+#include "absl/status/status.h"
+
+namespace weir::examples {
+
+// Parses flags (--help prints `usage` and every flag of the program, then exits), and makes the default runtime from
+// --backend and --threads; a wrong flag ends the program with its message.
+void Start(int argc, char** argv, const std::string& usage);
+
+// --quick: a few seconds instead of the real thing.
+bool Quick();
+
+// Prints the message of a failure and ends the program with exit code 1.
+void ExitIfError(const absl::Status& status);
+
+}  // namespace weir::examples
+
+#endif  // WEIR_EXAMPLES_COMMON_H_

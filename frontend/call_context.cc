@@ -1,0 +1,56 @@
+#include "weir/frontend/call_context.h"
+
+#include "weir/core/error.h"
+#include "weir/frontend/layer.h"
+#include "weir/ops/ops.h"
+
+namespace weir {
+namespace {
+
+// Streams of dropout lie far above those of initial weights, which are counted from 0.
+constexpr uint64_t kDropoutStreams = uint64_t{1} << 32;
+
+}  // namespace
+
+Value CallContext::Weight(const Variable& variable) {
+  const auto [found, added] = weight_index_.try_emplace(variable.id(), weights_.size());
+  if (added) {
+    const Value leaf = graph_->Input(variable.type(), variable.leaf_name());
+    weights_.emplace_back(variable, leaf);
+    named_.push_back({path_.empty() ? variable.leaf_name() : StrCat(path_, "/", variable.leaf_name()), leaf});
+  }
+  return weights_[found->second].second;
+}
+
+Value CallContext::Activate(const Activation& activation, const Value& x) {
+  Name(x, "pre_activation");
+  return activation(x);
+}
+
+Value CallContext::Drop(const Value& x, double rate, std::optional<uint64_t> seed, std::optional<Shape> noise_shape) {
+  const uint64_t stream = kDropoutStreams + next_stream_++;
+  if (!training_ || rate == 0) return Identity(x);
+  if (!step_.defined()) step_ = graph_->Input({DType::kInt64, Shape{}}, "step");
+  return Dropout(x, rate, step_, seed.value_or(seed_), stream, std::move(noise_shape));
+}
+
+Value CallContext::Identity(const Value& x) { return Reshape(x, x.shape().dims()); }
+
+void CallContext::Name(const Value& value, std::string_view name) {
+  if (graph_->node(value.ref.node).name.empty()) graph_->SetName(value.ref.node, std::string(name));
+  named_.push_back({path_.empty() ? std::string(name) : StrCat(path_, "/", name), value});
+}
+
+std::vector<Value> CallContext::CallLayer(const LayerBase& layer, std::string_view scope, std::span<const Value> inputs) {
+  const std::string outer = path_;
+  path_ = outer.empty() ? std::string(scope) : StrCat(outer, "/", scope);
+  Graph::LayerScope layer_scope(*graph_, scope);
+  std::vector<Value> outputs = layer.Call(*this, inputs);
+  for (size_t i = 0; i < outputs.size(); ++i) {
+    Name(outputs[i], outputs.size() == 1 ? "output" : StrCat("output_", i));
+  }
+  path_ = outer;
+  return outputs;
+}
+
+}  // namespace weir

@@ -1,0 +1,78 @@
+// CallContext: what a layer records its ops with. It knows the graph, the mode of the run (training or inference is
+// an argument of the run, never state of a layer), the leaves of weights met so far, and the names under which values
+// can be tapped. Made by whoever records a model; layers only use it.
+#ifndef WEIR_FRONTEND_CALL_CONTEXT_H_
+#define WEIR_FRONTEND_CALL_CONTEXT_H_
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "absl/container/flat_hash_map.h"
+#include "weir/core/graph.h"
+#include "weir/frontend/parts/activations.h"
+#include "weir/frontend/variable.h"
+
+namespace weir {
+
+class LayerBase;
+
+// A value under a full path: "sequential/conv2d/pre_activation", "sequential/conv2d/kernel".
+struct NamedValue {
+  std::string path;
+  Value value;
+};
+
+class CallContext {
+ public:
+  // `seed` is that of the model: the key of all its dropout masks.
+  CallContext(std::shared_ptr<Graph> graph, bool training, uint64_t seed)
+      : graph_(std::move(graph)), training_(training), seed_(seed) {}
+  CallContext(const CallContext&) = delete;
+  CallContext& operator=(const CallContext&) = delete;
+
+  const std::shared_ptr<Graph>& graph() const { return graph_; }
+  bool training() const { return training_; }
+
+  // ---- For layers --------------------------------------------------------------------------------------------
+  // The leaf that stands for a variable; the same one for each call.
+  Value Weight(const Variable& variable);
+  // Applies an activation and names its argument "pre_activation".
+  Value Activate(const Activation& activation, const Value& x);
+  // Dropout in training, the same values otherwise. Each use has its own stream of random numbers; `seed` replaces
+  // the model's.
+  Value Drop(const Value& x, double rate, std::optional<uint64_t> seed, std::optional<Shape> noise_shape);
+  // The same values as another node of the graph, so that a tap of this layer is not the layer's before.
+  Value Identity(const Value& x);
+  // Names a value inside the current layer.
+  void Name(const Value& value, std::string_view name);
+
+  // ---- For models and trainers -------------------------------------------------------------------------------------
+  // Calls a layer under `scope` ("conv2d", or "dense#1" for the second use) and names its outputs.
+  std::vector<Value> CallLayer(const LayerBase& layer, std::string_view scope, std::span<const Value> inputs);
+
+  const std::vector<std::pair<Variable, Value>>& weights() const { return weights_; }
+  const std::vector<NamedValue>& named() const { return named_; }
+  // The scalar int64 leaf that counts steps, if anything random was recorded.
+  const Value& step() const { return step_; }
+
+ private:
+  std::shared_ptr<Graph> graph_;
+  bool training_;
+  uint64_t seed_;
+  uint64_t next_stream_ = 0;
+  std::string path_;  // of the layer that is recording
+  Value step_;
+  std::vector<std::pair<Variable, Value>> weights_;
+  absl::flat_hash_map<const void*, size_t> weight_index_;
+  std::vector<NamedValue> named_;
+};
+
+}  // namespace weir
+
+#endif  // WEIR_FRONTEND_CALL_CONTEXT_H_

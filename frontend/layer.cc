@@ -1,0 +1,307 @@
+#include "weir/frontend/layer.h"
+
+#include <atomic>
+#include <nlohmann/json.hpp>
+#include <regex>
+
+#include "weir/core/error.h"
+#include "weir/frontend/layers/layers.h"
+#include "weir/frontend/parts/keras_config.h"
+
+namespace weir {
+namespace {
+
+// Names are chosen in order of creation, which nothing but this counter knows. It has no other effect.
+int64_t NextSerial() {
+  static std::atomic<int64_t> next{0};
+  return next++;
+}
+
+// A shape with numbers in place of unknown dimensions. Two rounds with different numbers tell which dimensions of an
+// output depend on them. The sizes are far beyond any window, and apart by more than any stride.
+std::vector<TensorType> SampleTypes(std::span<const TensorSpec> specs, int round) {
+  std::vector<TensorType> types;
+  for (const TensorSpec& spec : specs) {
+    Dims dims(spec.dims.begin(), spec.dims.end());
+    for (size_t i = 0; i < dims.size(); ++i) {
+      if (dims[i] == kNone) dims[i] = i == 0 ? 2 + round : 4096 * (1 + round) + static_cast<int64_t>(i);
+    }
+    types.push_back({spec.dtype, Shape(dims)});
+  }
+  return types;
+}
+
+bool AllKnown(std::span<const TensorSpec> specs) {
+  for (const TensorSpec& spec : specs) {
+    for (int64_t dim : spec.dims) {
+      if (dim == kNone) return false;
+    }
+  }
+  return true;
+}
+
+std::vector<TensorType> RecordOnce(const LayerBase& layer, const std::vector<TensorType>& inputs) {
+  CallContext context(Graph::Create(), /*training=*/false, /*seed=*/0);
+  std::vector<Value> values;
+  for (const TensorType& type : inputs) values.push_back(context.graph()->Input(type));
+  std::vector<TensorType> types;
+  for (const Value& value : context.CallLayer(layer, layer.name(), values)) types.push_back(value.type());
+  return types;
+}
+
+nlohmann::json ShapeJson(const TensorSpec& spec) {
+  nlohmann::json dims = nlohmann::json::array();
+  for (int64_t dim : spec.dims) dims.push_back(dim == kNone ? nlohmann::json() : nlohmann::json(dim));
+  return dims;
+}
+
+}  // namespace
+
+std::string SnakeCase(const std::string& class_name) {
+  static const std::regex word("(.)([A-Z][a-z0-9]+)"), hump("([a-z])([A-Z])");
+  std::string text = std::regex_replace(std::regex_replace(class_name, word, "$1_$2"), hump, "$1_$2");
+  for (char& c : text) {
+    if (c >= 'A' && c <= 'Z') c = static_cast<char>(c - 'A' + 'a');
+  }
+  return text;
+}
+
+LayerBase::LayerBase(std::string class_name, LayerOptions options)
+    : class_name_(std::move(class_name)), name_(std::move(options.name)), trainable_(options.trainable),
+      input_shape_(std::move(options.input_shape)), serial_(NextSerial()) {
+  if (name_.find('/') != std::string::npos) ThrowInvalidArgument("layer name '", name_, "' must not contain '/'");
+  for (int64_t dim : input_shape_) {
+    if (dim <= 0 && dim != kNone) {
+      ThrowInvalidArgument(class_name_, ": input_shape ", ShapeText(input_shape_), " has a dimension that is not positive");
+    }
+  }
+}
+
+std::string LayerBase::name() const { return name_.empty() ? SnakeCase(class_name_) : name_; }
+
+void LayerBase::SetName(std::string name) {
+  name_ = std::move(name);
+  for (Variable& variable : trainable_weights_) variable.SetOwner(name_);
+  for (Variable& variable : other_weights_) variable.SetOwner(name_);
+}
+
+std::string LayerBase::Where() const { return StrCat(class_name_, " layer \"", name(), "\": "); }
+
+void LayerBase::Check(std::span<const TensorSpec> inputs) const { CheckCount(inputs, 1); }
+
+void LayerBase::Build(std::span<const TensorSpec> /*inputs*/) {}
+
+void LayerBase::CheckCount(std::span<const TensorSpec> inputs, int count) const {
+  if (static_cast<int>(inputs.size()) != count) {
+    ThrowInvalidArgument("Layer \"", name(), "\" expects ", count, " input(s), but it received ", inputs.size(),
+                         " input tensors");
+  }
+}
+
+void LayerBase::CheckRank(const TensorSpec& input, int rank) const {
+  if (input.rank() == rank) return;
+  ThrowInvalidArgument("Input 0 of layer \"", name(), "\" is incompatible with the layer: expected ndim=", rank,
+                       ", found ndim=", input.rank(), ". Full shape received: ", ShapeText(input.dims));
+}
+
+void LayerBase::CheckMinRank(const TensorSpec& input, int rank) const {
+  if (input.rank() >= rank) return;
+  ThrowInvalidArgument("Input 0 of layer \"", name(), "\" is incompatible with the layer: expected min_ndim=", rank,
+                       ", found ndim=", input.rank(), ". Full shape received: ", ShapeText(input.dims));
+}
+
+void LayerBase::CheckChannels(const TensorSpec& input) const {
+  if (input.dims.back() == kNone) {
+    ThrowInvalidArgument(Where(), "the last dimension of the inputs should be defined. Found None. Full input shape received: ",
+                         ShapeText(input.dims));
+  }
+  if (built_ && built_for_[0].dims.back() != input.dims.back()) {
+    ThrowInvalidArgument("Input 0 of layer \"", name(), "\" is incompatible with the layer: expected axis -1 of input shape "
+                         "to have value ", built_for_[0].dims.back(), ", but received input with shape ", ShapeText(input.dims));
+  }
+}
+
+void LayerBase::SetBuilt(std::span<const TensorSpec> inputs) {
+  built_ = true;
+  built_for_.assign(inputs.begin(), inputs.end());
+}
+
+void LayerBase::EnsureBuilt(std::span<const TensorSpec> inputs) {
+  Check(inputs);
+  if (built_) return;
+  Build(inputs);
+  SetBuilt(inputs);
+}
+
+Variable LayerBase::AddWeight(VariableOptions options) {
+  if (!options.initializer.defined()) options.initializer = "zeros";
+  (options.trainable ? trainable_weights_ : other_weights_).emplace_back(options, name());
+  return options.trainable ? trainable_weights_.back() : other_weights_.back();
+}
+
+std::vector<Variable> LayerBase::weights() const {
+  std::vector<Variable> all = trainable_weights_;
+  all.insert(all.end(), other_weights_.begin(), other_weights_.end());
+  return all;
+}
+
+std::vector<TensorSpec> LayerBase::OutputSpecs(std::span<const TensorSpec> inputs) const {
+  const std::vector<TensorType> first = RecordOnce(*this, SampleTypes(inputs, 0));
+  const std::vector<TensorType> second = AllKnown(inputs) ? first : RecordOnce(*this, SampleTypes(inputs, 1));
+  std::vector<TensorSpec> specs;
+  for (size_t i = 0; i < first.size(); ++i) {
+    const Shape& shape = first[i].shape;
+    TensorSpec spec{first[i].dtype, {shape.begin(), shape.end()}};
+    for (int axis = 0; axis < shape.rank(); ++axis) {
+      if (shape[axis] != second[i].shape[axis]) spec.dims[static_cast<size_t>(axis)] = kNone;
+    }
+    specs.push_back(std::move(spec));
+  }
+  return specs;
+}
+
+std::vector<std::shared_ptr<const LayerCall>> LayerBase::Calls() const {
+  std::vector<std::shared_ptr<const LayerCall>> alive;
+  std::erase_if(calls_, [](const auto& call) { return call.expired(); });
+  for (const auto& call : calls_) {
+    if (auto shared = call.lock()) alive.push_back(std::move(shared));
+  }
+  return alive;
+}
+
+std::shared_ptr<const LayerCall> LayerBase::AddCall(std::vector<SymbolicTensor> inputs) {
+  std::vector<TensorSpec> specs;
+  for (const SymbolicTensor& input : inputs) specs.push_back(input.spec());
+  EnsureBuilt(specs);
+  auto call = std::make_shared<LayerCall>();
+  call->layer = shared_from_this();
+  call->inputs = std::move(inputs);
+  call->outputs = OutputSpecs(specs);
+  call->index = Calls().empty() ? 0 : next_call_;
+  next_call_ = call->index + 1;
+  calls_.push_back(call);
+  return call;
+}
+
+nlohmann::json LayerBase::ToJson() const {
+  nlohmann::json config = Config();
+  config["name"] = name();
+  config["trainable"] = trainable_;
+  config["dtype"] = MakeKerasObject("keras", "DTypePolicy", {{"name", "float32"}});
+  nlohmann::json object = MakeKerasObject("keras.layers", class_name_, std::move(config));
+  if (built_ && built_for_.size() == 1) object["build_config"] = {{"input_shape", ShapeJson(built_for_[0])}};
+  return object;
+}
+
+// ---- The handle -------------------------------------------------------------------------------------------------------
+
+Layer::Layer(const Activation& activation) : Layer(ActivationLayer({.activation = activation})) {}
+
+Layer::Layer(const SymbolicTensor& input) : Layer(input.layer()) {
+  if (!base().is_input()) {
+    ThrowInvalidArgument("the output of layer \"", name(), "\" is no layer: expected a layer, or Input(...)");
+  }
+}
+
+LayerBase& Layer::base() const {
+  if (base_ == nullptr) ThrowFailedPrecondition("the layer is undefined");
+  return *base_;
+}
+
+std::vector<SymbolicTensor> Layer::Outputs(const std::vector<SymbolicTensor>& inputs) const {
+  if (inputs.empty()) ThrowInvalidArgument("layer \"", name(), "\" is called without inputs");
+  const std::shared_ptr<const LayerCall> call = base().AddCall(inputs);
+  std::vector<SymbolicTensor> outputs;
+  for (size_t i = 0; i < call->outputs.size(); ++i) outputs.emplace_back(call, static_cast<int>(i));
+  return outputs;
+}
+
+SymbolicTensor Layer::operator()(const std::vector<SymbolicTensor>& inputs) const {
+  std::vector<SymbolicTensor> outputs = Outputs(inputs);
+  if (outputs.size() != 1) {
+    ThrowInvalidArgument("layer \"", name(), "\" has ", outputs.size(), " outputs: use Outputs(inputs)");
+  }
+  return outputs[0];
+}
+
+SymbolicTensor Layer::operator()(const SymbolicTensor& input) const { return (*this)(std::vector<SymbolicTensor>{input}); }
+
+std::vector<Variable> Layer::trainable_weights() const {
+  std::vector<Variable> found = base().trainable() ? weights() : std::vector<Variable>{};
+  std::erase_if(found, [](const Variable& v) { return !v.trainable(); });
+  return found;
+}
+
+std::vector<Variable> Layer::non_trainable_weights() const {
+  std::vector<Variable> found = weights();
+  if (base().trainable()) std::erase_if(found, [](const Variable& v) { return v.trainable(); });
+  return found;
+}
+
+Variable Layer::weight(const std::string& name) const {
+  std::vector<std::string> known;
+  for (const Variable& variable : weights()) {
+    if (variable.leaf_name() == name) return variable;
+    known.push_back(variable.leaf_name());
+  }
+  if (!built()) {
+    ThrowFailedPrecondition("layer \"", this->name(), "\" has no ", name,
+                            " yet: weights are made when the layer first meets an input shape");
+  }
+  if (known.empty()) ThrowNotFound("layer \"", this->name(), "\" (", class_name(), ") has no weights");
+  ThrowNotFound("layer \"", this->name(), "\": ", UnknownNameMessage("weight", name, known));
+}
+
+int64_t Layer::count_params() const {
+  int64_t count = 0;
+  for (const Variable& variable : weights()) count += variable.shape().size();
+  return count;
+}
+
+const LayerCall& Layer::OnlyCall() const {
+  if (uses_.size() == 1) return *uses_[0];
+  const std::vector<std::shared_ptr<const LayerCall>> calls = uses_.empty() ? base().Calls() : uses_;
+  if (calls.empty()) {
+    ThrowFailedPrecondition("The layer \"", name(), "\" has never been called and thus has no defined output.");
+  }
+  if (calls.size() > 1) {
+    ThrowInvalidArgument("The layer \"", name(), "\" is called ", calls.size(),
+                         " times, hence the notion of \"layer output\" is ill-defined. Use output(i) instead.");
+  }
+  return *calls[0];
+}
+
+SymbolicTensor Layer::input() const {
+  const LayerCall& call = OnlyCall();
+  if (call.inputs.size() != 1) {
+    ThrowInvalidArgument("layer \"", name(), "\" has ", call.inputs.size(), " inputs, expected one");
+  }
+  return call.inputs[0];
+}
+
+SymbolicTensor Layer::output() const {
+  OnlyCall();
+  return output(0);
+}
+
+SymbolicTensor Layer::output(int use) const {
+  const std::vector<std::shared_ptr<const LayerCall>> calls = uses_.empty() ? base().Calls() : uses_;
+  if (use < 0 || use >= static_cast<int>(calls.size())) {
+    ThrowOutOfRange("layer \"", name(), "\" is called ", calls.size(), " times, there is no use ", use);
+  }
+  const auto& call = calls[static_cast<size_t>(use)];
+  if (call->outputs.size() != 1) {
+    ThrowInvalidArgument("layer \"", name(), "\" has ", call->outputs.size(), " outputs: the notion of one output is ill-defined");
+  }
+  return {call, 0};
+}
+
+std::string Layer::ConfigText() const { return base().ToJson().dump(); }
+
+std::vector<SymbolicTensor> OutputsOf(std::span<const Layer> layers) {
+  std::vector<SymbolicTensor> outputs;
+  for (const Layer& layer : layers) outputs.push_back(layer.output());
+  return outputs;
+}
+
+}  // namespace weir

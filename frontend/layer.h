@@ -1,0 +1,167 @@
+// Layers. LayerBase is what a kind of layer implements: which weights it needs, which ops it records. Layer is the
+// handle that users hold: copies are the same layer, with the same weights, in however many models it is used.
+//
+//   Layer conv = Conv2D({.filters = 32, .kernel_size = 3});
+//   SymbolicTensor y = conv(Input({32, 32, 3}));   // builds the layer and adds a call to the layer graph
+//
+// A layer without a name of its own gets one from the first model it joins ("conv2d", "conv2d_1"), counted per model.
+#ifndef WEIR_FRONTEND_LAYER_H_
+#define WEIR_FRONTEND_LAYER_H_
+
+#include <cstdint>
+#include <memory>
+#include <nlohmann/json_fwd.hpp>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "weir/frontend/call_context.h"
+#include "weir/frontend/symbolic.h"
+#include "weir/frontend/variable.h"
+
+namespace weir {
+
+// Options that every layer has; each layer's own struct repeats them.
+struct LayerOptions {
+  std::string name = {};                    // "": the model chooses one
+  bool trainable = true;
+  std::vector<int64_t> input_shape = {};    // without the batch axis; for the first layer of a Sequential
+};
+
+class LayerBase : public std::enable_shared_from_this<LayerBase> {
+ public:
+  LayerBase(std::string class_name, LayerOptions options);
+  virtual ~LayerBase() = default;
+  LayerBase(const LayerBase&) = delete;
+  LayerBase& operator=(const LayerBase&) = delete;
+
+  // ---- What a kind of layer implements -------------------------------------------------------------------------------
+  // Throws Error if the layer can't take such inputs: called before Build and before each call. The default wants one
+  // input.
+  virtual void Check(std::span<const TensorSpec> inputs) const;
+  // Makes the weights (AddWeight) for inputs of these types. Called once, before the first call.
+  virtual void Build(std::span<const TensorSpec> inputs);
+  // Records the layer's ops. Inputs have the rank and channels that Check has seen.
+  virtual std::vector<Value> Call(CallContext& context, std::span<const Value> inputs) const = 0;
+  // The options in Keras's spelling, without name, trainable and dtype.
+  virtual nlohmann::json Config() const = 0;
+  // Types of the outputs. The default records Call with sample sizes in place of unknown dimensions.
+  virtual std::vector<TensorSpec> OutputSpecs(std::span<const TensorSpec> inputs) const;
+  // All weights, the trainable ones first.
+  virtual std::vector<Variable> weights() const;
+  virtual bool is_input() const { return false; }
+  virtual bool is_model() const { return false; }
+
+  // ---- What all have in common ------------------------------------------------------------------------------------------
+  const std::string& class_name() const { return class_name_; }
+  // The name, or while there is none the class name in snake case.
+  std::string name() const;
+  bool has_name() const { return !name_.empty(); }
+  virtual void SetName(std::string name);
+  bool trainable() const { return trainable_; }
+  virtual void SetTrainable(bool trainable) { trainable_ = trainable; }
+  bool built() const { return built_; }
+  const std::vector<int64_t>& input_shape_option() const { return input_shape_; }
+  // Order of creation in this process: what names are counted by.
+  int64_t serial() const { return serial_; }
+
+  // Checks, and builds if that has not happened yet.
+  void EnsureBuilt(std::span<const TensorSpec> inputs);
+  // The calls that are still part of some model or expression.
+  std::vector<std::shared_ptr<const LayerCall>> Calls() const;
+  std::shared_ptr<const LayerCall> AddCall(std::vector<SymbolicTensor> inputs);
+  // {"module", "class_name", "config", "registered_name", "build_config"}.
+  virtual nlohmann::json ToJson() const;
+  const std::vector<TensorSpec>& built_for() const { return built_for_; }
+
+ protected:
+  Variable AddWeight(VariableOptions options);
+  // "Conv2D layer "conv2d": ": how messages of a layer start.
+  std::string Where() const;
+  // Throws Error unless there are `count` inputs.
+  void CheckCount(std::span<const TensorSpec> inputs, int count) const;
+  // Throws Error, in Keras's words, unless input 0 has this rank, or at least so many axes.
+  void CheckRank(const TensorSpec& input, int rank) const;
+  void CheckMinRank(const TensorSpec& input, int rank) const;
+  // Throws Error unless the last axis has the size the layer was built for, which must be known.
+  void CheckChannels(const TensorSpec& input) const;
+  void SetBuilt(std::span<const TensorSpec> inputs);
+
+ private:
+  std::string class_name_;
+  std::string name_;
+  bool trainable_;
+  std::vector<int64_t> input_shape_;
+  int64_t serial_;
+  bool built_ = false;
+  std::vector<TensorSpec> built_for_;
+  std::vector<Variable> trainable_weights_, other_weights_;
+  mutable std::vector<std::weak_ptr<const LayerCall>> calls_;
+  int next_call_ = 0;
+};
+
+// "MaxPooling2D" -> "max_pooling2d".
+std::string SnakeCase(const std::string& class_name);
+
+class Layer {
+ public:
+  Layer() = default;
+  explicit Layer(std::shared_ptr<LayerBase> base, std::vector<std::shared_ptr<const LayerCall>> uses = {})
+      : base_(std::move(base)), uses_(std::move(uses)) {}
+  Layer(const Activation& activation);    // NOLINT: Activation("relu") where a layer is wanted
+  Layer(const SymbolicTensor& input);     // NOLINT: Input({32, 32, 3}) as the first layer of a Sequential
+
+  // Calls the layer on outputs of others. Throws Error if the layer can't take them, or has more than one output
+  // (Outputs gives all).
+  SymbolicTensor operator()(const SymbolicTensor& input) const;
+  SymbolicTensor operator()(const std::vector<SymbolicTensor>& inputs) const;
+  std::vector<SymbolicTensor> Outputs(const std::vector<SymbolicTensor>& inputs) const;
+
+  bool defined() const { return base_ != nullptr; }
+  std::string name() const { return base().name(); }
+  const std::string& class_name() const { return base().class_name(); }
+  bool built() const { return base().built(); }
+  bool trainable() const { return base().trainable(); }
+  void set_trainable(bool trainable) const { base().SetTrainable(trainable); }
+
+  // Weights, the trainable ones first. The layer must be built for `kernel` and `bias`; a layer that has none throws.
+  std::vector<Variable> weights() const { return base().weights(); }
+  std::vector<Variable> trainable_weights() const;
+  std::vector<Variable> non_trainable_weights() const;
+  Variable weight(const std::string& name) const;
+  Variable kernel() const { return weight("kernel"); }
+  Variable bias() const { return weight("bias"); }
+  int64_t count_params() const;
+
+  // What the layer takes and gives in the model it was taken from (model.layer(0)), or in its only call. Throws Error
+  // if it has not been called, or several times: then output(i) says which.
+  SymbolicTensor input() const;
+  SymbolicTensor output() const;
+  SymbolicTensor output(int use) const;
+  const std::vector<int64_t>& output_shape() const { return output().shape(); }
+
+  // Configuration as Keras writes it.
+  std::string ConfigText() const;
+
+  LayerBase& base() const;
+  const std::shared_ptr<LayerBase>& shared() const { return base_; }
+  const std::vector<std::shared_ptr<const LayerCall>>& uses() const { return uses_; }
+  friend bool operator==(const Layer& a, const Layer& b) { return a.base_ == b.base_; }
+
+ protected:
+  std::shared_ptr<LayerBase> base_;
+
+ private:
+  const LayerCall& OnlyCall() const;
+
+  std::vector<std::shared_ptr<const LayerCall>> uses_;
+};
+
+// Outputs of each layer, in order: what an extractor model is made of. Input layers are included.
+std::vector<SymbolicTensor> OutputsOf(std::span<const Layer> layers);
+
+}  // namespace weir
+
+#endif  // WEIR_FRONTEND_LAYER_H_

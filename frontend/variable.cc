@@ -1,0 +1,83 @@
+#include "weir/frontend/variable.h"
+
+#include "weir/core/error.h"
+
+namespace weir {
+
+struct Variable::State {
+  VariableOptions options;
+  std::string owner;
+  TensorType type;
+  uint64_t seed = 0;
+  uint64_t stream = 0;
+  bool seeded = false;
+  Tensor value;
+
+  void Initialize() {
+    if (value.defined()) return;
+    RandomStream random(seed, stream);
+    value = options.initializer(type.shape, random);
+    if (value.type() != type) {
+      ThrowInvalidArgument("initializer ", options.initializer.class_name(), " of ", owner, "/", options.name, " made ",
+                           value.type(), ", expected ", type);
+    }
+    // An initializer of the user's own may hand out a tensor that it keeps.
+    if (value.use_count() > 1) value = value.Clone();
+  }
+};
+
+Variable::Variable(VariableOptions options, std::string owner) : state_(std::make_shared<State>()) {
+  state_->type = {DType::kFloat32, options.shape};
+  state_->options = std::move(options);
+  state_->owner = std::move(owner);
+}
+
+Variable::State& Variable::state() const {
+  if (state_ == nullptr) ThrowFailedPrecondition("the variable is undefined");
+  return *state_;
+}
+
+std::string Variable::path() const { return state().owner + "/" + state().options.name; }
+const std::string& Variable::leaf_name() const { return state().options.name; }
+const TensorType& Variable::type() const { return state().type; }
+bool Variable::trainable() const { return state().options.trainable; }
+const Constraint& Variable::constraint() const { return state().options.constraint; }
+const Regularizer& Variable::regularizer() const { return state().options.regularizer; }
+void Variable::SetOwner(std::string owner) { state().owner = std::move(owner); }
+void Variable::SetTrainable(bool trainable) { state().options.trainable = trainable; }
+
+Tensor Variable::value() const {
+  state().Initialize();
+  return state().value;
+}
+
+void Variable::Assign(const Tensor& value) {
+  if (!value.defined() || value.type() != type()) {
+    ThrowInvalidArgument("variable ", path(), " is ", type(), ", cannot be assigned ", value.type());
+  }
+  state().value = value.Clone();
+}
+
+Tensor& Variable::Exclusive() {
+  state().Initialize();
+  if (state().value.use_count() > 1) state().value = state().value.Clone();
+  return state().value;
+}
+
+void Variable::Seed(uint64_t seed, uint64_t stream, bool override_earlier) {
+  State& s = state();
+  if (s.value.defined() || (s.seeded && !override_earlier)) return;
+  s.seed = seed;
+  s.stream = stream;
+  s.seeded = true;
+}
+
+std::ostream& operator<<(std::ostream& out, const Variable& variable) {
+  if (!variable.defined()) return out << "<undefined variable>";
+  const std::string values = StrCat(variable.value());
+  return out << "<tf.Variable '" << variable.name() << "' shape=" << PythonTuple(variable.shape())
+             << " dtype=" << Name(variable.type().dtype) << ", numpy=" << (values.find('\n') != std::string::npos ? "\n" : "")
+             << values << ">";
+}
+
+}  // namespace weir

@@ -1,0 +1,8 @@
+# Tests of the files, data, pictures and plot libraries.
+find_package(LibArchive REQUIRED)
+find_package(PNG REQUIRED)
+find_package(JPEG REQUIRED)
+weir_test(io_test SOURCES io_test.cc DEPS weir_io)
+weir_test(data_test SOURCES data_test.cc DEPS weir_data LibArchive::LibArchive)
+weir_test(pictures_test SOURCES pictures_test.cc DEPS weir_pictures PNG::PNG JPEG::JPEG)
+weir_test(plot_test SOURCES plot_test.cc DEPS weir_plot)
