@@ -142,34 +142,31 @@ struct BlockKernels {
 };
 
 // ---- Pooling ----------------------------------------------------------------------------------------------------------
-// One output position, channels across lanes. Cells are offsets from src, in row-major order.
+// `positions` windows with the same cells, channels across lanes: window p's cells are at x + p * x_step + cells[k],
+// k in row-major order, its result at y + p * y_step.
 struct PoolArgs {
-  const float* src = nullptr;
+  const float* x = nullptr;
+  int64_t x_step = 0;
   const int64_t* cells = nullptr;
   int64_t cell_count = 0;
+  int64_t positions = 0;
   int64_t channels = 0;
-  float* dst = nullptr;
-  const float* other = nullptr;  // max_pool_gather: t, as src
-  float divisor = 0;             // average_pool
-};
-// Input positions of gradients: dx[c] = sum over windows in order of dy[c] where this cell won, or of dy[c] / count.
-struct PoolGradientArgs {
+  int64_t y_step = 0;
+  float* y = nullptr;            // max, gather, average
+  const float* other = nullptr;  // gather: t, laid out as x
+  // Gradients: dy is laid out as y, dx as x. If `disjoint`, no two windows share a cell and dx is set; otherwise dx,
+  // which holds zeros or sums of earlier windows, is added to.
   const float* dy = nullptr;
-  const int64_t* windows = nullptr;  // offsets of dy, in row-major order
-  const float* counts = nullptr;     // average: cells in the window
-  const int32_t* winners = nullptr;  // max: index of the winning cell of each window and channel, laid out as dy
-  const int32_t* self = nullptr;     // max: what winners must hold, one a window
-  int64_t window_count = 0;
-  int64_t channels = 0;
-  float* dst = nullptr;
+  float* dx = nullptr;
+  bool disjoint = false;
+  float divisor = 1;             // average: cells inside the input
 };
 struct PoolKernels {
   void (*max)(const PoolArgs& args) noexcept = nullptr;
-  void (*gather)(const PoolArgs& args) noexcept = nullptr;   // other at the winner
-  void (*winner)(const PoolArgs& args) noexcept = nullptr;   // dst = index into cells, as int32
+  void (*gather)(const PoolArgs& args) noexcept = nullptr;  // other at the winner
   void (*average)(const PoolArgs& args) noexcept = nullptr;
-  void (*max_gradient)(const PoolGradientArgs& args) noexcept = nullptr;
-  void (*average_gradient)(const PoolGradientArgs& args) noexcept = nullptr;
+  void (*max_gradient)(const PoolArgs& args) noexcept = nullptr;
+  void (*average_gradient)(const PoolArgs& args) noexcept = nullptr;
 };
 
 // ---- Reductions ---------------------------------------------------------------------------------------------------------
@@ -177,8 +174,8 @@ enum class ReduceKind : uint8_t { kSum, kSumSquares, kMax, kMin };
 inline constexpr int kReduceKinds = 4;
 
 struct ReduceKernels {
-  // Row mode: the value of a run of `count` floats, cut into blocks and lanes as canonical_order.h says, folded into
-  // *total, or set if `first`.
+  // Row mode: the value of a run of `count` > 0 floats, cut into blocks and lanes as canonical_order.h says, combined
+  // with *total, or stored there if `first`.
   void (*row[kReduceKinds])(const float* src, int64_t count, bool first, float* total) noexcept = {};
   // Column mode: acc[c] = op(acc[c], src[r * stride + c]) for r < rows in order, from the initial value if `init`.
   void (*columns[kReduceKinds])(const float* src, int64_t rows, int64_t stride, int64_t columns, bool init,
@@ -187,12 +184,12 @@ struct ReduceKernels {
   void (*combine[kReduceKinds])(const float* part, int64_t columns, float* total) noexcept = {};
   // Index of the first largest of a row; the first NaN wins.
   int32_t (*argmax)(const float* row, int64_t count) noexcept = nullptr;
-  // argmax over `rows` rows a stride apart, for each column.
-  void (*argmax_columns)(const float* src, int64_t rows, int64_t stride, int64_t columns, int32_t* dst,
-                         float* best) noexcept = nullptr;
 };
+// The value of an empty reduction.
+float ReduceInit(ReduceKind kind);
 
 // ---- Softmax, on rows of the last axis ------------------------------------------------------------------------------------
+inline constexpr const char* kCrossEntropyLabel = "SparseSoftmaxCrossEntropy: label";
 struct SoftmaxKernels {
   void (*softmax)(const float* x, int64_t rows, int64_t classes, float* y) noexcept = nullptr;
   void (*log_softmax)(const float* x, int64_t rows, int64_t classes, float* y) noexcept = nullptr;

@@ -1,0 +1,82 @@
+// Moving elements: transposition of 4-byte elements, 4 x 4 or 8 x 8 at a time where the target has the shuffles.
+#include <cstddef>
+#include <cstdint>
+
+#include "weir/backends/highway/kernels/targets.h"
+
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "weir/backends/highway/kernels/move.cc"
+#include "hwy/foreach_target.h"
+// After foreach_target.h.
+#include "weir/backends/highway/kernels/common-inl.h"
+#include "weir/backends/highway/kernels/dispatch.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace weir::highway {
+namespace HWY_NAMESPACE {
+namespace {
+
+// A tile of 16 x 16 keeps both sides' cache lines in use until they are done with.
+constexpr int64_t kTile = 16;
+
+#if HWY_TARGET == HWY_SCALAR
+HWY_INLINE void Transpose4(const float* src, int64_t src_stride, float* dst, int64_t dst_stride) {
+  for (int r = 0; r < 4; ++r) {
+    for (int c = 0; c < 4; ++c) dst[c * dst_stride + r] = src[r * src_stride + c];
+  }
+}
+#else
+HWY_INLINE void Transpose4(const float* src, int64_t src_stride, float* dst, int64_t dst_stride) {
+  const hn::FixedTag<float, 4> d;
+  const hn::RepartitionToWide<decltype(d)> dw;
+  const auto a = hn::LoadU(d, src), b = hn::LoadU(d, src + src_stride);
+  const auto c = hn::LoadU(d, src + 2 * src_stride), e = hn::LoadU(d, src + 3 * src_stride);
+  const auto ab_low = hn::BitCast(dw, hn::InterleaveLower(d, a, b));    // a0 b0 a1 b1
+  const auto ab_high = hn::BitCast(dw, hn::InterleaveUpper(d, a, b));   // a2 b2 a3 b3
+  const auto ce_low = hn::BitCast(dw, hn::InterleaveLower(d, c, e));
+  const auto ce_high = hn::BitCast(dw, hn::InterleaveUpper(d, c, e));
+  hn::StoreU(hn::BitCast(d, hn::InterleaveLower(dw, ab_low, ce_low)), d, dst);
+  hn::StoreU(hn::BitCast(d, hn::InterleaveUpper(dw, ab_low, ce_low)), d, dst + dst_stride);
+  hn::StoreU(hn::BitCast(d, hn::InterleaveLower(dw, ab_high, ce_high)), d, dst + 2 * dst_stride);
+  hn::StoreU(hn::BitCast(d, hn::InterleaveUpper(dw, ab_high, ce_high)), d, dst + 3 * dst_stride);
+}
+#endif
+
+void Transpose(const float* src, int64_t src_stride, int64_t rows, int64_t columns, float* dst,
+               int64_t dst_stride) noexcept {
+  for (int64_t r0 = 0; r0 < rows; r0 += kTile) {
+    const int64_t r1 = HWY_MIN(r0 + kTile, rows);
+    for (int64_t c0 = 0; c0 < columns; c0 += kTile) {
+      const int64_t c1 = HWY_MIN(c0 + kTile, columns);
+      int64_t c = c0;
+      for (; c + 4 <= c1; c += 4) {
+        int64_t r = r0;
+        for (; r + 4 <= r1; r += 4) Transpose4(src + r * src_stride + c, src_stride, dst + c * dst_stride + r, dst_stride);
+        for (; r < r1; ++r) {
+          for (int64_t k = c; k < c + 4; ++k) dst[k * dst_stride + r] = src[r * src_stride + k];
+        }
+      }
+      for (; c < c1; ++c) {
+        for (int64_t r = r0; r < r1; ++r) dst[c * dst_stride + r] = src[r * src_stride + c];
+      }
+    }
+  }
+}
+
+}  // namespace
+
+MoveKernels GetMoveKernels() { return {.transpose = &Transpose}; }
+
+}  // namespace HWY_NAMESPACE
+}  // namespace weir::highway
+HWY_AFTER_NAMESPACE();
+
+#if HWY_ONCE
+namespace weir::highway {
+
+HWY_EXPORT(GetMoveKernels);
+
+MoveKernels MoveKernelsFor(int64_t target) { return ForTarget(HWY_DISPATCH_TABLE(GetMoveKernels), target)(); }
+
+}  // namespace weir::highway
+#endif  // HWY_ONCE
