@@ -1,5 +1,7 @@
 #include "weir/frontend/call_context.h"
 
+#include <algorithm>
+
 #include "weir/core/error.h"
 #include "weir/frontend/layer.h"
 #include "weir/ops/ops.h"
@@ -35,6 +37,11 @@ Value CallContext::Drop(const Value& x, double rate, std::optional<uint64_t> see
 }
 
 Value CallContext::Identity(const Value& x) { return Reshape(x, x.shape().dims()); }
+
+void CallContext::Regularize(const Regularizer& regularizer, const Value& output) {
+  if (!regularizer.defined()) return;
+  losses_.push_back(regularizer.Penalty(output) / static_cast<double>(std::max<int64_t>(output.shape()[0], 1)));
+}
 
 void CallContext::Name(const Value& value, std::string_view name) {
   if (graph_->node(value.ref.node).name.empty()) graph_->SetName(value.ref.node, std::string(name));

@@ -49,6 +49,9 @@ class CallContext {
   Value Drop(const Value& x, double rate, std::optional<uint64_t> seed, std::optional<Shape> noise_shape);
   // The same values as another node of the graph, so that a tap of this layer is not the layer's before.
   Value Identity(const Value& x);
+  // Adds the penalty of a layer's output, divided by the batch size, to the loss of training; nothing without a
+  // regularizer.
+  void Regularize(const Regularizer& regularizer, const Value& output);
   // Names a value inside the current layer.
   void Name(const Value& value, std::string_view name);
 
@@ -58,6 +61,7 @@ class CallContext {
 
   const std::vector<std::pair<Variable, Value>>& weights() const { return weights_; }
   const std::vector<NamedValue>& named() const { return named_; }
+  const std::vector<Value>& losses() const { return losses_; }
   // The scalar int64 leaf that counts steps, if anything random was recorded.
   const Value& step() const { return step_; }
 
@@ -71,6 +75,7 @@ class CallContext {
   std::vector<std::pair<Variable, Value>> weights_;
   absl::flat_hash_map<const void*, size_t> weight_index_;
   std::vector<NamedValue> named_;
+  std::vector<Value> losses_;
 };
 
 }  // namespace weir

@@ -1,5 +1,6 @@
 #include "weir/frontend/layer.h"
 
+#include <algorithm>
 #include <atomic>
 #include <nlohmann/json.hpp>
 #include <regex>
@@ -145,6 +146,10 @@ std::vector<Variable> LayerBase::weights() const {
   return all;
 }
 
+std::vector<Variable> LayerBase::trainable_weights() const {
+  return trainable_ ? trainable_weights_ : std::vector<Variable>{};
+}
+
 std::vector<TensorSpec> LayerBase::OutputSpecs(std::span<const TensorSpec> inputs) const {
   const std::vector<TensorType> first = RecordOnce(*this, SampleTypes(inputs, 0));
   const std::vector<TensorType> second = AllKnown(inputs) ? first : RecordOnce(*this, SampleTypes(inputs, 1));
@@ -226,15 +231,10 @@ SymbolicTensor Layer::operator()(const std::vector<SymbolicTensor>& inputs) cons
 
 SymbolicTensor Layer::operator()(const SymbolicTensor& input) const { return (*this)(std::vector<SymbolicTensor>{input}); }
 
-std::vector<Variable> Layer::trainable_weights() const {
-  std::vector<Variable> found = base().trainable() ? weights() : std::vector<Variable>{};
-  std::erase_if(found, [](const Variable& v) { return !v.trainable(); });
-  return found;
-}
-
 std::vector<Variable> Layer::non_trainable_weights() const {
+  const std::vector<Variable> trainable = trainable_weights();
   std::vector<Variable> found = weights();
-  if (base().trainable()) std::erase_if(found, [](const Variable& v) { return v.trainable(); });
+  std::erase_if(found, [&](const Variable& v) { return std::find(trainable.begin(), trainable.end(), v) != trainable.end(); });
   return found;
 }
 
@@ -258,8 +258,8 @@ int64_t Layer::count_params() const {
   return count;
 }
 
-const LayerCall& Layer::OnlyCall() const {
-  if (uses_.size() == 1) return *uses_[0];
+std::shared_ptr<const LayerCall> Layer::OnlyCall() const {
+  if (uses_.size() == 1) return uses_[0];
   const std::vector<std::shared_ptr<const LayerCall>> calls = uses_.empty() ? base().Calls() : uses_;
   if (calls.empty()) {
     ThrowFailedPrecondition("The layer \"", name(), "\" has never been called and thus has no defined output.");
@@ -268,15 +268,15 @@ const LayerCall& Layer::OnlyCall() const {
     ThrowInvalidArgument("The layer \"", name(), "\" is called ", calls.size(),
                          " times, hence the notion of \"layer output\" is ill-defined. Use output(i) instead.");
   }
-  return *calls[0];
+  return calls[0];
 }
 
 SymbolicTensor Layer::input() const {
-  const LayerCall& call = OnlyCall();
-  if (call.inputs.size() != 1) {
-    ThrowInvalidArgument("layer \"", name(), "\" has ", call.inputs.size(), " inputs, expected one");
+  const std::shared_ptr<const LayerCall> call = OnlyCall();
+  if (call->inputs.size() != 1) {
+    ThrowInvalidArgument("layer \"", name(), "\" has ", call->inputs.size(), " inputs, expected one");
   }
-  return call.inputs[0];
+  return call->inputs[0];
 }
 
 SymbolicTensor Layer::output() const {

@@ -51,6 +51,8 @@ class LayerBase : public std::enable_shared_from_this<LayerBase> {
   virtual std::vector<TensorSpec> OutputSpecs(std::span<const TensorSpec> inputs) const;
   // All weights, the trainable ones first.
   virtual std::vector<Variable> weights() const;
+  // Those that training changes: none of a layer that is not trainable.
+  virtual std::vector<Variable> trainable_weights() const;
   virtual bool is_input() const { return false; }
   virtual bool is_model() const { return false; }
 
@@ -128,7 +130,7 @@ class Layer {
 
   // Weights, the trainable ones first. The layer must be built for `kernel` and `bias`; a layer that has none throws.
   std::vector<Variable> weights() const { return base().weights(); }
-  std::vector<Variable> trainable_weights() const;
+  std::vector<Variable> trainable_weights() const { return base().trainable_weights(); }
   std::vector<Variable> non_trainable_weights() const;
   Variable weight(const std::string& name) const;
   Variable kernel() const { return weight("kernel"); }
@@ -154,7 +156,7 @@ class Layer {
   std::shared_ptr<LayerBase> base_;
 
  private:
-  const LayerCall& OnlyCall() const;
+  std::shared_ptr<const LayerCall> OnlyCall() const;
 
   std::vector<std::shared_ptr<const LayerCall>> uses_;
 };

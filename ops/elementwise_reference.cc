@@ -172,7 +172,7 @@ BlockFn ChooseBlock(DType from, DType to) {
     return VisitAny(from, []<class T>() -> BlockFn {
       if constexpr (std::is_same_v<T, bool>) {
         return kOp == ScalarOp::kSelect ? RunBlock<ScalarOp::kSelect, uint8_t> : nullptr;
-      } else if constexpr (kInfo.integers || !std::is_integral_v<T>) {
+      } else if constexpr (Info(kOp).integers || !std::is_integral_v<T>) {
         return RunBlock<kOp, T>;
       } else {
         return nullptr;

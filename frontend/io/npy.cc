@@ -90,7 +90,9 @@ class HeaderParser {
       at_ = static_cast<size_t>(end - text_.data());
       Take('L');  // long integers of Python 2
       dims.push_back(dim);
-      if (dims.size() > kMaxFileRank) break;
+      if (dims.size() > kMaxFileRank) {
+        return absl::InvalidArgumentError(StrCat("npy header: more than ", kMaxFileRank, " dimensions"));
+      }
       if (!Take(',') && Peek() != ')') return Malformed("',' or ')'");
     }
     return absl::OkStatus();

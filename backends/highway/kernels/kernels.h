@@ -189,7 +189,7 @@ struct ReduceKernels {
 float ReduceInit(ReduceKind kind);
 
 // ---- Softmax, on rows of the last axis ------------------------------------------------------------------------------------
-inline constexpr const char* kCrossEntropyLabel = "SparseSoftmaxCrossEntropy: label";
+inline constexpr const char* kCrossEntropyLabel = "SparseCrossEntropy: label";
 struct SoftmaxKernels {
   void (*softmax)(const float* x, int64_t rows, int64_t classes, float* y) noexcept = nullptr;
   void (*log_softmax)(const float* x, int64_t rows, int64_t classes, float* y) noexcept = nullptr;

@@ -1,0 +1,42 @@
+// Convolution layers: cross-correlation of (N, spatial..., C) with a kernel (window..., C / groups, filters), a bias
+// and an activation. Formulas and padding: ops/ops.h, Conv.
+#ifndef WEIR_FRONTEND_LAYERS_CONV_H_
+#define WEIR_FRONTEND_LAYERS_CONV_H_
+
+#include "weir/frontend/layer.h"
+#include "weir/frontend/layers/int_list.h"
+#include "weir/ops/ops.h"
+
+namespace weir {
+
+// Named as Conv2D({.filters = 32, .kernel_size = {3, 3}, .padding = "same", .activation = "relu"}).
+struct ConvLayerOptions {
+  int64_t filters = 0;                 // required
+  IntList kernel_size = {};            // required
+  IntList strides = 1;
+  std::string padding = "valid";       // or "same"; "causal" for Conv1D
+  IntList dilation_rate = 1;
+  int64_t groups = 1;
+  Activation activation = {};
+  bool use_bias = true;
+  Initializer kernel_initializer = "glorot_uniform";
+  Initializer bias_initializer = "zeros";
+  Regularizer kernel_regularizer = {};
+  Regularizer bias_regularizer = {};
+  Regularizer activity_regularizer = {};
+  Constraint kernel_constraint = {};
+  Constraint bias_constraint = {};
+  std::vector<int64_t> input_shape = {};
+  std::string name = {};
+  bool trainable = true;
+  ConvAlgorithm algorithm = ConvAlgorithm::kAuto;
+};
+
+// Throw Error for options that make no convolution, when called; for inputs that don't fit, when they meet them.
+Layer Conv1D(const ConvLayerOptions& options);  // (N, steps, C)
+Layer Conv2D(const ConvLayerOptions& options);  // (N, height, width, C)
+Layer Conv3D(const ConvLayerOptions& options);  // (N, depth, height, width, C)
+
+}  // namespace weir
+
+#endif  // WEIR_FRONTEND_LAYERS_CONV_H_

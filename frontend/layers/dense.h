@@ -1,0 +1,31 @@
+// Dense: activation(x W + b) over the last axis.
+#ifndef WEIR_FRONTEND_LAYERS_DENSE_H_
+#define WEIR_FRONTEND_LAYERS_DENSE_H_
+
+#include "weir/frontend/layer.h"
+
+namespace weir {
+
+struct DenseLayerOptions {
+  int64_t units = 0;  // required
+  Activation activation = {};
+  bool use_bias = true;
+  Initializer kernel_initializer = "glorot_uniform";
+  Initializer bias_initializer = "zeros";
+  Regularizer kernel_regularizer = {};
+  Regularizer bias_regularizer = {};
+  Regularizer activity_regularizer = {};
+  Constraint kernel_constraint = {};
+  Constraint bias_constraint = {};
+  std::vector<int64_t> input_shape = {};
+  std::string name = {};
+  bool trainable = true;
+};
+
+// (N, ..., in) -> (N, ..., units); kernel (in, units). Throws Error if units is not positive.
+Layer Dense(const DenseLayerOptions& options);
+Layer Dense(int64_t units, Activation activation = {});
+
+}  // namespace weir
+
+#endif  // WEIR_FRONTEND_LAYERS_DENSE_H_

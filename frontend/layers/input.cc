@@ -1,0 +1,72 @@
+#include "weir/frontend/layers/input.h"
+
+#include <nlohmann/json.hpp>
+
+#include "weir/core/error.h"
+#include "weir/frontend/layers/registry.h"
+
+namespace weir {
+namespace {
+
+class InputLayer : public LayerBase {
+ public:
+  InputLayer(TensorSpec spec, const std::string& name) : LayerBase("InputLayer", {.name = name}), spec_(std::move(spec)) {
+    SetBuilt({});
+  }
+
+  bool is_input() const override { return true; }
+  void Check(std::span<const TensorSpec> inputs) const override { CheckCount(inputs, 0); }
+  std::vector<Value> Call(CallContext& /*context*/, std::span<const Value> inputs) const override {
+    return {inputs.begin(), inputs.end()};
+  }
+  std::vector<TensorSpec> OutputSpecs(std::span<const TensorSpec> /*inputs*/) const override { return {spec_}; }
+
+  nlohmann::json Config() const override {
+    nlohmann::json dims = nlohmann::json::array();
+    for (int64_t dim : spec_.dims) dims.push_back(dim == kNone ? nlohmann::json() : nlohmann::json(dim));
+    return {{"batch_shape", dims}, {"sparse", false}, {"ragged", false}, {"optional", false}};
+  }
+
+  nlohmann::json ToJson() const override {
+    nlohmann::json config = Config();
+    config["name"] = name();
+    config["dtype"] = Name(spec_.dtype);
+    return MakeKerasObject("keras.layers", class_name(), std::move(config));
+  }
+
+ private:
+  TensorSpec spec_;
+};
+
+SymbolicTensor Make(TensorSpec spec, const std::string& name) {
+  for (size_t i = 0; i < spec.dims.size(); ++i) {
+    if (spec.dims[i] <= 0 && spec.dims[i] != kNone) {
+      ThrowInvalidArgument("Input: shape ", ShapeText(spec.dims), " has a dimension that is not positive");
+    }
+  }
+  const auto layer = std::make_shared<InputLayer>(std::move(spec), name);
+  return {layer->AddCall({}), 0};
+}
+
+Layer FromConfig(const KerasConfig& config, const LayerOptions& common) {
+  TensorSpec spec;
+  const char* key = config.Has("batch_shape") ? "batch_shape" : "batch_input_shape";
+  if (!config.Has(key)) ThrowInvalidArgument("InputLayer: the configuration has no batch_shape");
+  for (const nlohmann::json& dim : config.json().at(key)) spec.dims.push_back(dim.is_null() ? kNone : dim.get<int64_t>());
+  if (config.json().contains("dtype") && config.json()["dtype"].is_string()) {
+    spec.dtype = ParseDType(config.String("dtype", "float32"));
+  }
+  return Make(std::move(spec), common.name).layer();
+}
+
+}  // namespace
+
+SymbolicTensor Input(const std::vector<int64_t>& shape, const InputOptions& options) {
+  TensorSpec spec{options.dtype, {options.batch_size}};
+  spec.dims.insert(spec.dims.end(), shape.begin(), shape.end());
+  return Make(std::move(spec), options.name);
+}
+
+std::vector<KnownLayer> InputLayers() { return {{"InputLayer", FromConfig}}; }
+
+}  // namespace weir

@@ -1,0 +1,46 @@
+// Layers by class name, for reading configurations. One list a file of layers, put together in registry.cc.
+#ifndef WEIR_FRONTEND_LAYERS_REGISTRY_H_
+#define WEIR_FRONTEND_LAYERS_REGISTRY_H_
+
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "weir/frontend/layer.h"
+#include "weir/frontend/parts/keras_config.h"
+
+namespace weir {
+
+struct KnownLayer {
+  std::string class_name;
+  // `common` holds what every layer's config has.
+  Layer (*make)(const KerasConfig& config, const LayerOptions& common);
+};
+
+std::vector<KnownLayer> ActivationLayers();
+std::vector<KnownLayer> ConvLayers();
+std::vector<KnownLayer> DenseLayers();
+std::vector<KnownLayer> DropoutLayers();
+std::vector<KnownLayer> InputLayers();
+std::vector<KnownLayer> MergeLayers();
+std::vector<KnownLayer> PoolingLayers();
+std::vector<KnownLayer> ShapeLayers();
+
+// The layer that a serialised object describes: {"class_name", "config", ...}. Throws Error for an unknown class
+// (listing the known ones) and for options that make no layer.
+Layer LayerFromJson(const nlohmann::json& json);
+
+// ---- For the makers ----------------------------------------------------------------------------------------------------
+// Throws Error unless data_format is absent or "channels_last".
+void RequireChannelsLast(const KerasConfig& config);
+
+// A part under `key`; the default if the key is missing.
+template <class T>
+T Part(const nlohmann::json& json, const char* key, T otherwise = {}) {
+  const auto found = json.find(key);
+  return found == json.end() ? otherwise : T::FromJson(*found);
+}
+
+}  // namespace weir
+
+#endif  // WEIR_FRONTEND_LAYERS_REGISTRY_H_

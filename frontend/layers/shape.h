@@ -1,0 +1,35 @@
+// Layers that change shape or scale without weights.
+#ifndef WEIR_FRONTEND_LAYERS_SHAPE_H_
+#define WEIR_FRONTEND_LAYERS_SHAPE_H_
+
+#include "weir/frontend/layer.h"
+
+namespace weir {
+
+// (N, ...) -> (N, product of the rest), row-major: after a convolution rows are ordered (height, width, channel).
+// (N) becomes (N, 1).
+struct FlattenLayerOptions {
+  std::vector<int64_t> input_shape = {};
+  std::string name = {};
+};
+Layer Flatten(const FlattenLayerOptions& options = {});
+
+// (N, ...) -> (N, target...); one dimension of the target may be -1. Throws Error if the counts differ.
+struct ReshapeLayerOptions {
+  std::vector<int64_t> input_shape = {};
+  std::string name = {};
+};
+Layer Reshape(const std::vector<int64_t>& target_shape, const ReshapeLayerOptions& options = {});
+
+// x * scale + offset, in training as in inference.
+struct RescalingLayerOptions {
+  double scale = 1;
+  double offset = 0;
+  std::vector<int64_t> input_shape = {};
+  std::string name = {};
+};
+Layer Rescaling(const RescalingLayerOptions& options);
+
+}  // namespace weir
+
+#endif  // WEIR_FRONTEND_LAYERS_SHAPE_H_
