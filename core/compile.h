@@ -21,7 +21,7 @@ struct CompileOptions {
   } memory = Memory::kReuse;
   // Names of backends that must not take a cluster: compiling is an error where one would ("reference", to make sure
   // that nothing falls back to it).
-  std::vector<std::string> forbid;
+  std::vector<std::string> forbid = {};
 
   std::string Key() const;  // part of the plan cache's key
   friend bool operator==(const CompileOptions&, const CompileOptions&) = default;

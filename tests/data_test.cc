@@ -121,10 +121,9 @@ Answer Serves(const std::string& contents, size_t most = std::string::npos) {
   return [=](const std::string& request) {
     const size_t start = RangeStart(request);
     if (start >= contents.size()) return std::string("HTTP/1.1 416 Range Not Satisfiable\r\nContent-Length: 0\r\n\r\n");
-    const std::string head =
-        start == 0 ? std::string("HTTP/1.1 200 OK\r\n")
-                   : StrCat("HTTP/1.1 206 Partial Content\r\nContent-Range: bytes ", start, "-", contents.size() - 1, "/",
-                            contents.size(), "\r\n");
+    const std::string head = start == 0 ? std::string("HTTP/1.1 200 OK\r\n")
+                                        : StrCat("HTTP/1.1 206 Partial Content\r\nContent-Range: bytes ", start, "-",
+                                                 contents.size() - 1, "/", contents.size(), "\r\n");
     return StrCat(head, "Content-Length: ", contents.size() - start, "\r\nConnection: close\r\n\r\n",
                   contents.substr(start, most));
   };
@@ -142,12 +141,16 @@ class DataTest : public testing::Test {
  protected:
   void SetUp() override {
     ::setenv("NO_PROXY", "127.0.0.1", 1);
+    if (const char* variable = std::getenv("WEIR_CIFAR10"); variable != nullptr) variable_ = variable;
     ::unsetenv("WEIR_CIFAR10");
     std::string pattern = (fs::temp_directory_path() / "weir-data-XXXXXX").string();
     ASSERT_NE(::mkdtemp(pattern.data()), nullptr);
     folder_ = pattern;
   }
-  void TearDown() override { fs::remove_all(folder_); }
+  void TearDown() override {
+    fs::remove_all(folder_);
+    if (!variable_.empty()) ::setenv("WEIR_CIFAR10", variable_.c_str(), 1);
+  }
 
   std::string Path(const std::string& name) const { return (folder_ / name).string(); }
   void Write(const std::string& name, const std::string& contents) const {
@@ -155,6 +158,7 @@ class DataTest : public testing::Test {
   }
 
   fs::path folder_;
+  std::string variable_;  // what WEIR_CIFAR10 was before the test
 };
 
 // Record r: label r % 10, red plane r % 251, green plane the row, blue plane the column.
@@ -231,7 +235,8 @@ void ExpectCifar(const absl::StatusOr<DatasetPair>& pair) {
 }
 
 TEST(DatasetTest, ImagesLabelsAndSlices) {
-  Dataset data{Tensor::Of<uint8_t>({3, 1, 2, 1}, {1, 2, 3, 4, 5, 255}), Tensor::Of<int32_t>({3}, {0, 1, 7}), {"a", "b"}, "x"};
+  Dataset data{
+      Tensor::Of<uint8_t>({3, 1, 2, 1}, {1, 2, 3, 4, 5, 255}), Tensor::Of<int32_t>({3}, {0, 1, 7}), {"a", "b"}, "x"};
   EXPECT_EQ(data.size(), 3);
   EXPECT_TRUE(BitEqual(data.image(1), Tensor::Of<float>({1, 1, 2, 1}, {3, 4})));
   EXPECT_EQ(data.class_name(1), "b");
@@ -274,8 +279,6 @@ TEST_F(ChecksumTest, Md5OfKnownTexts) {
   Write("abc", "abc");
   EXPECT_EQ(*Md5OfFile(Path("empty")), "d41d8cd98f00b204e9800998ecf8427e");
   EXPECT_EQ(*Md5OfFile(Path("abc")), "900150983cd24fb0d6963f7d28e17f72");
-  Write("million", std::string(1'000'000 + 200'000 * 5, 'a'));
-  EXPECT_EQ(Md5OfFile(Path("million"))->size(), 32u);
   Write("a", std::string(1'000'000, 'a'));
   EXPECT_EQ(*Md5OfFile(Path("a")), "7707d6ae4e027c70eea2a935c2296f21");
 }
@@ -290,8 +293,12 @@ class DownloadTest : public DataTest {
     md5_ = *Md5OfFile(Path("original"));
   }
   absl::Status Fetch(const Server& server, int attempts = 2) const {
-    return Download({.url = server.Url(), .path = Path("x"), .bytes = static_cast<int64_t>(contents_.size()), .md5 = md5_,
-                     .attempts = attempts, .show_progress = false});
+    return Download({.url = server.Url(),
+                     .path = Path("x"),
+                     .bytes = static_cast<int64_t>(contents_.size()),
+                     .md5 = md5_,
+                     .attempts = attempts,
+                     .show_progress = false});
   }
   void ExpectWhole() const {
     EXPECT_EQ(*ReadFile(Path("x")), contents_);
@@ -344,8 +351,8 @@ TEST_F(DownloadTest, AServerWithoutRangesIsAskedForAll) {
 
 TEST_F(DownloadTest, AWholePartNeedsNoNetwork) {
   Write("x.part", contents_);
-  const absl::Status status = Download({.url = "http://127.0.0.1:1/", .path = Path("x"), .bytes = 300'000, .md5 = md5_,
-                                        .show_progress = false});
+  const absl::Status status = Download(
+      {.url = "http://127.0.0.1:1/", .path = Path("x"), .bytes = 300'000, .md5 = md5_, .show_progress = false});
   ASSERT_TRUE(status.ok()) << status;
   ExpectWhole();
 }
@@ -372,13 +379,14 @@ TEST_F(DownloadTest, AFlippedByteIsAChecksumErrorAndLeavesNothing) {
 TEST_F(DownloadTest, AShortFileIsIncomplete) {
   // The server believes that this is all there is.
   Server server({Serves(contents_.substr(0, 120'000))});
-  EXPECT_FAULT(Fetch(server), StatusCode::kUnavailable, "incomplete (");
+  EXPECT_FAULT(Fetch(server), StatusCode::kUnavailable, "incomplete (120000 of 300000 bytes)");
   EXPECT_FALSE(fs::exists(Path("x")));
 }
 
 TEST_F(DownloadTest, ALongFileIsRefused) {
   Server server({Serves(contents_ + "x")});
   EXPECT_FAULT(Fetch(server), StatusCode::kDataLoss, "longer than the 300000 bytes");
+  EXPECT_FALSE(fs::exists(Path("x.part")));
 }
 
 TEST_F(DownloadTest, FaultsOfTheServer) {
@@ -392,18 +400,28 @@ TEST_F(DownloadTest, FaultsOfTheServer) {
     Server server({Fails(500), Serves(contents_)});
     EXPECT_TRUE(Fetch(server).ok());
   }
-  EXPECT_FAULT(Download({.url = "http://127.0.0.1:1/", .path = Path("y"), .bytes = 1, .md5 = md5_, .attempts = 1, .show_progress = false}),
+  EXPECT_FAULT(Download({.url = "http://127.0.0.1:1/",
+                         .path = Path("y"),
+                         .bytes = 1,
+                         .md5 = md5_,
+                         .attempts = 1,
+                         .show_progress = false}),
                StatusCode::kUnavailable, "127.0.0.1");
-  EXPECT_FAULT(Download({.url = "file:///etc/hostname", .path = Path("y"), .bytes = 1, .md5 = md5_, .show_progress = false}),
-               StatusCode::kUnavailable, "file");
-  EXPECT_FAULT(Download({.url = "http://127.0.0.1:1/", .path = Path("no/folder/y"), .bytes = 1, .md5 = md5_, .show_progress = false}),
-               StatusCode::kNotFound, "no/folder");
+  EXPECT_FAULT(
+      Download({.url = "file:///etc/hostname", .path = Path("y"), .bytes = 1, .md5 = md5_, .show_progress = false}),
+      StatusCode::kUnavailable, "file");
+  EXPECT_FAULT(
+      Download(
+          {.url = "http://127.0.0.1:1/", .path = Path("no/folder/y"), .bytes = 1, .md5 = md5_, .show_progress = false}),
+      StatusCode::kNotFound, "no/folder");
 }
 
 TEST_F(DownloadTest, VerifyTellsTheThreeCausesApart) {
   EXPECT_TRUE(VerifyFile(Path("original"), 300'000, md5_).ok());
-  EXPECT_FAULT(VerifyFile(Path("original"), 300'001, md5_), StatusCode::kDataLoss, "incomplete (300000 of 300001 bytes)");
-  EXPECT_FAULT(VerifyFile(Path("original"), 299'999, md5_), StatusCode::kDataLoss, "too long (300000 bytes, expected 299999)");
+  EXPECT_FAULT(VerifyFile(Path("original"), 300'001, md5_), StatusCode::kDataLoss,
+               "incomplete (300000 of 300001 bytes)");
+  EXPECT_FAULT(VerifyFile(Path("original"), 299'999, md5_), StatusCode::kDataLoss,
+               "too long (300000 bytes, expected 299999)");
   EXPECT_FAULT(VerifyFile(Path("original"), 300'000, std::string(32, '0')), StatusCode::kDataLoss, "checksum differs");
   EXPECT_FAULT(VerifyFile(Path("absent"), 1, md5_), StatusCode::kNotFound, "absent");
 }
@@ -417,10 +435,11 @@ TEST_F(ArchiveTest, RefusesWhatLeavesTheFolder) {
     std::string all;
     const absl::Status status = ReadArchive(Path("x.tar.gz"), limits,
                                             {.wanted = [](const std::string&) { return absl::StatusOr<int64_t>(1000); },
-                                             .data = [&](const std::string& name, std::string_view piece) {
-                                               all += StrCat(name, "=", piece, ";");
-                                               return absl::OkStatus();
-                                             }});
+                                             .data =
+                                                 [&](const std::string& name, std::string_view piece) {
+                                                   all += StrCat(name, "=", piece, ";");
+                                                   return absl::OkStatus();
+                                                 }});
     if (!status.ok()) {
       EXPECT_TRUE(all.empty()) << all;
     } else {
@@ -448,7 +467,7 @@ TEST_F(ArchiveTest, CutOrForeignFilesAreErrors) {
   EXPECT_TRUE(ReadArchive(Path("x"), {}, skip).ok());
   for (const size_t size : {size_t{0}, size_t{5}, whole.size() / 3, whole.size() / 2}) {
     Write("cut", whole.substr(0, size));
-    if (size > 0) EXPECT_EQ(ReadArchive(Path("cut"), {}, skip).code(), StatusCode::kDataLoss) << size;
+    EXPECT_EQ(ReadArchive(Path("cut"), {}, skip).code(), StatusCode::kDataLoss) << size;
   }
   Write("text", std::string(2000, 'q'));
   EXPECT_FAULT(ReadArchive(Path("text"), {}, skip), StatusCode::kDataLoss, "text");
@@ -491,13 +510,16 @@ TEST_F(CifarTest, FindsTheFolderFromWhereverThePathPoints) {
 }
 
 TEST_F(CifarTest, FaultsOfAFolderAreToldApart) {
-  EXPECT_FAULT(LoadCifar10({.folder = Path("absent")}).status(), StatusCode::kNotFound, "not found: looked in " + Path("absent"));
+  EXPECT_FAULT(LoadCifar10({.folder = Path("absent")}).status(), StatusCode::kNotFound,
+               "not found: looked in " + Path("absent"));
   fs::create_directories(folder_ / "empty");
-  EXPECT_FAULT(LoadCifar10({.folder = Path("empty")}).status(), StatusCode::kNotFound, "not found: looked in " + Path("empty"));
+  EXPECT_FAULT(LoadCifar10({.folder = Path("empty")}).status(), StatusCode::kNotFound,
+               "not found: looked in " + Path("empty"));
   fs::create_directories(folder_ / "python/cifar-10-batches-py");
   Write("python/cifar-10-batches-py/data_batch_1", "pickle");
   EXPECT_FAULT(LoadCifar10({.folder = Path("python")}).status(), StatusCode::kFailedPrecondition, "Python version");
-  EXPECT_FAULT(LoadCifar10({.folder = Path("python/cifar-10-batches-py")}).status(), StatusCode::kFailedPrecondition, "Python version");
+  EXPECT_FAULT(LoadCifar10({.folder = Path("python/cifar-10-batches-py")}).status(), StatusCode::kFailedPrecondition,
+               "Python version");
 
   MakeFolder(folder_ / "d");
   fs::remove(folder_ / "d/data_batch_4.bin");
@@ -506,7 +528,8 @@ TEST_F(CifarTest, FaultsOfAFolderAreToldApart) {
   EXPECT_FAULT(LoadCifar10({.folder = Path("d")}).status(), StatusCode::kDataLoss,
                Path("d/data_batch_4.bin") + ": incomplete (30729999 of 30730000 bytes)");
   Replace(folder_ / "d/data_batch_4.bin", records_ + "x");
-  EXPECT_FAULT(LoadCifar10({.folder = Path("d")}).status(), StatusCode::kDataLoss, "too long (30730001 bytes, expected 30730000)");
+  EXPECT_FAULT(LoadCifar10({.folder = Path("d")}).status(), StatusCode::kDataLoss,
+               "too long (30730001 bytes, expected 30730000)");
   records_[1234 * kRecordBytes] = 10;
   Replace(folder_ / "d/data_batch_4.bin", records_);
   EXPECT_FAULT(LoadCifar10({.folder = Path("d")}).status(), StatusCode::kDataLoss,
@@ -517,7 +540,8 @@ TEST_F(CifarTest, ReadsTheArchiveItself) {
   const std::string names = "airplane\n";
   const std::string archive = Path("cifar-10-binary.tar.gz");
   WriteTar(archive, CifarMembers(Records(), names));
-  Cifar10Options options{.archive_bytes = static_cast<int64_t>(fs::file_size(archive)), .archive_md5 = *Md5OfFile(archive)};
+  Cifar10Options options{.archive_bytes = static_cast<int64_t>(fs::file_size(archive)),
+                         .archive_md5 = *Md5OfFile(archive)};
   options.folder = archive;
   ExpectCifar(LoadCifar10(options));
   options.folder = folder_.string();
@@ -543,8 +567,10 @@ TEST_F(CifarTest, DownloadsIntoTheCacheAndReadsItFromThere) {
   const std::string names = "airplane\n";
   WriteTar(Path("archive"), CifarMembers(Records(), names));
   const std::string archive = *ReadFile(Path("archive"));
-  Cifar10Options options{.archive_bytes = static_cast<int64_t>(archive.size()), .archive_md5 = *Md5OfFile(Path("archive")),
-                         .cache_folder = Path("cache"), .show_progress = false};
+  Cifar10Options options{.archive_bytes = static_cast<int64_t>(archive.size()),
+                         .archive_md5 = *Md5OfFile(Path("archive")),
+                         .cache_folder = Path("cache"),
+                         .show_progress = false};
   {
     // A broken connection and an incomplete folder from elsewhere do not block it.
     fs::create_directories(folder_ / "cache/cifar-10-batches-bin");
@@ -586,13 +612,14 @@ TEST_F(CifarTest, ADownloadThatFailsSaysWhereItLooked) {
   EXPECT_EQ(said, stand_in->notice + "\n");
 }
 
-constexpr uint64_t kTrainHash = 1;
-constexpr uint64_t kTestHash = 1;
+constexpr uint64_t kTrainHash = 7366855869736245414u;
+constexpr uint64_t kTestHash = 8675735256978617114u;
 
 // FNV-1a.
 uint64_t Hash(const Tensor& tensor) {
   uint64_t hash = 14695981039346656037u;
-  for (int64_t i = 0; i < tensor.bytes(); ++i) hash = (hash ^ std::to_integer<uint64_t>(tensor.raw()[i])) * 1099511628211u;
+  for (int64_t i = 0; i < tensor.bytes(); ++i)
+    hash = (hash ^ std::to_integer<uint64_t>(tensor.raw()[i])) * 1099511628211u;
   return hash;
 }
 

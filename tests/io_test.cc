@@ -44,10 +44,10 @@ class IoTest : public testing::Test {
 bool Contains(const absl::Status& status, const std::string& text) {
   return std::string(status.message()).find(text) != std::string::npos;
 }
-#define EXPECT_FAULT(status, expected_code, text)                                          \
-  do {                                                                                     \
-    const absl::Status weir_fault = (status);                                              \
-    EXPECT_EQ(weir_fault.code(), expected_code) << weir_fault;                             \
+#define EXPECT_FAULT(status, expected_code, text)                                              \
+  do {                                                                                         \
+    const absl::Status weir_fault = (status);                                                  \
+    EXPECT_EQ(weir_fault.code(), expected_code) << weir_fault;                                 \
     EXPECT_TRUE(Contains(weir_fault, text)) << weir_fault << "\nlacks: " << std::string(text); \
   } while (false)
 
@@ -101,7 +101,8 @@ TEST_F(FileTest, DeviceFullIsAnErrorAndStaysADevice) {
   if (!fs::exists("/dev/full")) return;
   EXPECT_FAULT(WriteFileAtomically("/dev/full", "x"), StatusCode::kResourceExhausted, "No space left on device");
   EXPECT_FAULT(SaveNpy(Tensor::Scalar(1.0f), "/dev/full"), StatusCode::kResourceExhausted, "/dev/full");
-  EXPECT_FAULT(SaveSafetensors({{"a", Tensor::Scalar(1.0f)}}, {}, "/dev/full"), StatusCode::kResourceExhausted, "/dev/full");
+  EXPECT_FAULT(SaveSafetensors({{"a", Tensor::Scalar(1.0f)}}, {}, "/dev/full"), StatusCode::kResourceExhausted,
+               "/dev/full");
   EXPECT_TRUE(fs::is_character_file("/dev/full"));
 }
 
@@ -184,7 +185,8 @@ std::string Bytes(std::initializer_list<T> values) {
 
 TEST_F(NpyTest, WritesTheBytesOfNumPy) {
   ASSERT_TRUE(SaveNpy(Tensor::Of<float>({2}, {1.5f, -2.0f}), Path("x.npy")).ok());
-  std::string expected = std::string("\x93NUMPY\x01\x00v\x00", 10) + "{'descr': '<f4', 'fortran_order': False, 'shape': (2,), }";
+  std::string expected =
+      std::string("\x93NUMPY\x01\x00v\x00", 10) + "{'descr': '<f4', 'fortran_order': False, 'shape': (2,), }";
   expected.append(127 - expected.size(), ' ');
   expected += "\n" + Bytes<float>({1.5f, -2.0f});
   EXPECT_EQ(*ReadFile(Path("x.npy")), expected);
@@ -211,7 +213,8 @@ TEST_F(NpyTest, RoundTripsEveryTypeAndShape) {
 
 TEST_F(NpyTest, ReadsEveryVersionAndOrderOfKeys) {
   for (const int version : {1, 2, 3}) {
-    Write("x.npy", NpyHeader("{\"shape\":(2,3),'fortran_order':False,'descr':'<i4'}", version) + Bytes<int32_t>({1, 2, 3, 4, 5, 6}));
+    Write("x.npy", NpyHeader("{\"shape\":(2,3),'fortran_order':False,'descr':'<i4'}", version) +
+                       Bytes<int32_t>({1, 2, 3, 4, 5, 6}));
     const absl::StatusOr<Tensor> loaded = LoadNpy(Path("x.npy"));
     ASSERT_TRUE(loaded.ok()) << loaded.status();
     EXPECT_TRUE(BitEqual(*loaded, Tensor::Of<int32_t>({2, 3}, {1, 2, 3, 4, 5, 6})));
@@ -243,7 +246,8 @@ TEST_F(NpyTest, EveryCutIsAnError) {
     EXPECT_TRUE(Contains(status, Path("cut.npy"))) << status;
   }
   Write("cut.npy", whole.substr(0, whole.size() - 5));
-  EXPECT_FAULT(LoadNpy(Path("cut.npy")).status(), StatusCode::kDataLoss, "has 19 bytes of elements, expected 24 for f32[2,3]");
+  EXPECT_FAULT(LoadNpy(Path("cut.npy")).status(), StatusCode::kDataLoss,
+               "has 19 bytes of elements, expected 24 for f32[2,3]");
   Write("long.npy", whole + "x");
   EXPECT_FAULT(LoadNpy(Path("long.npy")).status(), StatusCode::kDataLoss, "has 25 bytes of elements, expected 24");
 }
@@ -284,7 +288,8 @@ TEST_F(NpyTest, MalformedHeadersAreRefused) {
   EXPECT_FAULT(fault("{'descr': '<f4'}"), StatusCode::kInvalidArgument, "lacks");
   EXPECT_FAULT(fault("{'descr': '<f4"), StatusCode::kInvalidArgument, "in quotes");
   EXPECT_FAULT(fault("{'descr': '<f4'" + rest + "}"), StatusCode::kInvalidArgument, "the end");
-  EXPECT_FAULT(fault("{'descr': '<f4', 'fortran_order': Maybe, 'shape': (1,)}"), StatusCode::kInvalidArgument, "True or False");
+  EXPECT_FAULT(fault("{'descr': '<f4', 'fortran_order': Maybe, 'shape': (1,)}"), StatusCode::kInvalidArgument,
+               "True or False");
   EXPECT_FAULT(fault("{'descr': '<f4', 'fortran_order': False, 'shape': (1;)}"), StatusCode::kInvalidArgument, "')'");
   EXPECT_FAULT(fault(""), StatusCode::kInvalidArgument, "'{'");
   Write("x", "PK\x03\x04 something else");
@@ -341,9 +346,8 @@ TEST_F(SafetensorsTest, AnEmptyFileIsPossible) {
 
 TEST_F(SafetensorsTest, ReadsAForeignFile) {
   // As the format's own writer has it: header padded by blanks, metadata first.
-  const std::string header =
-      R"({"__metadata__":{"format":"pt"},"b":{"dtype":"F32","shape":[2],"data_offsets":[4,12]},)"
-      R"("a":{"dtype":"I32","shape":[],"data_offsets":[0,4]}}   )";
+  const std::string header = R"({"__metadata__":{"format":"pt"},"b":{"dtype":"F32","shape":[2],"data_offsets":[4,12]},)"
+                             R"("a":{"dtype":"I32","shape":[],"data_offsets":[0,4]}}   )";
   Write("x", WithLength(header, Bytes<int32_t>({7}) + Bytes<float>({1, 2})));
   const absl::StatusOr<SafetensorsFile> file = LoadSafetensors(Path("x"));
   ASSERT_TRUE(file.ok()) << file.status();
@@ -354,9 +358,10 @@ TEST_F(SafetensorsTest, ReadsAForeignFile) {
 }
 
 TEST_F(SafetensorsTest, EveryCutIsAnError) {
-  ASSERT_TRUE(SaveSafetensors({{"w", Tensor::Of<float>({2, 2}, {1, 2, 3, 4})}, {"b", Tensor::Of<uint8_t>({3}, {1, 2, 3})}},
-                              {{"k", "v"}}, Path("x"))
-                  .ok());
+  ASSERT_TRUE(
+      SaveSafetensors({{"w", Tensor::Of<float>({2, 2}, {1, 2, 3, 4})}, {"b", Tensor::Of<uint8_t>({3}, {1, 2, 3})}},
+                      {{"k", "v"}}, Path("x"))
+          .ok());
   const std::string whole = *ReadFile(Path("x"));
   for (size_t size = 0; size < whole.size(); ++size) {
     Write("cut", whole.substr(0, size));
@@ -376,7 +381,8 @@ TEST_F(SafetensorsTest, HostileHeadersAreRefused) {
     Write("x", WithLength(header, data));
     return LoadSafetensors(Path("x")).status();
   };
-  const auto entry = [](const std::string& name, const std::string& dtype, const std::string& shape, const std::string& offsets) {
+  const auto entry = [](const std::string& name, const std::string& dtype, const std::string& shape,
+                        const std::string& offsets) {
     return StrCat('"', name, R"(":{"dtype":")", dtype, R"(","shape":)", shape, R"(,"data_offsets":)", offsets, "}");
   };
   EXPECT_TRUE(fault("{" + entry("a", "F32", "[2]", "[0,8]") + "}").ok());
@@ -388,26 +394,36 @@ TEST_F(SafetensorsTest, HostileHeadersAreRefused) {
     for (int i = 0; i < 100'000; ++i) deep += open;
     EXPECT_FAULT(fault(deep), StatusCode::kInvalidArgument, "nests deeper than 64");
   }
-  EXPECT_TRUE(fault("{\"__metadata__\":{\"k\":\"" + std::string(200, '[') + "\\\"[\"}," + entry("a", "F32", "[2]", "[0,8]") + "}").ok())
+  EXPECT_TRUE(fault("{\"__metadata__\":{\"k\":\"" + std::string(200, '[') + "\\\"[\"}," +
+                    entry("a", "F32", "[2]", "[0,8]") + "}")
+                  .ok())
       << "brackets in strings are no nesting";
 
   const std::string a = entry("a", "F32", "[1]", "[0,4]");
-  EXPECT_FAULT(fault("{" + a + "," + entry("a", "F32", "[1]", "[4,8]") + "}"), StatusCode::kInvalidArgument, "'a' twice");
-  EXPECT_FAULT(fault(R"({"a":{"dtype":"F32","shape":[2],"shape":[2],"data_offsets":[0,8]}})"), StatusCode::kInvalidArgument, "'shape' twice");
+  EXPECT_FAULT(fault("{" + a + "," + entry("a", "F32", "[1]", "[4,8]") + "}"), StatusCode::kInvalidArgument,
+               "'a' twice");
+  EXPECT_FAULT(fault(R"({"a":{"dtype":"F32","shape":[2],"shape":[2],"data_offsets":[0,8]}})"),
+               StatusCode::kInvalidArgument, "'shape' twice");
   EXPECT_FAULT(fault("{" + a + "," + entry("b", "F32", "[1]", "[3,7]") + "}"), StatusCode::kInvalidArgument, "overlap");
   EXPECT_FAULT(fault("{" + a + "," + entry("b", "U8", "[3]", "[5,8]") + "}"), StatusCode::kInvalidArgument, "gap");
   EXPECT_FAULT(fault("{" + entry("a", "F32", "[1]", "[4,8]") + "}"), StatusCode::kInvalidArgument, "gap");
   EXPECT_FAULT(fault("{" + entry("a", "F32", "[2]", "[8,0]") + "}"), StatusCode::kInvalidArgument, "begin <= end");
   EXPECT_FAULT(fault("{" + entry("a", "F32", "[2]", "[0,8,8]") + "}"), StatusCode::kInvalidArgument, "[begin, end]");
   EXPECT_FAULT(fault("{" + entry("a", "F32", "[3]", "[0,8]") + "}"), StatusCode::kInvalidArgument, "takes 12 bytes");
-  EXPECT_FAULT(fault("{" + entry("a", "F32", "[250000000000]", "[0,1000000000000]") + "}"), StatusCode::kDataLoss, "expected 1000000000000");
-  EXPECT_FAULT(fault("{" + entry("a", "F32", "[4194305,4194305,211106198978564]", "[0,16]") + "}"), StatusCode::kOutOfRange, "63 bits");
-  EXPECT_FAULT(fault("{" + entry("a", "F32", "[4294967296,4294967296]", "[0,0]") + "}"), StatusCode::kOutOfRange, "63 bits");
-  EXPECT_FAULT(fault("{" + entry("a", "F32", "[18446744073709551615]", "[0,8]") + "}"), StatusCode::kInvalidArgument, "63 bits");
-  EXPECT_FAULT(fault("{" + entry("a", "F32", "[99999999999999999999999]", "[0,8]") + "}"), StatusCode::kInvalidArgument, "63 bits");
+  EXPECT_FAULT(fault("{" + entry("a", "F32", "[250000000000]", "[0,1000000000000]") + "}"), StatusCode::kDataLoss,
+               "expected 1000000000000");
+  EXPECT_FAULT(fault("{" + entry("a", "F32", "[4194305,4194305,211106198978564]", "[0,16]") + "}"),
+               StatusCode::kOutOfRange, "63 bits");
+  EXPECT_FAULT(fault("{" + entry("a", "F32", "[4294967296,4294967296]", "[0,0]") + "}"), StatusCode::kOutOfRange,
+               "63 bits");
+  EXPECT_FAULT(fault("{" + entry("a", "F32", "[18446744073709551615]", "[0,8]") + "}"), StatusCode::kInvalidArgument,
+               "63 bits");
+  EXPECT_FAULT(fault("{" + entry("a", "F32", "[99999999999999999999999]", "[0,8]") + "}"), StatusCode::kInvalidArgument,
+               "63 bits");
   EXPECT_FAULT(fault("{" + entry("a", "F32", "[-2]", "[0,8]") + "}"), StatusCode::kInvalidArgument, "-2");
   EXPECT_FAULT(fault("{" + entry("a", "F32", "[2.0]", "[0,8]") + "}"), StatusCode::kInvalidArgument, "2.0");
-  EXPECT_FAULT(fault("{" + entry("a", "F32", "\"2\"", "[0,8]") + "}"), StatusCode::kInvalidArgument, "'shape' is no list");
+  EXPECT_FAULT(fault("{" + entry("a", "F32", "\"2\"", "[0,8]") + "}"), StatusCode::kInvalidArgument,
+               "'shape' is no list");
   EXPECT_FAULT(fault("{" + entry("a", "BF16", "[4]", "[0,8]") + "}"), StatusCode::kUnimplemented, "BF16");
   EXPECT_FAULT(fault("{" + entry("a", "BOOL", "[8]", "[0,8]") + "}"), StatusCode::kDataLoss, "expected 0 or 1");
   EXPECT_FAULT(fault(R"({"a":3})"), StatusCode::kInvalidArgument, "no object");
@@ -433,7 +449,8 @@ TEST_F(SafetensorsTest, FullDiskKeepsTheOldFile) {
   ASSERT_TRUE(SaveSafetensors({{"a", Tensor::Scalar(1.0f)}}, {}, Path("x")).ok());
   {
     const FileSizeLimit limit(10'000);
-    EXPECT_EQ(SaveSafetensors({{"a", Tensor(DType::kFloat32, {100'000})}}, {}, Path("x")).code(), StatusCode::kResourceExhausted);
+    EXPECT_EQ(SaveSafetensors({{"a", Tensor(DType::kFloat32, {100'000})}}, {}, Path("x")).code(),
+              StatusCode::kResourceExhausted);
   }
   const absl::StatusOr<SafetensorsFile> file = LoadSafetensors(Path("x"));
   ASSERT_TRUE(file.ok()) << file.status();

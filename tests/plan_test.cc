@@ -164,7 +164,7 @@ TEST(Fuse, ConstantsAndCountersAreRecomputedByEachUser) {
   const Value x = graph->Input({kF32, {64, 4}}), w = graph->Input({kF32, {4, 4}}), step = graph->Input({DType::kInt64, {}});
   const Value u = RandomUniform(step, {64, 4}, 1, 2);
   const Value y = MatMul(Where(GreaterEqual(u, 0.5), x, 0.0), w);
-  const Value z = Where(GreaterEqual(u, 0.5), y, 0.0);
+  const Value z = y * u;
   auto runtime = MakeTestRuntime();
   const auto executable = CompileOk(*runtime, {x, w, step}, {z});
   int draws = 0;
@@ -172,7 +172,7 @@ TEST(Fuse, ConstantsAndCountersAreRecomputedByEachUser) {
     for (NodeId id : s.cluster.nodes) draws += s.cluster.node(id).op->kind == OpKind::kCounter;
     for (Ref output : s.cluster.outputs) EXPECT_NE(s.cluster.node(output.node).op->kind, OpKind::kCounter);
   }
-  // The select before the product, the product's operand, and the mask behind it: two clusters draw.
+  // The operand of the product and the product's epilogue both draw.
   EXPECT_EQ(draws, 2) << ToText(executable->plan());
 }
 
@@ -251,7 +251,7 @@ TEST(Memory, ArenaIsNearTheLargestLiveSet) {
   const auto executable = CompileOk(*runtime, {x}, {y});
   const Plan& plan = executable->plan();
   EXPECT_LE(plan.arena_bytes, plan.live_bytes * 115 / 100) << ToText(plan);
-  EXPECT_LE(plan.live_bytes, 4 * 4096);
+  EXPECT_LE(plan.live_bytes, 6 * 4096);
 }
 
 TEST(VerifyPlan, FindsOverlaps) {

@@ -65,6 +65,7 @@ class BlockCompiler {
         cluster_.outputs.size() > kMaxBlockOperands) {
       return Decline{StrCat("more than ", kMaxBlockNodes, " nodes or ", kMaxBlockOperands, " operands")};
     }
+    if (cluster_.shape.rank() > kMaxBlockRank) return Decline{StrCat("more than ", kMaxBlockRank, " axes")};
     program_->anchor_output_ = cluster_.anchor ? cluster_.output_index({*cluster_.anchor, 0}) : -1;
     ClassifyInputs();
     if (cluster_.anchor) {
@@ -94,10 +95,10 @@ class BlockCompiler {
   };
   struct Step {
     BlockFn run = nullptr;
-    std::optional<ScalarOp> op;  // of a float32 instruction: what Fuse looks at
+    std::optional<ScalarOp> op = std::nullopt;  // of a float32 instruction: what Fuse looks at
     int src[3] = {-1, -1, -1};
     int dst = -1;
-    ScalarParams params;
+    ScalarParams params = {};
     uint32_t key[2] = {};
     int counter_input = -1;
     bool dead = false;
@@ -119,6 +120,8 @@ class BlockCompiler {
     int64_t common = 1;  // of the periods of tiles
     bool long_period = false;
     for (size_t i = 0; i < cluster_.inputs.size(); ++i) {
+      const Ref ref = cluster_.inputs[i];
+      if (!IsUsedByEpilogue(ref) || !IsBlockType(cluster_.type(ref).dtype)) continue;
       BlockProgram::Base base = Classify(static_cast<int>(i));
       long_period |= base.kind == Kind::kPeriodic;
       bases.push_back(std::move(base));
@@ -134,16 +137,14 @@ class BlockCompiler {
       }
     }
     period_ = common;
-    for (size_t i = 0; i < bases.size(); ++i) {
-      const Ref ref = cluster_.inputs[i];
-      const TensorType& type = cluster_.type(ref);
-      if (!IsUsedByEpilogue(ref) || !IsBlockType(type.dtype)) continue;
-      const Kind kind = bases[i].kind;
-      const int base = AddBase(std::move(bases[i]));
-      values_[ref] = AddValue({.base = base,
+    for (BlockProgram::Base& base : bases) {
+      const Ref ref = cluster_.inputs[static_cast<size_t>(base.index)];
+      const Kind kind = base.kind;
+      const DType dtype = base.dtype;
+      values_[ref] = AddValue({.base = AddBase(std::move(base)),
                                .splat = kind == Kind::kSplat,
-                               .raw = kind == Kind::kInput && IsByte(type.dtype),
-                               .dtype = type.dtype});
+                               .raw = kind == Kind::kInput && IsByte(dtype),
+                               .dtype = dtype});
     }
   }
 
@@ -169,8 +170,7 @@ class BlockCompiler {
       base.kind = Kind::kSplat;
       return base;
     }
-    if (type.shape.rank() > cluster_.shape.rank()) return base;  // read by the anchor alone
-    const Dims strides = BroadcastStridesOrEmpty(type.shape);
+    const Dims strides = BroadcastStrides(type.shape, cluster_.shape);
     for (size_t axis = 0; axis < strides.size(); ++axis) {
       const int64_t dim = cluster_.shape.dim(static_cast<int>(axis)), stride = strides[axis];
       if (dim == 1) continue;
@@ -189,14 +189,6 @@ class BlockCompiler {
       base.kind = Kind::kExpand;
     }
     return base;
-  }
-
-  Dims BroadcastStridesOrEmpty(const Shape& from) const {
-    const int lead = cluster_.shape.rank() - from.rank();
-    for (int axis = 0; axis < from.rank(); ++axis) {
-      if (from.dim(axis) != 1 && from.dim(axis) != cluster_.shape.dim(axis + lead)) return {};  // an anchor's operand
-    }
-    return BroadcastStrides(from, cluster_.shape);
   }
 
   int ConstantValue(double number, DType dtype) {

@@ -26,7 +26,7 @@ uint32_t SlotBits(DType dtype, const std::byte* src) {
 // Lays out elements [begin, begin + count) of a broadcast operand, converted to slot form.
 void BlockProgram::Expand(const Base& base, const std::byte* src, int64_t begin, int64_t count, uint32_t* dst) {
   const int rank = static_cast<int>(base.dims.size());
-  int64_t index[16];
+  int64_t index[kMaxBlockRank];
   int64_t offset = 0, rest = begin;
   for (int axis = rank - 1; axis >= 0; --axis) {
     index[axis] = rest % base.dims[static_cast<size_t>(axis)];

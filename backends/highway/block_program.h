@@ -49,7 +49,7 @@ class BlockProgram {
     BlockFn run = nullptr;
     int src[3] = {-1, -1, -1};
     int dst = -1;
-    BlockArgs args;           // all but pointers and count
+    BlockArgs args = {};      // all but pointers and count
     int counter_input = -1;   // random_uniform: the cluster input that holds the step
   };
   enum class BaseKind : uint8_t { kInput, kOutput, kAnchor, kSlot, kConstant, kSplat, kTile, kPeriodic, kExpand };
@@ -61,7 +61,7 @@ class BlockProgram {
     DType dtype = DType::kFloat32;
     int64_t period = 0;    // tiles, periodic operands
     // Expansions: the operand's strides over the cluster's shape, neighbouring axes merged.
-    std::vector<int64_t> dims, strides;
+    std::vector<int64_t> dims = {}, strides = {};
   };
   struct alignas(64) Splat {
     uint32_t copies[kSplat];
@@ -87,6 +87,7 @@ std::optional<Decline> BlockNodeDecline(const Cluster& cluster, const Node& node
 // Limits of one program.
 inline constexpr size_t kMaxBlockNodes = 96;
 inline constexpr size_t kMaxBlockOperands = 40;  // cluster inputs, and likewise outputs
+inline constexpr int kMaxBlockRank = 16;
 
 }  // namespace weir::highway
 

@@ -178,7 +178,9 @@ class Fuser {
       }
     }
     for (NodeId id : clusters_[static_cast<size_t>(into)].cluster.nodes) {
+      const bool anchor = graph_.node(id).op->kind == OpKind::kAnchor;
       for (Ref ref : graph_.node(id).inputs) {
+        if (anchor && ClusterOf(ref) == from) return;  // an anchor's operands must be whole before it starts
         if (ClusterOf(ref) != from && ClusterOf(ref) != into && DependsOn(ref, from)) return;
       }
     }

@@ -72,7 +72,8 @@ absl::Status ReadArchive(const std::string& path, const ArchiveLimits& limits, c
       return absl::ResourceExhaustedError(StrCat(path, ": has more than ", limits.members, " members"));
     }
     if (!IsSafeName(name)) {
-      return absl::InvalidArgumentError(StrCat(path, ": member '", name, "' points out of the folder; nothing unpacked"));
+      return absl::InvalidArgumentError(
+          StrCat(path, ": member '", name, "' points out of the folder; nothing unpacked"));
     }
     const bool is_link = archive_entry_hardlink(entry) != nullptr || archive_entry_symlink(entry) != nullptr;
     const auto kind = archive_entry_filetype(entry);

@@ -50,9 +50,9 @@ bool IsFolder(const fs::path& path) {
 }
 
 absl::Status PythonVersion(const fs::path& path) {
-  return absl::FailedPreconditionError(
-      StrCat(path.string(), ": is the Python version of CIFAR-10 (pickles); the binary version (", kArchive, ", ",
-             kFolder, ") is needed"));
+  return absl::FailedPreconditionError(StrCat(path.string(),
+                                              ": is the Python version of CIFAR-10 (pickles); the binary version (",
+                                              kArchive, ", ", kFolder, ") is needed"));
 }
 
 absl::Status NotFound(const std::string& looked_in) {
@@ -81,7 +81,8 @@ absl::Status CheckFiles(const fs::path& folder) {
     const fs::path path = folder / file;
     std::error_code error;
     const auto size = static_cast<int64_t>(fs::file_size(path, error));
-    if (error) return absl::NotFoundError(StrCat(path.string(), ": not found, though other files of CIFAR-10 are there"));
+    if (error)
+      return absl::NotFoundError(StrCat(path.string(), ": not found, though other files of CIFAR-10 are there"));
     if (size < kFileBytes) {
       return absl::DataLossError(StrCat(path.string(), ": incomplete (", size, " of ", kFileBytes, " bytes)"));
     }
@@ -114,20 +115,21 @@ absl::StatusOr<Batches> ReadBatches(const fs::path& archive, const Cifar10Option
   // The common mistake is told apart by the archive's own contents, so those are looked at before its checksum.
   Batches batches;
   const absl::Status verified = VerifyFile(archive.string(), options.archive_bytes, options.archive_md5);
-  const absl::Status read = ReadArchive(
-      archive.string(), {},
-      {.wanted = [&](const std::string& member) -> absl::StatusOr<int64_t> {
-         WEIR_ASSIGN_OR_RETURN(const std::string name, ExpectedMember(archive, member));
-         if (!verified.ok()) return -1;
-         if (!name.empty() && !batches.emplace(name, "").second) {
-           return absl::InvalidArgumentError(StrCat(archive.string(), ": has ", name, " twice"));
-         }
-         return MemberLimit(name);
-       },
-       .data = [&](const std::string& member, std::string_view piece) {
-         batches[fs::path(member).filename().string()].append(piece);
-         return absl::OkStatus();
-       }});
+  const absl::Status read =
+      ReadArchive(archive.string(), {},
+                  {.wanted = [&](const std::string& member) -> absl::StatusOr<int64_t> {
+                     WEIR_ASSIGN_OR_RETURN(const std::string name, ExpectedMember(archive, member));
+                     if (!verified.ok()) return -1;
+                     if (!name.empty() && !batches.emplace(name, "").second) {
+                       return absl::InvalidArgumentError(StrCat(archive.string(), ": has ", name, " twice"));
+                     }
+                     return MemberLimit(name);
+                   },
+                   .data =
+                       [&](const std::string& member, std::string_view piece) {
+                         batches[fs::path(member).filename().string()].append(piece);
+                         return absl::OkStatus();
+                       }});
   if (read.code() == absl::StatusCode::kFailedPrecondition) return read;
   WEIR_RETURN_IF_ERROR(verified);
   WEIR_RETURN_IF_ERROR(read);
@@ -150,26 +152,28 @@ absl::Status Unpack(const fs::path& archive, const fs::path& folder) {
   fs::remove_all(temporary, error);
   WEIR_RETURN_IF_ERROR(EnsureDirectory(temporary.string()));
   std::ofstream out;
-  absl::Status status = ReadArchive(
-      archive.string(), {},
-      {.wanted = [&](const std::string& member) -> absl::StatusOr<int64_t> {
-         WEIR_ASSIGN_OR_RETURN(const std::string name, ExpectedMember(archive, member));
-         if (name.empty()) return -1;
-         if (fs::exists(temporary / name)) {
-           return absl::InvalidArgumentError(StrCat(archive.string(), ": has ", name, " twice"));
-         }
-         out.close();
-         out.clear();
-         out.open(temporary / name, std::ios::binary);
-         return MemberLimit(name);
-       },
-       .data = [&](const std::string& member, std::string_view piece) {
-         errno = 0;
-         if (!out.write(piece.data(), static_cast<std::streamsize>(piece.size())).flush()) {
-           return ErrnoStatus(errno != 0 ? errno : EIO, (temporary / fs::path(member).filename()).string(), "write failed");
-         }
-         return absl::OkStatus();
-       }});
+  absl::Status status =
+      ReadArchive(archive.string(), {},
+                  {.wanted = [&](const std::string& member) -> absl::StatusOr<int64_t> {
+                     WEIR_ASSIGN_OR_RETURN(const std::string name, ExpectedMember(archive, member));
+                     if (name.empty()) return -1;
+                     if (fs::exists(temporary / name)) {
+                       return absl::InvalidArgumentError(StrCat(archive.string(), ": has ", name, " twice"));
+                     }
+                     out.close();
+                     out.clear();
+                     out.open(temporary / name, std::ios::binary);
+                     return MemberLimit(name);
+                   },
+                   .data =
+                       [&](const std::string& member, std::string_view piece) {
+                         errno = 0;
+                         if (!out.write(piece.data(), static_cast<std::streamsize>(piece.size())).flush()) {
+                           return ErrnoStatus(errno != 0 ? errno : EIO,
+                                              (temporary / fs::path(member).filename()).string(), "write failed");
+                         }
+                         return absl::OkStatus();
+                       }});
   out.close();
   if (status.ok()) status = CheckFiles(temporary);
   if (status.ok()) {
@@ -250,7 +254,8 @@ absl::Status Decode(std::string_view records, const std::string& path, uint8_t* 
   for (int64_t r = 0; r < kRecords; ++r) {
     const auto* record = reinterpret_cast<const uint8_t*>(records.data()) + r * kRecordBytes;
     if (record[0] >= kLabels) {
-      return absl::DataLossError(StrCat(path, ": record ", r, " has label ", static_cast<int>(record[0]), ", expected 0..9"));
+      return absl::DataLossError(
+          StrCat(path, ": record ", r, " has label ", static_cast<int>(record[0]), ", expected 0..9"));
     }
     labels[r] = record[0];
     uint8_t* image = images + r * kPixels * kChannels;

@@ -14,14 +14,14 @@ namespace weir::datasets {
 struct Cifar10Options {
   // Where the data is: the folder with the six .bin files, a folder that contains it, or the archive. Empty: the
   // environment variable WEIR_CIFAR10 if set, else `cache_folder`. A place that is named is the only one searched.
-  std::string folder;
+  std::string folder = {};
   // Whether to fetch the archive into `cache_folder` if no place was named and the data is not there.
   bool download = true;
   std::string url = "https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz";
   int64_t archive_bytes = 170'052'171;
   std::string archive_md5 = "c32a1d4ab5d03f1284b67883e8d87530";
   // Empty: $XDG_CACHE_HOME/weir, else ~/.cache/weir.
-  std::string cache_folder;
+  std::string cache_folder = {};
   bool show_progress = true;  // on standard error
 };
 

@@ -131,15 +131,19 @@ Connection Connect(const DownloadRequest& request, const std::string& part) {
   } else if (transfer.too_long) {
     result.status = absl::DataLossError(StrCat(request.url, ": is longer than the ", request.bytes, " bytes expected"));
     result.retry = result.restart = transfer.offset > 0;
-  } else if (code == CURLE_RANGE_ERROR || http == 416) {
+  } else if (http == 416) {
+    result.status =
+        absl::UnavailableError(StrCat(request.url, ": the server has no more than ", transfer.offset, " bytes"));
+    result.retry = false;
+  } else if (code == CURLE_RANGE_ERROR) {
     result.status = absl::UnavailableError(StrCat(request.url, ": the server can't continue a download"));
     result.restart = true;
   } else if (code == CURLE_HTTP_RETURNED_ERROR) {
     result.status = absl::UnavailableError(StrCat(request.url, ": HTTP status ", http));
     result.retry = http >= 500;
   } else if (code != CURLE_OK) {
-    result.status = absl::UnavailableError(
-        StrCat(request.url, ": ", reason[0] != '\0' ? reason : curl_easy_strerror(code)));
+    result.status =
+        absl::UnavailableError(StrCat(request.url, ": ", reason[0] != '\0' ? reason : curl_easy_strerror(code)));
     result.retry = code != CURLE_UNSUPPORTED_PROTOCOL && code != CURLE_URL_MALFORMAT;
   }
   return result;
@@ -160,10 +164,15 @@ absl::Status Fetch(const DownloadRequest& request, const std::string& part) {
     if (have == request.bytes && connection.status.ok()) break;
     fruitless = connection.received > 0 ? 0 : fruitless + 1;
     if (connection.retry && fruitless < request.attempts && restarts < request.attempts) continue;
+    if (connection.status.code() == absl::StatusCode::kDataLoss) {
+      Remove(part);
+      return connection.status;
+    }
     if (have == 0 && !connection.status.ok()) return connection.status;
-    return absl::UnavailableError(StrCat(
-        part, ": ", Incomplete(have, request.bytes), "; the next attempt continues there; ",
-        connection.status.ok() ? StrCat(request.url, ": the server sent no more") : std::string(connection.status.message())));
+    return absl::UnavailableError(StrCat(part, ": ", Incomplete(have, request.bytes),
+                                         "; the next attempt continues there; ",
+                                         connection.status.ok() ? StrCat(request.url, ": the server sent no more")
+                                                                : std::string(connection.status.message())));
   }
   return absl::OkStatus();
 }
@@ -177,7 +186,8 @@ absl::Status VerifyFile(const std::string& path, int64_t bytes, const std::strin
     return absl::DataLossError(StrCat(path, ": too long (", file.size(), " bytes, expected ", bytes, ")"));
   }
   WEIR_ASSIGN_OR_RETURN(const std::string found, Md5OfFile(path));
-  if (found != md5) return absl::DataLossError(StrCat(path, ": checksum differs (MD5 ", found, ", expected ", md5, ")"));
+  if (found != md5)
+    return absl::DataLossError(StrCat(path, ": checksum differs (MD5 ", found, ", expected ", md5, ")"));
   return absl::OkStatus();
 }
 
@@ -194,7 +204,8 @@ absl::Status Download(const DownloadRequest& request) {
     if (verified.ok()) break;
     Remove(part);
     if (!continued || attempt > 0) {
-      return absl::Status(verified.code(), StrCat(verified.message(), "; downloaded from ", request.url, " and removed"));
+      return absl::Status(verified.code(),
+                          StrCat(verified.message(), "; downloaded from ", request.url, " and removed"));
     }
   }
   std::error_code error;

@@ -11,10 +11,10 @@
 namespace weir {
 
 struct DownloadRequest {
-  std::string url;  // http or https
-  std::string path;
-  int64_t bytes = 0;  // length of the whole file
-  std::string md5;    // hexadecimal
+  std::string url = {};  // http or https
+  std::string path = {};
+  int64_t bytes = 0;     // length of the whole file
+  std::string md5 = {};  // hexadecimal
   // Connections without any progress before giving up; one that brought something does not count.
   int attempts = 3;
   bool show_progress = true;  // a bar on standard error if that is a terminal, else one line

@@ -37,9 +37,7 @@ class Random {
     return z ^ z >> 31;
   }
   // In [low, high).
-  double Uniform(double low, double high) {
-    return low + (high - low) * (static_cast<double>(Next() >> 11) * 0x1p-53);
-  }
+  double Uniform(double low, double high) { return low + (high - low) * (static_cast<double>(Next() >> 11) * 0x1p-53); }
   // In [0, count), for counts so small that the bias of the remainder does not matter.
   int Below(int count) { return static_cast<int>((Next() >> 32) % static_cast<uint64_t>(count)); }
   Colour AnyColour() { return {Uniform(0, 256), Uniform(0, 256), Uniform(0, 256)}; }
@@ -258,9 +256,10 @@ absl::StatusOr<Cifar10OrGenerated> LoadCifar10OrGenerated(const Cifar10Options& 
   if (loaded.ok()) return Cifar10OrGenerated{*std::move(loaded), false, ""};
   if (!options.folder.empty() || std::getenv("WEIR_CIFAR10") != nullptr) return loaded.status();
   Cifar10OrGenerated result{GeneratedShapes(50'000, 10'000), true, ""};
-  result.notice = StrCat("NOTE: these are generated pictures of ten shapes, not CIFAR-10, and accuracies are not "
-                         "comparable. Reason: ",
-                         loaded.status().message());
+  result.notice = StrCat(
+      "NOTE: these are generated pictures of ten shapes, not CIFAR-10, and accuracies are not "
+      "comparable. Reason: ",
+      loaded.status().message());
   std::fprintf(stderr, "%s\n", result.notice.c_str());
   return result;
 }

@@ -147,14 +147,14 @@ InputFile::~InputFile() {
 absl::Status InputFile::ReadAt(int64_t offset, std::span<std::byte> destination) const {
   size_t done = 0;
   while (done < destination.size()) {
-    const ssize_t count = ::pread(descriptor_, destination.data() + done,
-                                  std::min(destination.size() - done, kMaxTransfer),
-                                  offset + static_cast<int64_t>(done));
+    const ssize_t count =
+        ::pread(descriptor_, destination.data() + done, std::min(destination.size() - done, kMaxTransfer),
+                offset + static_cast<int64_t>(done));
     if (count < 0 && errno == EINTR) continue;
     if (count < 0) return ErrnoStatus(errno, path_, "read failed");
     if (count == 0) {
-      return absl::DataLossError(StrCat(path_, ": ends after ", offset + static_cast<int64_t>(done), " bytes, expected ",
-                                        offset + static_cast<int64_t>(destination.size())));
+      return absl::DataLossError(StrCat(path_, ": ends after ", offset + static_cast<int64_t>(done),
+                                        " bytes, expected ", offset + static_cast<int64_t>(destination.size())));
     }
     done += static_cast<size_t>(count);
   }
@@ -164,7 +164,8 @@ absl::Status InputFile::ReadAt(int64_t offset, std::span<std::byte> destination)
 absl::StatusOr<std::string> ReadFile(const std::string& path, int64_t max_bytes) {
   WEIR_ASSIGN_OR_RETURN(const InputFile file, InputFile::Open(path));
   if (file.size() > max_bytes) {
-    return absl::ResourceExhaustedError(StrCat(path, ": has ", file.size(), " bytes, at most ", max_bytes, " are read"));
+    return absl::ResourceExhaustedError(
+        StrCat(path, ": has ", file.size(), " bytes, at most ", max_bytes, " are read"));
   }
   std::string contents(static_cast<size_t>(file.size()), '\0');
   WEIR_RETURN_IF_ERROR(file.ReadAt(0, std::as_writable_bytes(std::span(contents))));

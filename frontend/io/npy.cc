@@ -143,7 +143,9 @@ absl::StatusOr<DType> DTypeOfDescr(const std::string& descr) {
     if (descr == type.code || (type.code[0] == '|' && descr == StrCat("<", type.code.substr(1)))) return type.dtype;
     known.push_back(StrCat("'", type.code, "'"));
   }
-  const char* hint = descr.starts_with('>') ? " (big-endian)" : descr.find('O') != std::string::npos ? " (objects)" : "";
+  const char* hint = descr.starts_with('>')                 ? " (big-endian)"
+                     : descr.find('O') != std::string::npos ? " (objects)"
+                                                            : "";
   return absl::UnimplementedError(
       StrCat("npy element type '", descr, "'", hint, " is not supported; known: ", StrJoin(known, ", ")));
 }
@@ -169,7 +171,8 @@ absl::StatusOr<HeaderPlace> FindHeader(const InputFile& file) {
   }
   HeaderPlace place{10, byte(8) | byte(9) << 8};
   if (version > 1) {
-    if (have < 12) return absl::DataLossError(StrCat(file.path(), ": ends after ", have, " bytes, expected 12 at least"));
+    if (have < 12)
+      return absl::DataLossError(StrCat(file.path(), ": ends after ", have, " bytes, expected 12 at least"));
     place = {12, place.size | byte(10) << 16 | byte(11) << 24};
   }
   if (place.size > file.size() - place.begin) {
@@ -217,8 +220,8 @@ absl::StatusOr<Tensor> ReadElements(const InputFile& file, const HeaderPlace& pl
   const TensorType type{dtype, shape};
   const int64_t data_begin = place.begin + place.size;
   if (type.bytes() != file.size() - data_begin) {
-    return absl::DataLossError(StrCat("has ", file.size() - data_begin, " bytes of elements, expected ", type.bytes(),
-                                      " for ", type));
+    return absl::DataLossError(
+        StrCat("has ", file.size() - data_begin, " bytes of elements, expected ", type.bytes(), " for ", type));
   }
   WEIR_ASSIGN_OR_RETURN(Tensor tensor, CheckedTensor(type));
   WEIR_RETURN_IF_ERROR(file.ReadAt(data_begin, {tensor.raw(), static_cast<size_t>(tensor.bytes())}));
@@ -247,8 +250,8 @@ absl::Status SaveNpy(const Tensor& tensor, const std::string& path) {
   WEIR_CHECK(header.size() < 65536, "npy header of ", header.size(), " bytes");
   const std::string start = StrCat(kMagic, '\x01', '\0', static_cast<char>(header.size() & 255),
                                    static_cast<char>(header.size() >> 8), header);
-  const std::string_view parts[] = {
-      start, {reinterpret_cast<const char*>(tensor.raw()), static_cast<size_t>(tensor.bytes())}};
+  const std::string_view parts[] = {start,
+                                    {reinterpret_cast<const char*>(tensor.raw()), static_cast<size_t>(tensor.bytes())}};
   return WriteFileAtomically(path, parts);
 }
 

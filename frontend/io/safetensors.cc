@@ -102,8 +102,8 @@ absl::StatusOr<std::vector<int64_t>> Integers(const Json& json, const std::strin
   std::vector<int64_t> values;
   for (const Json& element : *found) {
     if (!element.is_number_unsigned() || element.get<uint64_t>() > uint64_t{INT64_MAX}) {
-      return absl::InvalidArgumentError(
-          StrCat("tensor '", name, "': '", key, "' has ", element.dump(-1, ' ', true), ", expected integers of 63 bits"));
+      return absl::InvalidArgumentError(StrCat("tensor '", name, "': '", key, "' has ", element.dump(-1, ' ', true),
+                                               ", expected integers of 63 bits"));
     }
     values.push_back(static_cast<int64_t>(element.get<uint64_t>()));
   }
@@ -209,8 +209,7 @@ absl::StatusOr<SafetensorsFile> Read(const InputFile& file) {
   WEIR_RETURN_IF_ERROR(CheckRanges(entries, file.size() - data_begin));
   for (const Entry& entry : entries) {
     WEIR_ASSIGN_OR_RETURN(Tensor tensor, CheckedTensor(entry.type));
-    WEIR_RETURN_IF_ERROR(
-        file.ReadAt(data_begin + entry.begin, {tensor.raw(), static_cast<size_t>(tensor.bytes())}));
+    WEIR_RETURN_IF_ERROR(file.ReadAt(data_begin + entry.begin, {tensor.raw(), static_cast<size_t>(tensor.bytes())}));
     WEIR_RETURN_IF_ERROR(CheckBools(tensor));
     result.tensors.emplace_back(entry.name, std::move(tensor));
   }

@@ -17,14 +17,14 @@ class Activation {
  public:
   using Function = std::function<Value(const Value& x)>;
 
-  Activation() = default;                         // none, the same as "linear"
-  Activation(const char* name);                   // NOLINT: throws Error for an unknown name
-  Activation(const std::string& name);            // NOLINT
+  Activation() = default;                           // none, the same as "linear"
+  Activation(const char* name);                     // NOLINT: throws Error for an unknown name
+  Activation(const std::string& name);              // NOLINT
   Activation(std::string name, Function function);  // one's own
 
   bool defined() const { return state_ != nullptr; }
-  bool is_linear() const;                  // nothing is recorded
-  const std::string& name() const;         // as written: "swish", "silu"; "linear" for none
+  bool is_linear() const;           // nothing is recorded
+  const std::string& name() const;  // as written: "swish", "silu"; "linear" for none
 
   Value operator()(const Value& x) const;
 
@@ -43,7 +43,7 @@ class Activation {
 std::vector<std::string> ActivationNames();
 
 // Formulas that have no op of their own.
-Value Relu6(const Value& x);        // min(max(x, 0), 6), gradient 0 at both ends
+Value Relu6(const Value& x);  // min(max(x, 0), 6), gradient 0 at both ends
 Value Selu(const Value& x);
 Value Softsign(const Value& x);     // x / (1 + |x|)
 Value HardSigmoid(const Value& x);  // relu6(x + 3) / 6

@@ -67,16 +67,15 @@ Value Unit(const Value& x) {
 Value MinusCosine(const Value& y, const Value& p) { return -Sum(Unit(y) * Unit(p), {-1}); }
 
 Loss Compare(const char* name, const char* class_name, const std::string& reduction, Formula formula) {
-  return LossBuilder::Make({.name = name,
-                            .class_name = class_name,
-                            .config = json::object(),
-                            .reduction = ParseReduction(reduction),
-                            .function =
-                                [name, formula](const Value& y_true, const Value& y_pred,
-                                                const std::optional<Logits>&) {
-                                  return formula(MatchingLabels(name, y_true, y_pred), y_pred);
-                                },
-                            .mask = nullptr});
+  return LossBuilder::Make(
+      {.name = name,
+       .class_name = class_name,
+       .config = json::object(),
+       .reduction = ParseReduction(reduction),
+       .function = [name, formula](
+                       const Value& y_true, const Value& y_pred,
+                       const std::optional<Logits>&) { return formula(MatchingLabels(name, y_true, y_pred), y_pred); },
+       .mask = nullptr});
 }
 
 // A loss whose only options are the common ones, from a file.

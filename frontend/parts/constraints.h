@@ -18,9 +18,9 @@ class Constraint {
  public:
   using Function = std::function<Value(const Value& weight)>;
 
-  Constraint() = default;                         // none
-  Constraint(const char* name);                   // NOLINT: throws Error for an unknown name
-  Constraint(const std::string& name);            // NOLINT
+  Constraint() = default;                           // none
+  Constraint(const char* name);                     // NOLINT: throws Error for an unknown name
+  Constraint(const std::string& name);              // NOLINT
   Constraint(std::string name, Function function);  // one's own
 
   bool defined() const { return state_ != nullptr; }

@@ -95,11 +95,11 @@ Loss SparseCategoricalCrossEntropy(const SparseCategoricalCrossEntropyOptions& o
   json config = {{"from_logits", options.from_logits}, {"ignore_class", JsonOptional(options.ignore_class)}};
   AddEngine(config, options.engine);
   LossBuilder::State state{.name = options.name,
-                    .class_name = "SparseCategoricalCrossentropy",
-                    .config = std::move(config),
-                    .reduction = ParseReduction(options.reduction),
-                    .function = nullptr,
-                    .mask = nullptr};
+                           .class_name = "SparseCategoricalCrossentropy",
+                           .config = std::move(config),
+                           .reduction = ParseReduction(options.reduction),
+                           .function = nullptr,
+                           .mask = nullptr};
   const std::string who = options.name;
   const Engine engine = ParseEngine(options.engine);
   const std::optional<int64_t> ignored = options.ignore_class;
@@ -108,8 +108,8 @@ Loss SparseCategoricalCrossEntropy(const SparseCategoricalCrossEntropyOptions& o
       return Cast(NotEqual(ClassNumbers(who, y_true, y_pred), static_cast<double>(*ignored)), DType::kFloat32);
     };
   }
-  state.function = [who, engine, ignored, from_logits = options.from_logits](
-                       const Value& y_true, const Value& y_pred, const std::optional<Logits>& found) {
+  state.function = [who, engine, ignored, from_logits = options.from_logits](const Value& y_true, const Value& y_pred,
+                                                                             const std::optional<Logits>& found) {
     Value labels = ClassNumbers(who, y_true, y_pred);
     Value counts;
     if (ignored.has_value()) {
@@ -142,16 +142,15 @@ Loss CategoricalCrossEntropy(const CategoricalCrossEntropyOptions& options) {
        .class_name = "CategoricalCrossentropy",
        .config = std::move(config),
        .reduction = ParseReduction(options.reduction),
-       .function =
-           [who, engine, smoothing, from_logits = options.from_logits](const Value& y_true, const Value& y_pred,
-                                                                       const std::optional<Logits>& found) -> Value {
-             const Value y = Smooth(MatchingLabels(who, y_true, y_pred, /*classes=*/true), smoothing,
-                                    static_cast<double>(y_pred.shape()[-1]));
-             if (const Value logits = LogitsToUse(engine, from_logits, y_pred, found); logits.defined()) {
-               return SoftmaxCrossEntropy(logits, y);
-             }
-             return -Sum(y * Log(Normalized(y_pred)), {-1});
-           },
+       .function = [who, engine, smoothing, from_logits = options.from_logits](
+                       const Value& y_true, const Value& y_pred, const std::optional<Logits>& found) -> Value {
+         const Value y = Smooth(MatchingLabels(who, y_true, y_pred, /*classes=*/true), smoothing,
+                                static_cast<double>(y_pred.shape()[-1]));
+         if (const Value logits = LogitsToUse(engine, from_logits, y_pred, found); logits.defined()) {
+           return SoftmaxCrossEntropy(logits, y);
+         }
+         return -Sum(y * Log(Normalized(y_pred)), {-1});
+       },
        .mask = nullptr});
 }
 
@@ -166,16 +165,15 @@ Loss BinaryCrossEntropy(const BinaryCrossEntropyOptions& options) {
        .class_name = "BinaryCrossentropy",
        .config = std::move(config),
        .reduction = ParseReduction(options.reduction),
-       .function =
-           [who, engine, smoothing, from_logits = options.from_logits](const Value& y_true, const Value& y_pred,
-                                                                       const std::optional<Logits>& found) -> Value {
-             const Value y = Smooth(MatchingLabels(who, y_true, y_pred), smoothing, 2);
-             if (const Value logits = LogitsToUse(engine, from_logits, y_pred, found); logits.defined()) {
-               return Mean(SigmoidCrossEntropy(logits, y), {-1});
-             }
-             const Value p = ClipProbabilities(y_pred);
-             return Mean(-(y * Log(p) + (1 - y) * Log(1 - p)), {-1});
-           },
+       .function = [who, engine, smoothing, from_logits = options.from_logits](
+                       const Value& y_true, const Value& y_pred, const std::optional<Logits>& found) -> Value {
+         const Value y = Smooth(MatchingLabels(who, y_true, y_pred), smoothing, 2);
+         if (const Value logits = LogitsToUse(engine, from_logits, y_pred, found); logits.defined()) {
+           return Mean(SigmoidCrossEntropy(logits, y), {-1});
+         }
+         const Value p = ClipProbabilities(y_pred);
+         return Mean(-(y * Log(p) + (1 - y) * Log(1 - p)), {-1});
+       },
        .mask = nullptr});
 }
 

@@ -130,15 +130,14 @@ Tensor FillVarianceScaling(const VarianceScalingOptions& options, const Shape& s
 // A named case of variance scaling; only the seed is its own, so only that is in its config.
 Initializer NamedScaling(const std::string& class_name, const VarianceScalingOptions& options) {
   json config = {{"seed", JsonOptional(options.seed)}, {"input_axes", nullptr}, {"output_axes", nullptr}};
-  return MakeInitializer(class_name, std::move(config), options.seed,
-                         [options](const Shape& shape, RandomStream& stream) {
-                           return FillVarianceScaling(options, shape, stream);
-                         });
+  return MakeInitializer(
+      class_name, std::move(config), options.seed,
+      [options](const Shape& shape, RandomStream& stream) { return FillVarianceScaling(options, shape, stream); });
 }
 
 // An integer seed; Keras also writes the state of a generator, which stands for none.
 std::optional<int64_t> SeedOf(const KerasConfig& config) {
-  return config.Has("seed") && config.json().at("seed").is_number_integer() ? config.OptionalInt("seed") : std::nullopt;
+  return config.Has("seed") && config.object().at("seed").is_number_integer() ? config.OptionalInt("seed") : std::nullopt;
 }
 
 template <Initializer (*make)(const SeedOptions&)>
@@ -246,32 +245,31 @@ Initializer Constant(double value) {
 
 Initializer RandomNormal(const RandomNormalOptions& options) {
   CheckStddev("RandomNormal", options.stddev);
-  return MakeInitializer(
-      "RandomNormal", {{"mean", options.mean}, {"stddev", options.stddev}, {"seed", JsonOptional(options.seed)}},
-      options.seed, [options](const Shape& shape, RandomStream& stream) {
-        return FillNormal(shape, stream, options.mean, options.stddev);
-      });
+  return MakeInitializer("RandomNormal",
+                         {{"mean", options.mean}, {"stddev", options.stddev}, {"seed", JsonOptional(options.seed)}},
+                         options.seed, [options](const Shape& shape, RandomStream& stream) {
+                           return FillNormal(shape, stream, options.mean, options.stddev);
+                         });
 }
 
 Initializer TruncatedNormal(const RandomNormalOptions& options) {
   CheckStddev("TruncatedNormal", options.stddev);
-  return MakeInitializer(
-      "TruncatedNormal", {{"mean", options.mean}, {"stddev", options.stddev}, {"seed", JsonOptional(options.seed)}},
-      options.seed, [options](const Shape& shape, RandomStream& stream) {
-        return FillTruncatedNormal(shape, stream, options.mean, options.stddev);
-      });
+  return MakeInitializer("TruncatedNormal",
+                         {{"mean", options.mean}, {"stddev", options.stddev}, {"seed", JsonOptional(options.seed)}},
+                         options.seed, [options](const Shape& shape, RandomStream& stream) {
+                           return FillTruncatedNormal(shape, stream, options.mean, options.stddev);
+                         });
 }
 
 Initializer RandomUniform(const RandomUniformOptions& options) {
   if (!(options.minval <= options.maxval)) {
     ThrowInvalidArgument("RandomUniform: minval ", options.minval, " is above maxval ", options.maxval);
   }
-  return MakeInitializer(
-      "RandomUniform",
-      {{"minval", options.minval}, {"maxval", options.maxval}, {"seed", JsonOptional(options.seed)}}, options.seed,
-      [options](const Shape& shape, RandomStream& stream) {
-        return FillUniform(shape, stream, options.minval, options.maxval);
-      });
+  return MakeInitializer("RandomUniform",
+                         {{"minval", options.minval}, {"maxval", options.maxval}, {"seed", JsonOptional(options.seed)}},
+                         options.seed, [options](const Shape& shape, RandomStream& stream) {
+                           return FillUniform(shape, stream, options.minval, options.maxval);
+                         });
 }
 
 Initializer VarianceScaling(const VarianceScalingOptions& given) {
@@ -288,12 +286,15 @@ Initializer VarianceScaling(const VarianceScalingOptions& given) {
   if (!(options.scale > 0)) {
     ThrowInvalidArgument("VarianceScaling: scale is ", options.scale, ", expected above 0");
   }
-  json config = {{"scale", options.scale},   {"mode", options.mode}, {"distribution", options.distribution},
-                 {"seed", JsonOptional(options.seed)}, {"input_axes", nullptr}, {"output_axes", nullptr}};
-  return MakeInitializer("VarianceScaling", std::move(config), options.seed,
-                         [options](const Shape& shape, RandomStream& stream) {
-                           return FillVarianceScaling(options, shape, stream);
-                         });
+  json config = {{"scale", options.scale},
+                 {"mode", options.mode},
+                 {"distribution", options.distribution},
+                 {"seed", JsonOptional(options.seed)},
+                 {"input_axes", nullptr},
+                 {"output_axes", nullptr}};
+  return MakeInitializer(
+      "VarianceScaling", std::move(config), options.seed,
+      [options](const Shape& shape, RandomStream& stream) { return FillVarianceScaling(options, shape, stream); });
 }
 
 Initializer GlorotUniform(const SeedOptions& options) {
@@ -317,10 +318,9 @@ Initializer LecunNormal(const SeedOptions& options) {
 }
 
 Initializer Orthogonal(const OrthogonalOptions& options) {
-  return MakeInitializer("Orthogonal", {{"gain", options.gain}, {"seed", JsonOptional(options.seed)}}, options.seed,
-                         [options](const Shape& shape, RandomStream& stream) {
-                           return FillOrthogonal(shape, stream, options.gain);
-                         });
+  return MakeInitializer(
+      "Orthogonal", {{"gain", options.gain}, {"seed", JsonOptional(options.seed)}}, options.seed,
+      [options](const Shape& shape, RandomStream& stream) { return FillOrthogonal(shape, stream, options.gain); });
 }
 
 Initializer Identity(double gain) {

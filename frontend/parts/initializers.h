@@ -22,9 +22,9 @@ class Initializer {
   // Returns float32 values of the given shape.
   using Function = std::function<Tensor(const Shape& shape, RandomStream& stream)>;
 
-  Initializer() = default;                // none
-  Initializer(const char* name);          // NOLINT: throws Error for an unknown name
-  Initializer(const std::string& name);   // NOLINT
+  Initializer() = default;               // none
+  Initializer(const char* name);         // NOLINT: throws Error for an unknown name
+  Initializer(const std::string& name);  // NOLINT
   // One's own. It can be written to a file by name, but not read back.
   Initializer(std::string name, Function function);
 
@@ -40,8 +40,8 @@ class Initializer {
 
  private:
   struct State;
-  friend Initializer MakeInitializer(const std::string& class_name, nlohmann::json config,
-                                     std::optional<int64_t> seed, Function function);
+  friend Initializer MakeInitializer(const std::string& class_name, nlohmann::json config, std::optional<int64_t> seed,
+                                     Function function);
 
   std::shared_ptr<const State> state_;
 };

@@ -38,9 +38,7 @@ std::optional<double> KerasConfig::OptionalNumber(std::string_view key) const {
   return value->get<double>();
 }
 
-int64_t KerasConfig::Int(std::string_view key, int64_t otherwise) const {
-  return OptionalInt(key).value_or(otherwise);
-}
+int64_t KerasConfig::Int(std::string_view key, int64_t otherwise) const { return OptionalInt(key).value_or(otherwise); }
 
 std::optional<int64_t> KerasConfig::OptionalInt(std::string_view key) const {
   const json* value = Find(key);

@@ -28,7 +28,7 @@ class KerasConfig {
   KerasConfig(std::string class_name, nlohmann::json json);
 
   const std::string& class_name() const { return class_name_; }
-  const nlohmann::json& json() const { return config_; }
+  const nlohmann::json& object() const { return config_; }
   bool Has(std::string_view key) const;  // present and not null
 
   double Number(std::string_view key, double otherwise) const;
@@ -59,7 +59,7 @@ struct KnownPart {
   std::string name;        // as users write it; listed in messages
   std::string class_name;  // as files write it; may be empty
   Handle (*make)(const KerasConfig& config);
-  bool alias = false;      // another name of an entry above: understood, not listed
+  bool alias = false;  // another name of an entry above: understood, not listed
 };
 
 // The part called `config.class_name()`, made from the config. Throws Error listing the known names and the nearest.

@@ -30,8 +30,9 @@ Value ClassNumbers(std::string_view who, const Value& y_true, const Value& y_pre
     if (IsColumn(labels.shape()) && WithoutLast(labels.shape()) == wanted) {
       labels = Reshape(labels, wanted.dims());
     } else if (labels.shape() == y_pred.shape()) {
-      ThrowInvalidArgument(who, ": labels ", labels.type(), " have the shape of the predictions, expected class numbers of shape ",
-                           wanted, "; for one-hot rows use the categorical form (categorical_crossentropy)");
+      ThrowInvalidArgument(who, ": labels ", labels.type(),
+                           " have the shape of the predictions, expected class numbers of shape ", wanted,
+                           "; for one-hot rows use the categorical form (categorical_crossentropy)");
     } else {
       ThrowInvalidArgument(who, ": labels are ", labels.type(), ", expected class numbers of shape ", wanted,
                            " for predictions ", y_pred.type());
@@ -54,9 +55,9 @@ Value MatchingLabels(std::string_view who, const Value& y_true, const Value& y_p
       const Shape numbers = WithoutLast(wanted);
       const bool sparse =
           labels.shape() == numbers || (IsColumn(labels.shape()) && WithoutLast(labels.shape()) == numbers);
-      ThrowInvalidArgument(who, ": labels are ", labels.type(), ", expected the predictions' shape ", wanted,
-                           classes && sparse ? "; for class numbers use the sparse form (sparse_categorical_crossentropy)"
-                                             : "");
+      ThrowInvalidArgument(
+          who, ": labels are ", labels.type(), ", expected the predictions' shape ", wanted,
+          classes && sparse ? "; for class numbers use the sparse form (sparse_categorical_crossentropy)" : "");
     }
   }
   return labels.dtype() == y_pred.dtype() ? labels : Cast(labels, y_pred.dtype());

@@ -94,15 +94,16 @@ Loss::Loss(const std::string& name)
 
 Loss::Loss(std::string name, std::function<Value(const Value& y_true, const Value& y_pred)> function,
            Reduction reduction)
-    : state_(std::make_shared<State>(State{
-          .name = std::move(name),
-          .class_name = "",
-          .config = json::object(),
-          .reduction = reduction,
-          .function = [function = std::move(function)](const Value& y_true, const Value& y_pred,
-                                                       const std::optional<Logits>&) { return function(y_true, y_pred); },
-          .mask = nullptr,
-          .by_name = true})) {}
+    : state_(std::make_shared<State>(
+          State{.name = std::move(name),
+                .class_name = "",
+                .config = json::object(),
+                .reduction = reduction,
+                .function = [function = std::move(function)](
+                                const Value& y_true, const Value& y_pred,
+                                const std::optional<Logits>&) { return function(y_true, y_pred); },
+                .mask = nullptr,
+                .by_name = true})) {}
 
 const std::string& Loss::name() const {
   static const std::string& none = *new std::string;

@@ -27,10 +27,10 @@ struct Logits {
 std::optional<Logits> FindLogits(const Value& y_pred);
 
 enum class Reduction {
-  kSumOverBatchSize,       // sum(loss * weight) / number of per-sample values; "sum_over_batch_size", "mean"
-  kSum,                    // "sum"
-  kNone,                   // per-sample values; "none"
-  kMeanWithSampleWeight,   // sum(loss * weight) / sum(weight); "mean_with_sample_weight"
+  kSumOverBatchSize,      // sum(loss * weight) / number of per-sample values; "sum_over_batch_size", "mean"
+  kSum,                   // "sum"
+  kNone,                  // per-sample values; "none"
+  kMeanWithSampleWeight,  // sum(loss * weight) / sum(weight); "mean_with_sample_weight"
 };
 Reduction ParseReduction(const std::string& name);
 const char* Name(Reduction reduction);
@@ -38,12 +38,11 @@ const char* Name(Reduction reduction);
 class Loss {
  public:
   // One value a sample from labels and predictions; `logits` are those of y_pred, if known.
-  using Function =
-      std::function<Value(const Value& y_true, const Value& y_pred, const std::optional<Logits>& logits)>;
+  using Function = std::function<Value(const Value& y_true, const Value& y_pred, const std::optional<Logits>& logits)>;
 
-  Loss() = default;                 // none
-  Loss(const char* name);           // NOLINT: throws Error for an unknown name
-  Loss(const std::string& name);    // NOLINT
+  Loss() = default;               // none
+  Loss(const char* name);         // NOLINT: throws Error for an unknown name
+  Loss(const std::string& name);  // NOLINT
   // One's own, from labels and predictions.
   Loss(std::string name, std::function<Value(const Value& y_true, const Value& y_pred)> function,
        Reduction reduction = Reduction::kSumOverBatchSize);

@@ -21,8 +21,7 @@ struct Metric::State {
 struct MetricBuilder {
   static Metric Make(const std::string& name, json serialized, Loss::Function function) {
     Metric metric;
-    metric.state_ = std::make_shared<Metric::State>(
-        Metric::State{name, std::move(serialized), std::move(function)});
+    metric.state_ = std::make_shared<Metric::State>(Metric::State{name, std::move(serialized), std::move(function)});
     return metric;
   }
   // A metric of Keras's own.
@@ -189,10 +188,10 @@ Metric::Metric(const Loss& loss) {
 }
 
 Metric::Metric(std::string name, std::function<Value(const Value& y_true, const Value& y_pred)> function)
-    : Metric(MetricBuilder::Make(name, name,
-                                 [function = std::move(function)](const Value& y_true, const Value& y_pred,
-                                                                  const Found&) { return function(y_true, y_pred); })) {
-}
+    : Metric(MetricBuilder::Make(
+          name, name, [function = std::move(function)](const Value& y_true, const Value& y_pred, const Found&) {
+            return function(y_true, y_pred);
+          })) {}
 
 const std::string& Metric::name() const {
   static const std::string& none = *new std::string;
@@ -225,10 +224,9 @@ Metric Metric::FromJson(const json& json) {
 }
 
 Metric SparseCategoricalAccuracy(const std::string& name) {
-  return MetricBuilder::Make(name, "SparseCategoricalAccuracy", json::object(),
-                             [name](const Value& y_true, const Value& y_pred, const Found&) {
-                               return SparseMatches(name, y_true, y_pred);
-                             });
+  return MetricBuilder::Make(
+      name, "SparseCategoricalAccuracy", json::object(),
+      [name](const Value& y_true, const Value& y_pred, const Found&) { return SparseMatches(name, y_true, y_pred); });
 }
 
 Metric CategoricalAccuracy(const std::string& name) {

@@ -20,10 +20,10 @@ namespace weir {
 
 class Metric {
  public:
-  Metric() = default;                // none
-  Metric(const char* name);          // NOLINT: throws Error for an unknown name
-  Metric(const std::string& name);   // NOLINT
-  Metric(const Loss& loss);          // NOLINT: its per-sample values
+  Metric() = default;               // none
+  Metric(const char* name);         // NOLINT: throws Error for an unknown name
+  Metric(const std::string& name);  // NOLINT
+  Metric(const Loss& loss);         // NOLINT: its per-sample values
   // One's own: one value a sample from labels and predictions.
   Metric(std::string name, std::function<Value(const Value& y_true, const Value& y_pred)> function);
 
@@ -49,11 +49,11 @@ class Metric {
 class MetricList {
  public:
   MetricList() = default;
-  MetricList(const char* name) : metrics_{Metric(name)} {}                         // NOLINT
-  MetricList(const std::string& name) : metrics_{Metric(name)} {}                  // NOLINT
-  MetricList(const Metric& metric) : metrics_{metric} {}                           // NOLINT
+  MetricList(const char* name) : metrics_{Metric(name)} {}         // NOLINT
+  MetricList(const std::string& name) : metrics_{Metric(name)} {}  // NOLINT
+  MetricList(const Metric& metric) : metrics_{metric} {}           // NOLINT
   MetricList(std::initializer_list<Metric> metrics) : metrics_(metrics) {}
-  MetricList(std::vector<Metric> metrics) : metrics_(std::move(metrics)) {}        // NOLINT
+  MetricList(std::vector<Metric> metrics) : metrics_(std::move(metrics)) {}  // NOLINT
 
   auto begin() const { return metrics_.begin(); }
   auto end() const { return metrics_.end(); }

@@ -33,9 +33,7 @@ void CheckUnit(std::string_view who, std::string_view option, double value) {
   if (!(value >= 0 && value <= 1)) ThrowInvalidArgument(who, ": ", option, " is ", value, ", expected 0 to 1");
 }
 
-float Power(double base, int64_t exponent) {
-  return std::pow(static_cast<float>(base), static_cast<float>(exponent));
-}
+float Power(double base, int64_t exponent) { return std::pow(static_cast<float>(base), static_cast<float>(exponent)); }
 
 // The running mean: m + (x - m) * (1 - beta).
 Value Towards(const Value& mean, const Value& x, double beta) { return mean + (x - mean) * (1 - beta); }
@@ -69,7 +67,10 @@ class SgdRule final : public OptimizerRule {
 class AdamRule final : public OptimizerRule {
  public:
   AdamRule(std::string class_name, const AdamOptions& o)
-      : class_name_(std::move(class_name)), beta_1_(o.beta_1), beta_2_(o.beta_2), epsilon_(o.epsilon),
+      : class_name_(std::move(class_name)),
+        beta_1_(o.beta_1),
+        beta_2_(o.beta_2),
+        epsilon_(o.epsilon),
         amsgrad_(o.amsgrad) {
     CheckUnit(class_name_, "beta_1", beta_1_);
     CheckUnit(class_name_, "beta_2", beta_2_);
@@ -266,7 +267,7 @@ class NadamRule final : public OptimizerRule {
 template <class Options>
 Options ReadCommon(const KerasConfig& c) {
   Options options;
-  if (c.Has("learning_rate")) options.learning_rate = LearningRate::FromJson(c.json().at("learning_rate"));
+  if (c.Has("learning_rate")) options.learning_rate = LearningRate::FromJson(c.object().at("learning_rate"));
   if constexpr (std::is_same_v<Options, AdamWOptions>) {
     options.weight_decay = c.Number("weight_decay", options.weight_decay);
   } else {

@@ -160,8 +160,8 @@ UpdateResult Optimizer::Update(const Value& weight, const Value& gradient, std::
     start = weight - weight * *options_.weight_decay * scalar(kLearningRate);
   }
   const size_t averages = options_.use_ema ? 1 : 0;
-  UpdateResult result = rule_->Update(start, gradient, slots.subspan(averages),
-                                      scalars.first(rule_->scalar_names().size()));
+  UpdateResult result =
+      rule_->Update(start, gradient, slots.subspan(averages), scalars.first(rule_->scalar_names().size()));
   if (options_.use_ema) {
     const Value momentum = scalar("ema_momentum");
     const Value average = momentum * slots[0] + (1 - momentum) * result.weight;
@@ -200,7 +200,7 @@ Optimizer Optimizer::FromJson(const json& json) {
   // Some Keras 2 releases write "Custom>Adam".
   std::string class_name = config->class_name();
   if (const size_t prefix = class_name.rfind('>'); prefix != std::string::npos) class_name.erase(0, prefix + 1);
-  return MakeKnownPart<Optimizer>("optimizer", KnownOptimizers(), KerasConfig(class_name, config->json()));
+  return MakeKnownPart<Optimizer>("optimizer", KnownOptimizers(), KerasConfig(class_name, config->object()));
 }
 
 }  // namespace weir

@@ -59,14 +59,14 @@ struct OptimizerOptions {
   bool use_ema = false;                        // keep a moving average of each weight
   double ema_momentum = 0.99;
   std::optional<int64_t> ema_overwrite_frequency = {};  // every so many steps, weights become their averages
-  std::string name = "";                       // default: "adam" for Adam
+  std::string name = "";                                // default: "adam" for Adam
 };
 
 class Optimizer {
  public:
-  Optimizer() = default;                // none
-  Optimizer(const char* name);          // NOLINT: with default options; throws Error for an unknown name
-  Optimizer(const std::string& name);   // NOLINT
+  Optimizer() = default;               // none
+  Optimizer(const char* name);         // NOLINT: with default options; throws Error for an unknown name
+  Optimizer(const std::string& name);  // NOLINT
   // Throws Error for contradictory options: more than one kind of clipping, values out of range.
   Optimizer(std::shared_ptr<const OptimizerRule> rule, LearningRate learning_rate, OptimizerOptions options = {});
 

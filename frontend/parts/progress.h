@@ -31,12 +31,12 @@ ProgressOutput StandardOutput();
 using LogValues = std::vector<std::pair<std::string, double>>;
 
 struct ProgressOptions {
-  int64_t steps = 0;        // of one epoch; 0 if unknown
-  int64_t epoch = 0;        // from 0
-  int64_t epochs = 1;       // "Epoch 1/25" is written if more than 1
-  int verbose = 1;          // 0: nothing; 1: the bar; 2: one line when the epoch ends
-  ProgressOutput output = {};             // default: StandardOutput()
-  std::function<double()> clock = {};     // seconds; default: a steady clock
+  int64_t steps = 0;                   // of one epoch; 0 if unknown
+  int64_t epoch = 0;                   // from 0
+  int64_t epochs = 1;                  // "Epoch 1/25" is written if more than 1
+  int verbose = 1;                     // 0: nothing; 1: the bar; 2: one line when the epoch ends
+  ProgressOutput output = {};          // default: StandardOutput()
+  std::function<double()> clock = {};  // seconds; default: a steady clock
 };
 
 class ProgressLine {

@@ -33,8 +33,7 @@ std::span<const KnownPart<Regularizer>> KnownRegularizers() {
   using Config = KerasConfig;
   static const std::vector<KnownPart<Regularizer>>& known = *new std::vector<KnownPart<Regularizer>>{
       {"l1", "L1", [](const Config& c) { return L1(c.Number("l1", 0.01)); }},
-      {"l1_l2", "L1L2",
-       [](const Config& c) { return L1L2({.l1 = c.Number("l1", 0), .l2 = c.Number("l2", 0)}); }},
+      {"l1_l2", "L1L2", [](const Config& c) { return L1L2({.l1 = c.Number("l1", 0), .l2 = c.Number("l2", 0)}); }},
       {"l2", "L2", [](const Config& c) { return L2(c.Number("l2", 0.01)); }},
   };
   return known;

@@ -16,9 +16,9 @@ class Regularizer {
  public:
   using Function = std::function<Value(const Value& weight)>;
 
-  Regularizer() = default;                         // none
-  Regularizer(const char* name);                   // NOLINT: throws Error for an unknown name
-  Regularizer(const std::string& name);            // NOLINT
+  Regularizer() = default;                           // none
+  Regularizer(const char* name);                     // NOLINT: throws Error for an unknown name
+  Regularizer(const std::string& name);              // NOLINT
   Regularizer(std::string name, Function function);  // one's own: returns a scalar
 
   bool defined() const { return state_ != nullptr; }

@@ -187,8 +187,8 @@ Schedule CosineDecay(const CosineDecayOptions& options) {
       top = *options.warmup_target;
       step -= options.warmup_steps;
     }
-    const double fraction = static_cast<double>(std::min(step, options.decay_steps)) /
-                            static_cast<double>(options.decay_steps);
+    const double fraction =
+        static_cast<double>(std::min(step, options.decay_steps)) / static_cast<double>(options.decay_steps);
     return top * CosineFactor(fraction, options.alpha);
   });
 }

@@ -18,7 +18,7 @@ class Schedule {
  public:
   using Function = std::function<double(int64_t step)>;
 
-  Schedule() = default;                         // none
+  Schedule() = default;                           // none
   Schedule(std::string name, Function function);  // one's own
 
   bool defined() const { return state_ != nullptr; }
@@ -40,8 +40,8 @@ class Schedule {
 // A constant or a schedule.
 class LearningRate {
  public:
-  LearningRate(double value) : value_(value) {}                                // NOLINT
-  LearningRate(Schedule schedule) : schedule_(std::move(schedule)) {}          // NOLINT
+  LearningRate(double value) : value_(value) {}                        // NOLINT
+  LearningRate(Schedule schedule) : schedule_(std::move(schedule)) {}  // NOLINT
 
   bool is_schedule() const { return schedule_.defined(); }
   double At(int64_t step) const { return is_schedule() ? schedule_.At(step) : value_; }

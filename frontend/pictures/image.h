@@ -21,7 +21,7 @@ struct ImageOptions {
   bool convert = true;
   // Where the wanted channels have no alpha but the file has: the colour (0..255) that shows through. Without one,
   // alpha is dropped and the colours are taken as stored.
-  std::optional<std::array<float, 3>> background;
+  std::optional<std::array<float, 3>> background = std::nullopt;
   // Width times height of the largest picture that is read; checked before memory is taken for it.
   int64_t max_pixels = int64_t{1} << 26;
 };

@@ -3,8 +3,8 @@
 #include <csetjmp>
 #include <cstdio>
 // jpeglib.h needs the C library's FILE before it.
-#include <jpeglib.h>
 #include <jerror.h>
+#include <jpeglib.h>
 
 #include <cstring>
 
@@ -92,7 +92,8 @@ class Reader {
   jpeg_decompress_struct& jpeg() { return jpeg_; }
   absl::Status Fault() const {
     // A marker whose length is beyond the end shows itself as one of these.
-    const bool cut = errors_.truncated || errors_.base.msg_code == JERR_INPUT_EOF || errors_.base.msg_code == JERR_INPUT_EMPTY;
+    const bool cut =
+        errors_.truncated || errors_.base.msg_code == JERR_INPUT_EOF || errors_.base.msg_code == JERR_INPUT_EMPTY;
     if (cut) return absl::DataLossError(StrCat("JPEG is cut short after ", contents_.size(), " bytes"));
     return absl::DataLossError(StrCat("JPEG is damaged: ", errors_.message));
   }
@@ -114,9 +115,9 @@ absl::StatusOr<RawImage> DecodeJpeg(std::string_view contents, int64_t max_pixel
   jpeg_decompress_struct& jpeg = reader.jpeg();
   WEIR_RETURN_IF_ERROR(CheckPixels(jpeg.image_height, jpeg.image_width, max_pixels));
   if (jpeg.num_components != 1 && jpeg.num_components != 3) {
-    return absl::InvalidArgumentError(
-        StrCat("JPEG has ", jpeg.num_components, " channels", jpeg.num_components == 4 ? " (CMYK)" : "",
-               ", expected 1 (grey) or 3 (colour)"));
+    return absl::InvalidArgumentError(StrCat("JPEG has ", jpeg.num_components, " channels",
+                                             jpeg.num_components == 4 ? " (CMYK)" : "",
+                                             ", expected 1 (grey) or 3 (colour)"));
   }
   jpeg.out_color_space = jpeg.num_components == 1 ? JCS_GRAYSCALE : JCS_RGB;
   RawImage image{jpeg.image_height, jpeg.image_width, jpeg.num_components, 1, {}};

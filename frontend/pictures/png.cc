@@ -68,18 +68,25 @@ class Reader {
   bool ok() const { return info_ != nullptr; }
   const Failure& failure() const { return source_.failure; }
 
-  // Everything before the pixels, with palettes, transparency chunks and small depths set to be expanded.
+  // Everything before the pixels: sizes as stored in the file. Takes no memory that depends on them.
   bool ReadHeader(Header* header) {
     if (setjmp(png_jmpbuf(png_)) != 0) return false;
     png_set_read_fn(png_, &source_, &OnRead);
     // Larger claims are left to the caller's limit, whose message says more.
     png_set_user_limits(png_, PNG_UINT_31_MAX, PNG_UINT_31_MAX);
     png_read_info(png_, info_);
+    header->width = png_get_image_width(png_, info_);
+    header->height = png_get_image_height(png_, info_);
+    header->row_bytes = png_get_rowbytes(png_, info_);
+    return true;
+  }
+
+  // Has palettes, transparency chunks and small depths expanded: sizes as ReadRows gives them. Takes memory for rows.
+  bool Expand(Header* header) {
+    if (setjmp(png_jmpbuf(png_)) != 0) return false;
     png_set_expand(png_);
     header->passes = png_set_interlace_handling(png_);
     png_read_update_info(png_, info_);
-    header->width = png_get_image_width(png_, info_);
-    header->height = png_get_image_height(png_, info_);
     header->channels = png_get_channels(png_, info_);
     header->bit_depth = png_get_bit_depth(png_, info_);
     header->row_bytes = png_get_rowbytes(png_, info_);
@@ -140,7 +147,9 @@ class Writer {
   bool Write(const uint8_t* pixels, png_uint_32 height, png_uint_32 width, int channels) {
     if (setjmp(png_jmpbuf(png_)) != 0) return false;
     png_set_write_fn(png_, &sink_, &OnWrite, &OnFlush);
-    const int color = channels == 1 ? PNG_COLOR_TYPE_GRAY : channels == 3 ? PNG_COLOR_TYPE_RGB : PNG_COLOR_TYPE_RGB_ALPHA;
+    const int color = channels == 1   ? PNG_COLOR_TYPE_GRAY
+                      : channels == 3 ? PNG_COLOR_TYPE_RGB
+                                      : PNG_COLOR_TYPE_RGB_ALPHA;
     png_set_IHDR(png_, info_, width, height, 8, color, PNG_INTERLACE_NONE, PNG_COMPRESSION_TYPE_DEFAULT,
                  PNG_FILTER_TYPE_DEFAULT);
     png_write_info(png_, info_);
@@ -167,14 +176,14 @@ absl::StatusOr<RawImage> DecodePng(std::string_view contents, int64_t max_pixels
   Header header{};
   if (!reader.ReadHeader(&header)) return ReadFault(reader.failure(), contents.size());
   WEIR_RETURN_IF_ERROR(CheckPixels(header.height, header.width, max_pixels));
-  const int64_t bytes = static_cast<int64_t>(header.row_bytes) * header.height;
-  // At one bit a pixel, expansion has multiplied the stored size by at most 32.
-  if (bytes / (32 * kMaxDeflateRatio) > static_cast<int64_t>(contents.size())) {
-    return absl::DataLossError(StrCat("PNG claims ", header.width, " x ", header.height, " pixels in a file of ",
-                                      contents.size(), " bytes"));
+  if (static_cast<int64_t>(header.row_bytes) * header.height / kMaxDeflateRatio >
+      static_cast<int64_t>(contents.size())) {
+    return absl::DataLossError(
+        StrCat("PNG claims ", header.width, " x ", header.height, " pixels in a file of ", contents.size(), " bytes"));
   }
+  if (!reader.Expand(&header)) return ReadFault(reader.failure(), contents.size());
   RawImage image{header.height, header.width, header.channels, header.bit_depth == 16 ? 2 : 1,
-                 std::vector<uint8_t>(static_cast<size_t>(bytes))};
+                 std::vector<uint8_t>(header.row_bytes * header.height)};
   if (!reader.ReadRows(&header, image.bytes.data())) return ReadFault(reader.failure(), contents.size());
   return image;
 }
@@ -185,8 +194,8 @@ absl::Status SavePng(const Tensor& image, const std::string& path) {
   const int rank = image.shape().rank();
   const int64_t channels = rank == 3 ? image.shape()[2] : 1;
   if (!image.defined() || image.dtype() != DType::kUint8 || (rank != 2 && rank != 3) ||
-      (channels != 1 && channels != 3 && channels != 4) || image.size() == 0 ||
-      image.shape()[0] > PNG_UINT_31_MAX || image.shape()[1] > PNG_UINT_31_MAX) {
+      (channels != 1 && channels != 3 && channels != 4) || image.size() == 0 || image.shape()[0] > PNG_UINT_31_MAX ||
+      image.shape()[1] > PNG_UINT_31_MAX) {
     ThrowInvalidArgument("SavePng: picture is ", image.type(), ", expected u8[height,width,1|3|4] (", path, ")");
   }
   std::string contents;

@@ -50,7 +50,8 @@ std::string FormatTick(double value, double step) {
   if (value == 0) return "0";
   const double size = std::max(std::abs(value), step);
   if (size >= kLargePlain || step < kSmallPlain) {
-    const int digits = static_cast<int>(std::max(0.0, std::floor(std::log10(size)) - std::floor(std::log10(step) + 1e-9)));
+    const int digits =
+        static_cast<int>(std::max(0.0, std::floor(std::log10(size)) - std::floor(std::log10(step) + 1e-9)));
     return Format(value, std::chars_format::scientific, std::min(digits, 15));
   }
   const int digits = static_cast<int>(std::max(0.0, -std::floor(std::log10(step) + 1e-9)));

@@ -23,7 +23,9 @@ struct TextScale {
       : unit(size / kCapHeight), cap(std::round(size)), lower(std::round(kLowerHeight * unit)) {}
 
   double GlyphWidth(const Glyph& glyph) const { return std::round(glyph.width * unit); }
-  double Advance(const Glyph& glyph) const { return GlyphWidth(glyph) + std::max(2.0, std::round(2 * kSideBearing * unit)); }
+  double Advance(const Glyph& glyph) const {
+    return GlyphWidth(glyph) + std::max(2.0, std::round(2 * kSideBearing * unit));
+  }
   double Y(double y) const {
     if (y <= 0) return y * unit;
     if (y <= kLowerHeight) return y * lower / kLowerHeight;
@@ -33,6 +35,9 @@ struct TextScale {
 
   double unit, cap, lower;
 };
+
+// Further bytes of a UTF-8 character; its first stands for all.
+bool IsContinuation(char byte) { return (static_cast<unsigned char>(byte) & 0xc0) == 0x80; }
 
 uint8_t Mix(uint8_t under, uint8_t over, double weight) {
   return static_cast<uint8_t>(std::lround(under + (over - under) * weight));
@@ -49,7 +54,8 @@ Canvas::Canvas(int64_t width, int64_t height, Rgb background) : width_(width), h
 }
 
 Rgb Canvas::at(int64_t x, int64_t y) const {
-  if (x < 0 || y < 0 || x >= width_ || y >= height_) ThrowOutOfRange("pixel (", x, ", ", y, ") of ", width_, " x ", height_);
+  if (x < 0 || y < 0 || x >= width_ || y >= height_)
+    ThrowOutOfRange("pixel (", x, ", ", y, ") of ", width_, " x ", height_);
   const uint8_t* pixel = pixels_.data<uint8_t>().data() + (y * width_ + x) * 3;
   return {pixel[0], pixel[1], pixel[2]};
 }
@@ -153,6 +159,7 @@ void Canvas::Text(double x, double y, std::string_view text, double size, Rgb co
   const double baseline = std::round(y) - 0.5;
   std::vector<Segment> segments;
   for (const char character : text) {
+    if (IsContinuation(character)) continue;
     const Glyph& glyph = GlyphFor(character);
     const double stretch = glyph.width > 0 ? scale.GlyphWidth(glyph) / glyph.width : scale.unit;
     const auto place = [&](const Point& p) { return Point{pen + p.x * stretch, baseline - scale.Y(p.y)}; };
@@ -170,7 +177,7 @@ absl::Status Canvas::Save(const std::string& path) const { return SavePng(pixels
 double TextWidth(std::string_view text, double size) {
   const TextScale scale(size);
   double width = 0;
-  for (const char character : text) width += scale.Advance(GlyphFor(character));
+  for (const char character : text) width += IsContinuation(character) ? 0 : scale.Advance(GlyphFor(character));
   return std::max(0.0, width - std::max(2.0, std::round(2 * kSideBearing * scale.unit)) + 1);
 }
 

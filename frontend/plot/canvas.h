@@ -16,7 +16,7 @@
 namespace weir::plot {
 
 inline constexpr Rgb kWhite = {255, 255, 255};
-inline constexpr Rgb kInk = {38, 38, 38};         // text that is read first
+inline constexpr Rgb kInk = {38, 38, 38};          // text that is read first
 inline constexpr Rgb kFaintInk = {110, 110, 110};  // ticks and notes
 inline constexpr Rgb kWarning = {226, 31, 38};     // NaN, in pictures and in text
 inline constexpr Rgb kGridLine = {230, 230, 230};

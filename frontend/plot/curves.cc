@@ -10,7 +10,7 @@ namespace weir::plot {
 namespace {
 
 // Blue, orange, green, pink, sky, vermilion, black: told apart by every eye (Okabe and Ito, 2008).
-constexpr Rgb kColours[] = {{0, 114, 178},   {230, 120, 0}, {0, 158, 115}, {204, 121, 167},
+constexpr Rgb kColours[] = {{0, 114, 178},  {230, 120, 0}, {0, 158, 115}, {204, 121, 167},
                             {86, 180, 233}, {213, 94, 0},  {70, 70, 70}};
 
 constexpr double kTitleSize = 13;
@@ -151,7 +151,8 @@ void DrawPanel(Canvas& canvas, const Panel& panel, int64_t x, const CurveOptions
   frame.height = std::max(20.0, std::floor(options.height - frame.top - 58));
   const Ticks down = NiceTicks(frame.y_low, frame.y_high, std::max(2, static_cast<int>(frame.height / 48)));
   double label_width = 0;
-  for (const double value : down.values) label_width = std::max(label_width, TextWidth(FormatTick(value, down.step), kTextSize));
+  for (const double value : down.values)
+    label_width = std::max(label_width, TextWidth(FormatTick(value, down.step), kTextSize));
   frame.left = std::floor(left + label_width + 9) + 0.5;
   frame.width = std::max(20.0, std::floor(right - frame.left));
   DrawAxes(canvas, frame, down, options.x_label);
@@ -165,7 +166,8 @@ absl::Status SavePanels(const std::vector<Panel>& panels, const std::string& pat
     ThrowInvalidArgument("curves: ", options.width, " x ", options.height, " pixels, expected ", kMinSide, " at least");
   }
   Canvas canvas(static_cast<int64_t>(options.width) * static_cast<int64_t>(panels.size()), options.height);
-  for (size_t i = 0; i < panels.size(); ++i) DrawPanel(canvas, panels[i], static_cast<int64_t>(i) * options.width, options);
+  for (size_t i = 0; i < panels.size(); ++i)
+    DrawPanel(canvas, panels[i], static_cast<int64_t>(i) * options.width, options);
   return canvas.Save(path);
 }
 
@@ -181,7 +183,8 @@ absl::Status SaveHistory(const std::vector<Series>& history, const std::string& 
   constexpr std::string_view kValidation = "val_";
   std::vector<Panel> panels;
   for (const Series& series : history) {
-    const std::string metric = series.name.starts_with(kValidation) ? series.name.substr(kValidation.size()) : series.name;
+    const std::string metric =
+        series.name.starts_with(kValidation) ? series.name.substr(kValidation.size()) : series.name;
     auto panel = std::find_if(panels.begin(), panels.end(), [&](const Panel& p) { return p.title == metric; });
     if (panel == panels.end()) panel = panels.insert(panels.end(), {metric, {}});
     panel->series.push_back(series);

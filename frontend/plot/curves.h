@@ -16,7 +16,7 @@ struct Series {
 };
 
 struct CurveOptions {
-  std::string title;
+  std::string title = {};
   std::string x_label = "epoch";
   double first_x = 1;
   int width = 900;  // pixels
@@ -29,7 +29,8 @@ absl::Status SaveCurves(const std::vector<Series>& series, const std::string& pa
 
 // The history of a training: a panel for each metric, side by side, "val_x" in the panel of "x". Width and height in
 // `options` are those of one panel.
-absl::Status SaveHistory(const std::vector<Series>& history, const std::string& path, const CurveOptions& options = {.width = 640});
+absl::Status SaveHistory(const std::vector<Series>& history, const std::string& path,
+                         const CurveOptions& options = {.width = 640});
 
 }  // namespace weir::plot
 

@@ -107,7 +107,8 @@ Layout MakeLayout(const Tensor& maps, const FeatureMapOptions& options) {
     layout.input_width = layout.input_height * input.shape()[1] / input.shape()[0];
     layout.left += layout.input_width + 2 * kGap;
   }
-  layout.width = layout.left + layout.columns * (layout.cell_width + kGap) - kGap + kMargin + (options.legend ? kBarSpace : 0);
+  layout.width =
+      layout.left + layout.columns * (layout.cell_width + kGap) - kGap + kMargin + (options.legend ? kBarSpace : 0);
   layout.height = layout.top + grid_height + kMargin + (options.legend ? kTickBelow : 0);
   return layout;
 }
@@ -141,7 +142,7 @@ void DrawHeader(Canvas& canvas, const Layout& layout, int64_t i, const ValueRang
     if (size > 0) canvas.Text(right, baseline, bad, size, kWarning, Align::kRight);
     right -= TextWidth(bad, size > 0 ? size : kTextSize) + 8;
   }
-  const std::string text = range.finite == 0       ? "no finite value"
+  const std::string text = range.finite == 0  ? "no finite value"
                            : range.constant() ? StrCat("all ", FormatShort(range.minimum))
                                               : StrCat(FormatShort(range.minimum), " to ", FormatShort(range.maximum));
   const double size = FittingSize(text, right - free, kTextSize, kSmallestText);
@@ -154,9 +155,11 @@ void DrawTicks(Canvas& canvas, const Layout& layout, int64_t i) {
   const auto place = [](double value, int64_t pixels, int64_t elements) {
     return static_cast<int64_t>((value + 0.5) * static_cast<double>(pixels) / static_cast<double>(elements));
   };
-  // About one label in 40 pixels.
-  const Ticks across = NiceTicks(0, static_cast<double>(layout.map_width - 1), static_cast<int>(std::max<int64_t>(1, layout.cell_width / 40)), true);
-  const Ticks down = NiceTicks(0, static_cast<double>(layout.map_height - 1), static_cast<int>(std::max<int64_t>(1, layout.cell_height / 40)), true);
+  // About one label in 30 pixels.
+  const Ticks across = NiceTicks(0, static_cast<double>(layout.map_width - 1),
+                                 static_cast<int>(std::max<int64_t>(1, layout.cell_width / 30)), true);
+  const Ticks down = NiceTicks(0, static_cast<double>(layout.map_height - 1),
+                               static_cast<int>(std::max<int64_t>(1, layout.cell_height / 30)), true);
   for (const double value : across.values) {
     const int64_t at = x + place(value, layout.cell_width, layout.map_width);
     canvas.FillRect(at, y + layout.cell_height, 1, kTickLength, kFaintInk);
@@ -184,14 +187,17 @@ void DrawBar(Canvas& canvas, const Layout& layout, const FeatureMapOptions& opti
   const double label_x = static_cast<double>(x + kBarWidth + 6);
   if (options.scale == FeatureMapOptions::Scale::kPerMap || all.constant()) {
     const bool own = options.scale == FeatureMapOptions::Scale::kPerMap;
-    canvas.Text(label_x, static_cast<double>(layout.top) + kTextSize, own ? "max" : FormatShort(all.maximum), kTextSize, kFaintInk);
-    canvas.Text(label_x, static_cast<double>(layout.top + height), own ? "min" : FormatShort(all.minimum), kTextSize, kFaintInk);
+    canvas.Text(label_x, static_cast<double>(layout.top) + kTextSize, own ? "max" : FormatShort(all.maximum), kTextSize,
+                kFaintInk);
+    canvas.Text(label_x, static_cast<double>(layout.top + height), own ? "min" : FormatShort(all.minimum), kTextSize,
+                kFaintInk);
     return;
   }
   const Ticks ticks = NiceTicks(all.minimum, all.maximum, static_cast<int>(std::max<int64_t>(2, height / 40)));
   for (const double value : ticks.values) {
     const double part = (value - all.minimum) / (all.maximum - all.minimum);
-    const auto y = static_cast<int64_t>(static_cast<double>(layout.top + height - 1) - part * static_cast<double>(height - 1));
+    const auto y =
+        static_cast<int64_t>(static_cast<double>(layout.top + height - 1) - part * static_cast<double>(height - 1));
     canvas.FillRect(x + kBarWidth, y, kTickLength, 1, kFaintInk);
     canvas.Text(label_x, static_cast<double>(y) + kTextSize / 2, FormatTick(value, ticks.step), kTextSize, kFaintInk);
   }

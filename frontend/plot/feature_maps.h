@@ -25,10 +25,10 @@ struct FeatureMapOptions {
   int cell_pixels = 0;
   // Whether numbers and ranges of the maps, ticks and the colour bar are drawn.
   bool legend = true;
-  std::string title;
+  std::string title = {};
   // A picture shown to the left of the maps, (height, width, 1|3) or (1, height, width, 1|3), uint8 or float32 (0..1
   // or 0..255): what the maps were computed from.
-  Tensor input;
+  Tensor input = {};
   // Whether the maps are written as they are, unscaled, to a .npy file beside the picture (the path with its ".png"
   // replaced), for whoever wants the numbers.
   bool save_values = false;

@@ -71,14 +71,20 @@ Filters CheckKernel(const Tensor& kernel, const FilterOptions& options) {
   }
   const Shape& shape = kernel.shape();
   if (options.rgb && shape[2] != 3) {
-    ThrowInvalidArgument("SaveFilters: filters over ", shape[2], " channels can't be drawn in colour (kernel ", kernel.type(), ")");
+    ThrowInvalidArgument("SaveFilters: filters over ", shape[2], " channels can't be drawn in colour (kernel ",
+                         kernel.type(), ")");
   }
   if (options.max_inputs < 1 || options.max_outputs < 1 || options.cell_pixels < 0) {
     ThrowInvalidArgument("SaveFilters: max_inputs ", options.max_inputs, ", max_outputs ", options.max_outputs,
                          ", cell_pixels ", options.cell_pixels);
   }
-  return {shape[0], shape[1], options.rgb ? 3 : std::min<int64_t>(shape[2], options.max_inputs),
-          std::min<int64_t>(shape[3], options.max_outputs), kernel.data<float>().data(), shape[2], shape[3]};
+  return {shape[0],
+          shape[1],
+          options.rgb ? 3 : std::min<int64_t>(shape[2], options.max_inputs),
+          std::min<int64_t>(shape[3], options.max_outputs),
+          kernel.data<float>().data(),
+          shape[2],
+          shape[3]};
 }
 
 // Slice c of a filter, or the whole filter in colour, from its scaled elements.
@@ -163,7 +169,8 @@ absl::Status SaveImageGrid(const Tensor& images, const std::vector<std::string>&
   const int64_t rows = (count + columns - 1) / columns;
   const int64_t top = kMargin + (options.title.empty() ? 0 : kTitleSpace);
   const int64_t row_height = height + kGap + (labels.empty() ? 0 : kLabelSpace - kGap / 2);
-  Canvas canvas(2 * kMargin + std::min(columns, count) * (width + kGap) - kGap, top + rows * row_height - kGap + kMargin);
+  Canvas canvas(2 * kMargin + std::min(columns, count) * (width + kGap) - kGap,
+                top + rows * row_height - kGap + kMargin);
   if (!options.title.empty()) {
     const double room = static_cast<double>(canvas.width() - 2 * kMargin);
     const double size = std::max(kSmallestText, FittingSize(options.title, room, kTitleSize, kSmallestText));
@@ -175,9 +182,10 @@ absl::Status SaveImageGrid(const Tensor& images, const std::vector<std::string>&
     const int64_t y = top + i / columns * row_height;
     canvas.Blit(ToRgb(images[i], range), x, y, width, height);
     if (labels.empty()) continue;
-    const double size = std::max(kSmallestText, FittingSize(labels[i], static_cast<double>(width + kGap - 2), kTextSize, kSmallestText));
-    canvas.Text(static_cast<double>(x) + static_cast<double>(width) / 2, static_cast<double>(y + height + 14), labels[i],
-                size, kInk, Align::kCentre);
+    const double size = std::max(
+        kSmallestText, FittingSize(labels[i], static_cast<double>(width + kGap - 2), kTextSize, kSmallestText));
+    canvas.Text(static_cast<double>(x) + static_cast<double>(width) / 2, static_cast<double>(y + height + 14),
+                labels[i], size, kInk, Align::kCentre);
   }
   return canvas.Save(path);
 }
@@ -205,14 +213,15 @@ absl::Status SaveFilters(const Tensor& kernel, const std::string& path, const Fi
     const ScaledBytes scaled = ScaleToBytes(filters.Values(n), ScaleRule::kGrey);
     const int64_t x = left + n % columns * (width + kFilterGap);
     const int64_t first_y = top + (options.rgb ? n / columns * (height + kFilterGap + label_height) : 0);
-    canvas.Text(static_cast<double>(x) + static_cast<double>(width) / 2, static_cast<double>(first_y - 4), StrCat(n), kTextSize - 1, kFaintInk,
-                Align::kCentre);
+    canvas.Text(static_cast<double>(x) + static_cast<double>(width) / 2, static_cast<double>(first_y - 4), StrCat(n),
+                kTextSize - 1, kFaintInk, Align::kCentre);
     for (int64_t c = 0; c < (options.rgb ? 1 : filters.inputs); ++c) {
       canvas.Blit(Tile(filters, scaled, c, options), x, first_y + c * (height + kFilterGap), width, height);
     }
   }
   for (int64_t c = 0; c < (options.rgb ? 0 : filters.inputs); ++c) {
-    canvas.Text(static_cast<double>(left - 6), static_cast<double>(top + c * (height + kFilterGap)) + static_cast<double>(height) / 2 + 4, StrCat(c),
+    canvas.Text(static_cast<double>(left - 6),
+                static_cast<double>(top + c * (height + kFilterGap)) + static_cast<double>(height) / 2 + 4, StrCat(c),
                 kTextSize - 1, kFaintInk, Align::kRight);
   }
   return canvas.Save(path);

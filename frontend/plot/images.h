@@ -29,7 +29,7 @@ absl::Status SaveImage(const Tensor& image, const std::string& path, int scale =
 struct ImageGridOptions {
   int columns = 0;      // 0: as square as it can be
   int cell_pixels = 0;  // longer side of a picture; 0: 96 at least, in whole multiples
-  std::string title;
+  std::string title = {};
   PixelRange range = PixelRange::kAuto;  // kAuto looks at all pictures together
 };
 
@@ -41,10 +41,10 @@ struct FilterOptions {
   Colormap colormap = Colormap::kGrey;
   // Draws filters over three input channels as one colour picture each, all channels on one scale.
   bool rgb = false;
-  int cell_pixels = 0;    // longer side of a slice; 0: about 40, in whole multiples
-  int max_inputs = 64;    // further input channels and
-  int max_outputs = 64;   // filters are left out, which the caption says
-  std::string title;
+  int cell_pixels = 0;   // longer side of a slice; 0: about 40, in whole multiples
+  int max_inputs = 64;   // further input channels and
+  int max_outputs = 64;  // filters are left out, which the caption says
+  std::string title = {};
 };
 
 // The slices k[:, :, c, n] of a float32 kernel (height, width, inputs, outputs): row c, column n, each filter n scaled

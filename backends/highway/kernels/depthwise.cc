@@ -37,7 +37,7 @@ HWY_INLINE void ForwardTile(const DepthwiseArgs& args, int64_t row, int64_t colu
   VF sum[kRows];
 #pragma GCC unroll 16
   for (int i = 0; i < kRows; ++i) sum[i] = hn::Zero(d);
-  for (const Run* tap = args.taps; tap != args.taps + args.tap_count; ++tap) {
+  for (const TermRun* tap = args.taps; tap != args.taps + args.tap_count; ++tap) {
     const VF b = hn::LoadU(d, v + tap->v);
 #pragma GCC unroll 16
     for (int i = 0; i < kRows; ++i) sum[i] = Fma(d, hn::LoadU(d, u + u_offset[i] + tap->u), b, sum[i]);

@@ -16,7 +16,7 @@ namespace weir::highway {
 
 // ---- Products: convolutions and matrix products -------------------------------------------------------------------
 // `length` consecutive terms k of a sum: at u + k * u_step (u_step is 1 for rows) and v + k * v_step.
-struct Run {
+struct TermRun {
   int64_t u = 0;
   int64_t v = 0;
   int64_t length = 0;
@@ -38,7 +38,7 @@ struct ProductArgs {
   int64_t panel_stride = 0;
   int64_t columns = 0;
   int64_t rows = 0;
-  const Run* runs = nullptr;
+  const TermRun* runs = nullptr;
   int64_t run_count = 0;
   float* dst = nullptr;
   Accumulate accumulate = Accumulate::kStore;
@@ -66,7 +66,7 @@ struct DepthwiseArgs {
   const float* v = nullptr;
   int64_t columns = 0;
   int64_t rows = 0;
-  const Run* taps = nullptr;  // length unused
+  const TermRun* taps = nullptr;  // length unused
   int64_t tap_count = 0;
   float* dst = nullptr;
   const int64_t* u_offset = nullptr;

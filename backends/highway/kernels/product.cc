@@ -76,7 +76,7 @@ void RowTile(const ProductArgs& args, const float* v_panel, int64_t column, int6
     }
   }
   const int64_t v_step = args.v_step;
-  for (const Run* run = args.runs; run != args.runs + args.run_count; ++run) {
+  for (const TermRun* run = args.runs; run != args.runs + args.run_count; ++run) {
     const float* u[kRows];
 #pragma GCC unroll 16
     for (int i = 0; i < kRows; ++i) u[i] = args.u + u_offset[i] + run->u + run->length;
@@ -114,7 +114,7 @@ void ColumnTile(const ProductArgs& args, const float* v_panel, int64_t column, i
     }
   }
   const int64_t u_step = args.u_step, v_step = args.v_step;
-  for (const Run* run = args.runs; run != args.runs + args.run_count; ++run) {
+  for (const TermRun* run = args.runs; run != args.runs + args.run_count; ++run) {
     const float* u = args.u + row + run->u;
     const float* v = v_panel + run->v;
     for (int64_t k = 0; k < run->length; ++k) {

@@ -1,0 +1,410 @@
+// Lowering and running a ConvProblem: split into tasks, copies with padding, packed filters, tiles, epilogue.
+#include "weir/backends/highway/conv_engine.h"
+
+#include <cstring>
+
+namespace weir::highway {
+namespace {
+
+// ---- Sizes that decide the blocking ---------------------------------------------------------------------------------
+constexpr double kTaskFlops = 8e6;            // 40 us at 200 GFLOP/s
+constexpr int64_t kImageTasks = 16;           // fewer images than this are cut
+constexpr int64_t kChunkFloats = 4096;        // outputs that wait for the epilogue: 16 KiB, half a first-level cache
+constexpr int64_t kLargeFilter = 192 * 1024;  // bytes; larger ones come from the second-level cache or beyond each
+constexpr int64_t kChunkOfLarge = 192;        // time, so that more pixels have to share them
+constexpr int64_t kMaxChunk = 512;
+constexpr int64_t kFewPixels = 96;            // images smaller than this are copied and tiled several at a time
+constexpr int64_t kPackTaskFloats = 32 * 1024;
+
+struct FilterLayout {
+  bool packed = false;
+  int64_t row_floats = 0;     // floats from one term to the next: v_step
+  int64_t tap_floats = 0;     // from one tap to the next
+  int64_t panel_floats = 0;   // from one panel of output channels to the next
+  int64_t group_floats = 0;
+  int64_t panels = 1, panel_width = 0;
+  int64_t floats = 0;         // in the workspace
+};
+
+// Brings the filter to panels of whole vectors, taps in the order of the sum.
+struct PackState {
+  ConvProblem problem;
+  FilterLayout layout;
+  const KernelTable* kernels = nullptr;
+  int filter_input = 0;
+  int64_t units = 0, units_per_task = 0;  // a unit: one tap of one panel of one group
+
+  void Run(const KernelCall& call) const {
+    const int64_t end = std::min(units, (call.task + 1) * units_per_task);
+    for (int64_t unit = call.task * units_per_task; unit < end; ++unit) {
+      const int64_t tap = unit % problem.taps(), panel = unit / problem.taps() % layout.panels;
+      const int64_t group = unit / problem.taps() / layout.panels;
+      const int64_t position = problem.transposed ? problem.taps() - 1 - tap : tap;
+      float* dst = FloatsAt(call.workspace, 0) + group * layout.group_floats + panel * layout.panel_floats +
+                   position * layout.tap_floats;
+      const float* filter = FloatInput(call, filter_input);
+      if (problem.depthwise) {
+        PackDepthwise(filter, tap, dst);
+      } else {
+        PackPanel(filter, tap, panel, group, dst);
+      }
+    }
+  }
+
+  void PackPanel(const float* filter, int64_t tap, int64_t panel, int64_t group, float* dst) const {
+    const int64_t column = panel * layout.panel_width;
+    const int64_t width = std::min(layout.panel_width, problem.group_dst - column);
+    const int64_t row = layout.row_floats;
+    if (width < row) std::memset(dst, 0, static_cast<size_t>(problem.group_src * row) * sizeof(float));
+    if (problem.transposed) {
+      // Filter [tap][c of group_dst][o of all source channels]: term o is row o, lanes are c.
+      const float* src = filter + (tap * problem.group_dst + column) * problem.src_channels + group * problem.group_src;
+      kernels->move.transpose(src, problem.src_channels, width, problem.group_src, dst, row);
+    } else {
+      const float* src = filter + tap * problem.group_src * problem.dst_channels + group * problem.group_dst + column;
+      for (int64_t c = 0; c < problem.group_src; ++c) {
+        std::memcpy(dst + c * row, src + c * problem.dst_channels, static_cast<size_t>(width) * sizeof(float));
+      }
+    }
+  }
+
+  // Forward: the tap's row of output channels. Input gradient: `multiplier` rows, one number a group each.
+  void PackDepthwise(const float* filter, int64_t tap, float* dst) const {
+    std::memset(dst, 0, static_cast<size_t>(layout.tap_floats) * sizeof(float));
+    const int64_t m = problem.multiplier;
+    const float* src = filter + tap * problem.groups * m;
+    if (!problem.transposed) {
+      std::memcpy(dst, src, static_cast<size_t>(problem.groups * m) * sizeof(float));
+      return;
+    }
+    for (int64_t c = 0; c < problem.groups; ++c) {
+      for (int64_t j = 0; j < m; ++j) dst[j * layout.row_floats + c] = src[c * m + j];
+    }
+  }
+};
+
+// Outputs [begin, end) along each axis of `images` images from `image` on: contiguous in the output.
+struct Region {
+  int64_t image = 0, images = 0;
+  int64_t begin[3] = {}, end[3] = {};
+
+  int64_t pixels() const { return images * (end[0] - begin[0]) * (end[1] - begin[1]) * (end[2] - begin[2]); }
+};
+
+struct RunState {
+  ConvProblem problem;
+  FilterLayout layout;
+  const KernelTable* kernels = nullptr;
+  std::optional<Epilogue> epilogue;
+  int src_input = 0, filter_input = 0;
+  // Tasks: whole images, or blocks of one axis of one image.
+  int64_t images_per_task = 1, images_per_copy = 1;
+  int split_axis = -1;
+  int64_t split = 0, blocks = 1;
+  // The source as kernels see it: a copy in scratch, or the operand itself.
+  bool copy = false;
+  int64_t box[3] = {};          // the largest copy
+  int64_t strides[3] = {};
+  int64_t image_floats = 0;
+  std::vector<std::vector<TermRun>> classes;  // terms of each combination of phases
+  int64_t chunk = 0;
+  int64_t box_offset = 0, list_offset = 0;  // in scratch
+
+  Region RegionOf(int64_t task) const {
+    Region region;
+    for (int a = 0; a < 3; ++a) region.end[a] = problem.axis[a].dst;
+    if (split_axis < 0) {
+      region.image = task * images_per_task;
+      region.images = std::min(images_per_task, problem.batch - region.image);
+    } else {
+      region.image = task / blocks;
+      region.images = 1;
+      region.begin[split_axis] = task % blocks * split;
+      region.end[split_axis] = std::min(region.end[split_axis], region.begin[split_axis] + split);
+    }
+    return region;
+  }
+
+  void Run(const KernelCall& call) const {
+    const Region task = RegionOf(call.task);
+    for (int64_t done = 0; done < task.images; done += images_per_copy) {
+      Region region = task;
+      region.image += done;
+      region.images = std::min(images_per_copy, task.images - done);
+      RunImages(call, region);
+    }
+  }
+
+  void RunImages(const KernelCall& call, const Region& region) const {
+    const float* src = FloatInput(call, src_input) + region.image * problem.src_pixels() * problem.src_channels;
+    int64_t low[3] = {};
+    if (copy) {
+      float* box_floats = FloatsAt(call.scratch, box_offset);
+      BoxCopy box_copy{.channels = problem.src_channels, .layout = problem.layout, .multiplier = problem.multiplier};
+      for (int a = 0; a < 3; ++a) {
+        const ConvAxis::Range range = problem.axis[a].Reads(region.begin[a], region.end[a]);
+        low[a] = range.low;
+        box_copy.image[a] = problem.axis[a].src;
+        box_copy.low[a] = range.low;
+        box_copy.size[a] = range.high - range.low;
+        box_copy.strides[a] = strides[a];
+      }
+      for (int64_t i = 0; i < region.images; ++i) {
+        CopyBox(box_copy, src + i * problem.src_pixels() * problem.src_channels, box_floats + i * image_floats);
+      }
+      src = box_floats;
+    }
+    // The region's first pixel in the output.
+    int64_t first = region.image;
+    for (int a = 0; a < 3; ++a) first = first * problem.axis[a].dst + region.begin[a];
+    const int64_t pixels = region.pixels();
+    for (int64_t begin = 0; begin < pixels; begin += chunk) {
+      const int64_t count = std::min(chunk, pixels - begin);
+      float* dst = epilogue->Buffer(call, (first + begin) * problem.dst_channels);
+      RunChunk(call, region, src, low, begin, count, dst);
+      epilogue->Finish(call, (first + begin) * problem.dst_channels, count * problem.dst_channels, dst);
+    }
+  }
+
+  // Pixels [begin, begin + count) of the region into dst.
+  void RunChunk(const KernelCall& call, const Region& region, const float* src, const int64_t* low, int64_t begin,
+                int64_t count, float* dst) const {
+    int64_t* u_offset = reinterpret_cast<int64_t*>(call.scratch + list_offset);
+    int64_t* dst_offset = u_offset + chunk;
+    int64_t* of_class = dst_offset + chunk;
+    int64_t at[4];  // image, then coordinates
+    int64_t rest = begin;
+    for (int a = 2; a >= 0; --a) {
+      const int64_t size = region.end[a] - region.begin[a];
+      at[a + 1] = region.begin[a] + rest % size;
+      rest /= size;
+    }
+    at[0] = rest;
+    const ConvAxis* axis = problem.axis;
+    const bool one_class = classes.size() == 1;
+    for (int64_t i = 0; i < count; ++i) {
+      int64_t offset = at[0] * image_floats, combination = 0;
+      for (int a = 0; a < 3; ++a) {
+        const size_t q = static_cast<size_t>(at[a + 1]);
+        offset += (axis[a].base[q] - low[a]) * strides[a];
+        combination = combination * axis[a].phases() + axis[a].phase[q];
+      }
+      u_offset[i] = offset;
+      dst_offset[i] = i * problem.dst_channels;
+      of_class[i] = combination;
+      for (int a = 2; a >= 0; --a) {
+        if (++at[a + 1] < region.end[a]) break;
+        at[a + 1] = region.begin[a];
+        if (a == 0) ++at[0];
+      }
+    }
+    if (one_class) {
+      Multiply(call, classes[0], src, u_offset, dst_offset, count, dst);
+      return;
+    }
+    int64_t* u_list = of_class + chunk;
+    int64_t* dst_list = u_list + chunk;
+    for (size_t c = 0; c < classes.size(); ++c) {
+      int64_t rows = 0;
+      for (int64_t i = 0; i < count; ++i) {
+        if (of_class[i] != static_cast<int64_t>(c)) continue;
+        u_list[rows] = u_offset[i];
+        dst_list[rows++] = dst_offset[i];
+      }
+      if (rows > 0) Multiply(call, classes[c], src, u_list, dst_list, rows, dst);
+    }
+  }
+
+  void Multiply(const KernelCall& call, const std::vector<TermRun>& runs, const float* src,
+                const int64_t* u_offset, const int64_t* dst_offset, int64_t rows, float* dst) const {
+    const float* filter = layout.packed ? FloatsAt(call.workspace, 0) : FloatInput(call, filter_input);
+    if (problem.depthwise) {
+      kernels->depthwise.forward({.u = src,
+                                  .v = filter,
+                                  .columns = problem.dst_channels,
+                                  .rows = rows,
+                                  .taps = runs.data(),
+                                  .tap_count = static_cast<int64_t>(runs.size()),
+                                  .dst = dst,
+                                  .u_offset = u_offset,
+                                  .dst_offset = dst_offset});
+      return;
+    }
+    for (int64_t group = 0; group < problem.groups; ++group) {
+      kernels->product.row_product({.u = src + group * problem.group_src,
+                                    .v = filter + group * layout.group_floats,
+                                    .v_step = layout.row_floats,
+                                    .panel_stride = layout.panel_floats,
+                                    .columns = problem.group_dst,
+                                    .rows = rows,
+                                    .runs = runs.data(),
+                                    .run_count = static_cast<int64_t>(runs.size()),
+                                    .dst = dst + group * problem.group_dst,
+                                    .u_offset = u_offset,
+                                    .dst_offset = dst_offset});
+    }
+  }
+};
+
+FilterLayout LayoutFilter(const ConvProblem& problem, const KernelTable& kernels) {
+  FilterLayout layout;
+  const int64_t lanes = kernels.lanes, panel = kernels.product.panel_vectors * lanes, taps = problem.taps();
+  if (problem.depthwise) {
+    const int64_t rows = problem.transposed ? problem.multiplier : 1;
+    layout.row_floats = RoundUp(problem.dst_channels, lanes);
+    layout.tap_floats = rows * layout.row_floats;
+    layout.packed = problem.transposed || layout.row_floats != problem.dst_channels;
+    layout.floats = layout.packed ? taps * layout.tap_floats : 0;
+    return layout;
+  }
+  layout.panel_width = panel;
+  layout.panels = CeilDiv(problem.group_dst, panel);
+  const bool as_is = !problem.transposed && problem.groups == 1 && layout.panels == 1 && problem.dst_channels % lanes == 0;
+  layout.packed = !as_is;
+  layout.row_floats = as_is ? problem.dst_channels : std::min(panel, RoundUp(problem.group_dst, lanes));
+  layout.tap_floats = problem.group_src * layout.row_floats;
+  layout.panel_floats = taps * layout.tap_floats;
+  layout.group_floats = layout.panels * layout.panel_floats;
+  layout.floats = layout.packed ? problem.groups * layout.group_floats : 0;
+  return layout;
+}
+
+// The terms of a combination of phases, neighbours joined where source and filter both go on.
+std::vector<TermRun> TermsOf(const ConvProblem& problem, const FilterLayout& layout, const int64_t* strides,
+                         const std::vector<AxisTap>& taps0, const std::vector<AxisTap>& taps1,
+                         const std::vector<AxisTap>& taps2) {
+  std::vector<TermRun> runs;
+  const int64_t parts = problem.depthwise && problem.transposed ? problem.multiplier : 1;
+  for (const AxisTap& a : taps0) {
+    for (const AxisTap& b : taps1) {
+      for (const AxisTap& c : taps2) {
+        const int64_t tap = (a.tap * problem.axis[1].window + b.tap) * problem.axis[2].window + c.tap;
+        const int64_t position = problem.transposed ? problem.taps() - 1 - tap : tap;
+        for (int64_t j = 0; j < parts; ++j) {
+          const TermRun run{.u = a.delta * strides[0] + b.delta * strides[1] + c.delta * strides[2] + j * (strides[2] / parts),
+                        .v = position * layout.tap_floats + j * layout.row_floats,
+                        .length = problem.group_src};
+          if (!problem.depthwise && !runs.empty() && runs.back().u + runs.back().length == run.u &&
+              runs.back().v + runs.back().length * layout.row_floats == run.v) {
+            runs.back().length += run.length;
+          } else {
+            runs.push_back(run);
+          }
+        }
+      }
+    }
+  }
+  return runs;
+}
+
+// Whole images, several of them if they are small; parts of images if they are few.
+void SplitTasks(RunState& state) {
+  const ConvProblem& problem = state.problem;
+  double flops = 2.0 * static_cast<double>(problem.taps()) * static_cast<double>(problem.group_src) *
+                 static_cast<double>(problem.dst_channels) * static_cast<double>(problem.dst_pixels());
+  for (const ConvAxis& axis : problem.axis) flops /= axis.phases();
+  flops = std::max(flops, 1.0);
+  const int64_t parts = std::min(CeilDiv(kImageTasks, problem.batch), static_cast<int64_t>(flops / kTaskFlops));
+  if (problem.batch < kImageTasks && parts > 1) {
+    int axis = 0;
+    while (axis < 2 && problem.axis[axis].dst == 1) ++axis;
+    state.split_axis = axis;
+    state.split = CeilDiv(problem.axis[axis].dst, parts);
+    state.blocks = CeilDiv(problem.axis[axis].dst, state.split);
+  } else {
+    state.images_per_task =
+        TaskSize(problem.batch, std::max<int64_t>(1, static_cast<int64_t>(std::min(kTaskFlops / flops, 1e6))), 1);
+  }
+  state.images_per_copy = std::min(state.images_per_task, CeilDiv(kFewPixels, problem.dst_pixels()));
+}
+
+// Decides whether the source has to be copied, and the strides in which kernels read it.
+void LayoutSource(RunState& state) {
+  const ConvProblem& problem = state.problem;
+  int64_t pitch = problem.src_channels;
+  if (problem.depthwise) {
+    const int64_t parts = problem.transposed ? problem.multiplier : 1;
+    pitch = parts * RoundUp(problem.dst_channels, state.kernels->lanes);
+  }
+  state.copy = pitch != problem.src_channels || problem.layout != ChannelLayout::kPlain;
+  int64_t size[3];
+  for (int a = 0; a < 3; ++a) {
+    const ConvAxis& axis = problem.axis[a];
+    const ConvAxis::Range all = axis.Reads(0, axis.dst);
+    if (all.low < 0 || all.high > axis.src) state.copy = true;
+    const int64_t step = state.split_axis == a ? state.split : axis.dst;
+    for (int64_t begin = 0; begin < axis.dst; begin += step) {
+      const ConvAxis::Range range = axis.Reads(begin, std::min(axis.dst, begin + step));
+      state.box[a] = std::max(state.box[a], range.high - range.low);
+    }
+    size[a] = axis.src;
+  }
+  if (state.copy) std::copy_n(state.box, 3, size);
+  state.strides[2] = pitch;
+  state.strides[1] = size[2] * state.strides[2];
+  state.strides[0] = size[1] * state.strides[1];
+  state.image_floats = size[0] * state.strides[0];
+}
+
+}  // namespace
+
+Lowering LowerConvProblem(const LowerContext& context, ConvProblem problem) {
+  auto state = std::make_shared<RunState>();
+  state->problem = std::move(problem);
+  const ConvProblem& p = state->problem;
+  state->kernels = &context.kernels;
+  state->src_input = context.anchor_input(0);
+  state->filter_input = context.anchor_input(1);
+  state->layout = LayoutFilter(p, context.kernels);
+  SplitTasks(*state);
+  LayoutSource(*state);
+  for (const auto& taps0 : p.axis[0].taps) {
+    for (const auto& taps1 : p.axis[1].taps) {
+      for (const auto& taps2 : p.axis[2].taps) {
+        state->classes.push_back(TermsOf(p, state->layout, state->strides, taps0, taps1, taps2));
+      }
+    }
+  }
+  const int64_t tile = context.kernels.product.row_tile, lists = static_cast<int64_t>(state->classes.size());
+  const int64_t filter_bytes = p.taps() * p.group_src * p.dst_channels * 4;
+  int64_t chunk = std::max(kChunkFloats / p.dst_channels, filter_bytes > kLargeFilter ? kChunkOfLarge : 2 * tile);
+  chunk = std::min(chunk * std::min<int64_t>(lists, 4), kMaxChunk);
+  state->chunk = RoundUp(chunk, tile);
+  Arena scratch;
+  state->epilogue.emplace(context.program, state->chunk * p.dst_channels, scratch);
+  // Depthwise kernels read whole vectors: the pitch is made of them.
+  if (state->copy) state->box_offset = scratch.TakeFloats(state->images_per_copy * state->image_floats);
+  state->list_offset = scratch.Take(5 * state->chunk * static_cast<int64_t>(sizeof(int64_t)));
+
+  Lowering lowering;
+  if (state->layout.packed) {
+    auto pack = std::make_shared<PackState>();
+    pack->problem = p;
+    pack->layout = state->layout;
+    pack->kernels = &context.kernels;
+    pack->filter_input = state->filter_input;
+    pack->units = p.depthwise ? p.taps() : p.groups * state->layout.panels * p.taps();
+    pack->units_per_task = std::max<int64_t>(1, kPackTaskFloats / std::max<int64_t>(1, state->layout.tap_floats));
+    lowering.workspace_bytes = state->layout.floats * 4;
+    lowering.stages.push_back(MakeStage<PackState>(pack, CeilDiv(pack->units, pack->units_per_task), 0));
+  }
+  const int64_t tasks = state->split_axis < 0 ? CeilDiv(p.batch, state->images_per_task) : p.batch * state->blocks;
+  lowering.kernel = StrCat(p.depthwise ? "depthwise" : "direct ", p.depthwise ? "" : StrCat(tile, "x", context.kernels.product.panel_vectors),
+                           state->copy ? ", padded copy" : "", state->layout.packed ? ", packed filter" : "", ", ", tasks,
+                           " tasks");
+  lowering.stages.push_back(MakeStage<RunState>(std::move(state), tasks, scratch.bytes()));
+  return lowering;
+}
+
+LowerResult LowerConv(const LowerContext& context) {
+  return LowerConvProblem(context, ForwardProblem(ConvGeometryOf(context.anchor().attrs, context.anchor_input_type(0).shape,
+                                                                 context.anchor_input_type(1).shape)));
+}
+
+LowerResult LowerConvInputGradient(const LowerContext& context) {
+  return LowerConvProblem(
+      context, InputGradientProblem(ConvGeometryOf(context.anchor().attrs, context.anchor().outputs[0].shape,
+                                                   context.anchor_input_type(1).shape)));
+}
+
+}  // namespace weir::highway

@@ -1,0 +1,129 @@
+// Callbacks: what happens between the steps and epochs of Fit. Derive from Callback, or use the functions below:
+//
+//   model.Fit(data, {.epochs = 100, .callbacks = {EarlyStopping({.patience = 5}), CSVLogger({.path = "log.csv"})}});
+//
+// A callback's own counters are part of the model's training state: they are saved with it and go on with
+// Fit({.initial_epoch = ...}) or Fit({.resume = true}).
+#ifndef WEIR_FRONTEND_CALLBACKS_H_
+#define WEIR_FRONTEND_CALLBACKS_H_
+
+#include <cstdint>
+#include <functional>
+#include <limits>
+#include <memory>
+#include <nlohmann/json_fwd.hpp>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "weir/frontend/history.h"
+#include "weir/frontend/model_base.h"
+
+namespace weir {
+
+// What a callback sees of the training it is part of, and may change.
+class FitContext {
+ public:
+  virtual ~FitContext() = default;
+  virtual ModelBase& model() = 0;
+  virtual int64_t epochs() const = 0;
+  virtual int64_t steps_per_epoch() const = 0;
+  virtual bool has_validation() const = 0;
+  // Keys an epoch's logs can have, in order: fixed from the start.
+  virtual const std::vector<std::string>& keys() const = 0;
+  // Ends the training after the running step, or epoch.
+  virtual void StopTraining() = 0;
+  virtual bool stopping() const = 0;
+  virtual double learning_rate() const = 0;
+  virtual void set_learning_rate(double learning_rate) = 0;  // throws Error if it is a schedule
+  // A line for the user, shown unless Fit is silent.
+  virtual void Print(const std::string& line) = 0;
+};
+
+class Callback {
+ public:
+  virtual ~Callback() = default;
+
+  virtual void OnTrainBegin(FitContext& /*fit*/) {}
+  virtual void OnTrainEnd(FitContext& /*fit*/) {}
+  virtual void OnEpochBegin(FitContext& /*fit*/, int64_t /*epoch*/) {}
+  // With loss, metrics and their val_ values; what is added appears in the history.
+  virtual void OnEpochEnd(FitContext& /*fit*/, int64_t /*epoch*/, Logs& /*logs*/) {}
+  virtual void OnBatchBegin(FitContext& /*fit*/, int64_t /*batch*/) {}
+  // With the means so far in this epoch.
+  virtual void OnBatchEnd(FitContext& /*fit*/, int64_t /*batch*/, const Logs& /*logs*/) {}
+
+  // Kind, and counters, for going on later. JSON objects; empty for none.
+  virtual std::string class_name() const = 0;
+  virtual nlohmann::json State() const;
+  virtual void SetState(const nlohmann::json& state);
+  // Whether a step whose loss is not finite must leave the weights as they were.
+  virtual bool guards_weights() const { return false; }
+};
+using CallbackPtr = std::shared_ptr<Callback>;
+
+// mode: "min", "max", or "auto": "max" if the monitored name ends in acc, accuracy or auc.
+struct EarlyStoppingOptions {
+  std::string monitor = "val_loss";
+  double min_delta = 0;
+  int64_t patience = 0;              // epochs without improvement before it stops
+  int verbose = 0;
+  std::string mode = "auto";
+  std::optional<double> baseline = {};
+  bool restore_best_weights = false;
+  int64_t start_from_epoch = 0;
+};
+CallbackPtr EarlyStopping(const EarlyStoppingOptions& options = {});
+
+// Saves the model (or its weights) to `path`, in which {epoch}, {epoch:02d} and {val_loss:.4f} are replaced. A file is
+// whole or not there. Throws Error for a failure to write.
+struct ModelCheckpointOptions {
+  std::string path;
+  std::string monitor = "val_loss";
+  int verbose = 0;
+  bool save_best_only = false;
+  bool save_weights_only = false;
+  std::string mode = "auto";
+};
+CallbackPtr ModelCheckpoint(const ModelCheckpointOptions& options);
+
+// One row an epoch, with columns fixed from the start; cells without a value stay empty.
+struct CSVLoggerOptions {
+  std::string path;
+  std::string separator = ",";
+  bool append = false;
+};
+CallbackPtr CSVLogger(const CSVLoggerOptions& options);
+
+// Stops at the first loss that is not finite; the weights stay those of the step before.
+CallbackPtr TerminateOnNaN();
+
+// The rate for each epoch from its number and the rate so far.
+CallbackPtr LearningRateScheduler(std::function<double(int64_t epoch, double learning_rate)> schedule, int verbose = 0);
+
+struct ReduceLROnPlateauOptions {
+  std::string monitor = "val_loss";
+  double factor = 0.1;   // below 1
+  int64_t patience = 10;
+  int verbose = 0;
+  std::string mode = "auto";
+  double min_delta = 1e-4;
+  int64_t cooldown = 0;
+  double min_lr = 0;
+};
+CallbackPtr ReduceLROnPlateau(const ReduceLROnPlateauOptions& options = {});
+
+// Functions in place of a class.
+struct LambdaCallbackOptions {
+  std::function<void(FitContext& fit)> on_train_begin = {};
+  std::function<void(FitContext& fit)> on_train_end = {};
+  std::function<void(FitContext& fit, int64_t epoch)> on_epoch_begin = {};
+  std::function<void(FitContext& fit, int64_t epoch, Logs& logs)> on_epoch_end = {};
+  std::function<void(FitContext& fit, int64_t batch)> on_batch_begin = {};
+  std::function<void(FitContext& fit, int64_t batch, const Logs& logs)> on_batch_end = {};
+};
+CallbackPtr LambdaCallback(LambdaCallbackOptions options);
+
+}  // namespace weir
+
+#endif  // WEIR_FRONTEND_CALLBACKS_H_

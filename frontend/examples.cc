@@ -1,0 +1,229 @@
+#include "weir/frontend/examples.h"
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <cstring>
+
+#include "weir/core/error.h"
+
+namespace weir {
+namespace {
+
+std::vector<NamedTensor> Unnamed(std::vector<Tensor> tensors) {
+  std::vector<NamedTensor> named;
+  for (Tensor& tensor : tensors) named.emplace_back("", std::move(tensor));
+  return named;
+}
+
+// What is probably wrong with an input of this shape.
+std::string Hint(const Shape& shape, const TensorSpec& expected) {
+  const auto fits_from = [&](int first) {  // axes of shape from `first` on against expected's without the batch
+    if (shape.rank() - first != expected.rank() - 1) return false;
+    for (int i = 1; i < expected.rank(); ++i) {
+      const int64_t dim = expected.dims[static_cast<size_t>(i)];
+      if (dim != kNone && dim != shape[first + i - 1]) return false;
+    }
+    return true;
+  };
+  const bool pictures = expected.rank() == 4;
+  const int64_t channels = expected.dims.back();
+  if (shape.rank() == expected.rank() - 1 && (fits_from(0) || pictures)) {
+    if (fits_from(0)) return ": the batch axis is missing, reshape to (1, ...)";
+  }
+  if (pictures && shape.rank() >= 3) {
+    const int first = shape.rank() - 3;
+    if (shape[first] == channels && shape[-1] != channels) {
+      return ": looks like channels-first data, transpose to (N, height, width, channels)";
+    }
+    if (shape.rank() == 3 && shape[-1] == channels) return ": the batch axis is missing, and the picture must be resized";
+    if (shape.rank() == 4 && shape[-1] == channels) return ": resize the pictures";
+    if (shape.rank() == 4) return StrCat(": the pictures have ", shape[-1], " channels, not ", channels);
+  }
+  return "";
+}
+
+template <class From, class To>
+void CopyScaled(const From* src, To* dst, int64_t count, double scale) {
+  if constexpr (std::is_same_v<From, uint8_t> && std::is_same_v<To, float>) {
+    // All 256 results at once: the same roundings, at the speed of a look-up.
+    std::array<float, 256> table;
+    for (int i = 0; i < 256; ++i) table[static_cast<size_t>(i)] = static_cast<float>(i * scale);
+    for (int64_t i = 0; i < count; ++i) dst[i] = table[src[i]];
+    return;
+  }
+  if constexpr (std::is_arithmetic_v<From> && std::is_arithmetic_v<To>) {
+    for (int64_t i = 0; i < count; ++i) {
+      dst[i] = scale == 1 ? static_cast<To>(src[i]) : static_cast<To>(static_cast<double>(src[i]) * scale);
+    }
+  }
+}
+
+TensorType BatchType(const Tensor& data, DType dtype, int64_t count) {
+  Dims dims(data.shape().begin(), data.shape().end());
+  dims[0] = count;
+  return {dtype, Shape(dims)};
+}
+
+}  // namespace
+
+Examples::Examples(Tensor x_value, Tensor y_value, Tensor sample_weight) {
+  x.push_back(std::move(x_value));
+  if (y_value.defined()) y.emplace_back("", std::move(y_value));
+  if (sample_weight.defined()) sample_weights.push_back(std::move(sample_weight));
+}
+
+Examples::Examples(std::vector<Tensor> x_values, std::vector<Tensor> y_values, std::vector<Tensor> weights)
+    : x(std::move(x_values)), y(Unnamed(std::move(y_values))), sample_weights(std::move(weights)) {}
+
+Examples::Examples(std::vector<Tensor> x_values, std::vector<NamedTensor> y_values)
+    : x(std::move(x_values)), y(std::move(y_values)) {}
+
+BoundExamples::BoundExamples(const ModelBase& model, const Examples& examples, bool with_targets, double scale,
+                             const std::map<int64_t, double>& class_weight) {
+  const Network& network = model.network();
+  if (examples.x.size() != network.inputs.size()) {
+    ThrowInvalidArgument("Model \"", model.name(), "\" has ", network.inputs.size(), " input(s) (",
+                         StrJoin(model.InputNames(), ", "), "), ", examples.x.size(), " given");
+  }
+  for (size_t i = 0; i < examples.x.size(); ++i) {
+    const TensorSpec& expected = network.inputs[i].spec();
+    const Tensor& x = examples.x[i];
+    if (!x.defined()) ThrowInvalidArgument("Model \"", model.name(), "\": input ", i, " is an undefined tensor");
+    if (!Fits(x.shape(), expected)) {
+      const std::string hint = Hint(x.shape(), expected);
+      std::string wanted = ShapeText(expected.dims);
+      if (expected.dims[0] == kNone) wanted.replace(1, 4, "N");
+      ThrowInvalidArgument("Input ", i, " of model \"", model.name(), "\" is incompatible: expected shape ", wanted,
+                           ", got ", PythonTuple(x.shape()), hint);
+    }
+    inputs_.push_back({x, expected.dtype, scale});
+  }
+  if (with_targets) {
+    const std::vector<std::string> names = model.OutputNames();
+    std::vector<Tensor> targets(names.size());
+    if (examples.y.size() != names.size()) {
+      ThrowInvalidArgument("Model \"", model.name(), "\" has ", names.size(), " output(s) (", StrJoin(names, ", "), "), ",
+                           examples.y.size(), " target(s) given");
+    }
+    for (size_t i = 0; i < examples.y.size(); ++i) {
+      const auto& [name, tensor] = examples.y[i];
+      const size_t at = name.empty() ? i : static_cast<size_t>(std::find(names.begin(), names.end(), name) - names.begin());
+      if (at == names.size()) ThrowNotFound("Model \"", model.name(), "\": ", UnknownNameMessage("output", name, names));
+      if (targets[at].defined()) ThrowInvalidArgument("Model \"", model.name(), "\": output \"", names[at], "\" has two targets");
+      targets[at] = tensor;
+    }
+    for (size_t i = 0; i < targets.size(); ++i) {
+      if (!targets[i].defined() || targets[i].shape().rank() == 0) {
+        ThrowInvalidArgument("Model \"", model.name(), "\": the target of output \"", names[i], "\" is missing or has no batch axis");
+      }
+      const DType dtype = targets[i].dtype();
+      targets_.push_back({targets[i], dtype == DType::kUint8 || dtype == DType::kBool ? DType::kInt32
+                                      : dtype == DType::kFloat64                        ? DType::kFloat32
+                                                                                        : dtype, 1});
+    }
+  }
+  size_ = inputs_[0].data.shape()[0];
+  std::vector<std::string> sizes_x, sizes_y;
+  bool equal = true;
+  for (const Column& c : inputs_) sizes_x.push_back(std::to_string(c.data.shape()[0]));
+  for (const Column& c : targets_) sizes_y.push_back(std::to_string(c.data.shape()[0]));
+  for (const auto* sizes : {&sizes_x, &sizes_y}) {
+    for (const std::string& size : *sizes) equal = equal && size == sizes_x[0];
+  }
+  if (!equal) {
+    ThrowInvalidArgument("Data cardinality is ambiguous: x sizes: ", StrJoin(sizes_x, ", "), "; y sizes: ",
+                         StrJoin(sizes_y, ", "), ". Make sure all arrays contain the same number of samples.");
+  }
+  if (!examples.sample_weights.empty() && with_targets) {
+    if (examples.sample_weights.size() != 1 && examples.sample_weights.size() != targets_.size()) {
+      ThrowInvalidArgument("Model \"", model.name(), "\": ", examples.sample_weights.size(), " sample weights for ",
+                           targets_.size(), " outputs");
+    }
+    for (size_t i = 0; i < targets_.size(); ++i) {
+      const Tensor& weight = examples.sample_weights[examples.sample_weights.size() == 1 ? 0 : i];
+      if (!weight.defined() || weight.size() != size_ || weight.shape()[0] != size_) {
+        ThrowInvalidArgument("Model \"", model.name(), "\": sample_weight is ", weight.type(), ", expected one number for each of the ",
+                             size_, " samples");
+      }
+      weights_.push_back({weight.Reshaped({size_}).Cast(DType::kFloat32), DType::kFloat32, 1});
+    }
+  }
+  if (!class_weight.empty()) AddClassWeights(class_weight);
+}
+
+void BoundExamples::AddClassWeights(const std::map<int64_t, double>& class_weight) {
+  if (targets_.size() != 1) ThrowInvalidArgument("class_weight is for models with one output");
+  const Tensor& labels = targets_[0].data;
+  Tensor weights = Tensor::Full(DType::kFloat32, Shape{size_}, 1);
+  if (!weights_.empty()) weights = weights_[0].data.Clone();
+  const Tensor values = labels.Cast(DType::kFloat64);
+  const int64_t columns = size_ == 0 ? 1 : labels.size() / size_;
+  for (int64_t i = 0; i < size_; ++i) {
+    const std::span<const double> row = values.data<double>().subspan(static_cast<size_t>(i * columns), static_cast<size_t>(columns));
+    const int64_t label = columns > 1 ? std::max_element(row.begin(), row.end()) - row.begin()
+                                      : static_cast<int64_t>(std::llround(row[0]));
+    const auto found = class_weight.find(label);
+    if (found != class_weight.end()) weights.data<float>()[static_cast<size_t>(i)] *= static_cast<float>(found->second);
+  }
+  weights_.assign(1, {weights, DType::kFloat32, 1});
+}
+
+BoundExamples BoundExamples::Part(int64_t begin, int64_t end) const {
+  BoundExamples part = *this;
+  part.offset_ = offset_ + begin;
+  part.size_ = end - begin;
+  return part;
+}
+
+std::vector<TensorType> BoundExamples::InputTypes(int64_t count) const {
+  std::vector<TensorType> types;
+  for (const Column& column : inputs_) types.push_back(BatchType(column.data, column.dtype, count));
+  return types;
+}
+
+std::vector<TensorType> BoundExamples::TargetTypes(int64_t count) const {
+  std::vector<TensorType> types;
+  for (const Column& column : targets_) types.push_back(BatchType(column.data, column.dtype, count));
+  return types;
+}
+
+std::vector<TensorType> BoundExamples::WeightTypes(int64_t count) const {
+  std::vector<TensorType> types;
+  for (const Column& column : weights_) types.push_back(BatchType(column.data, column.dtype, count));
+  return types;
+}
+
+void BoundExamples::Gather(std::span<const int64_t> rows, std::span<Tensor> batch) const {
+  size_t next = 0;
+  for (const auto* columns : {&inputs_, &targets_, &weights_}) {
+    for (const Column& column : *columns) {
+      Tensor& dst = batch[next++];
+      const int64_t row_size = rows.empty() ? 0 : dst.size() / static_cast<int64_t>(rows.size());
+      const int64_t src_bytes = row_size * SizeOf(column.data.dtype()), dst_bytes = row_size * SizeOf(dst.dtype());
+      for (size_t i = 0; i < rows.size(); ++i) {
+        const std::byte* src = column.data.raw() + (offset_ + rows[i]) * src_bytes;
+        std::byte* out = dst.raw() + static_cast<int64_t>(i) * dst_bytes;
+        if (column.data.dtype() == dst.dtype() && column.scale == 1) {
+          std::memcpy(out, src, static_cast<size_t>(src_bytes));
+          continue;
+        }
+        VisitDType(column.data.dtype(), [&]<class From>(From) {
+          VisitDType(dst.dtype(), [&]<class To>(To) {
+            CopyScaled(reinterpret_cast<const From*>(src), reinterpret_cast<To*>(out), row_size, column.scale);
+          });
+        });
+      }
+    }
+  }
+}
+
+double BoundExamples::WeightSum(std::span<const int64_t> rows, size_t i) const {
+  if (weights_.empty()) return static_cast<double>(rows.size());
+  const std::span<const float> weights = weights_[i].data.data<float>();
+  double sum = 0;
+  for (int64_t row : rows) sum += weights[static_cast<size_t>(offset_ + row)];
+  return sum;
+}
+
+}  // namespace weir

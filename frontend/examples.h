@@ -1,0 +1,75 @@
+// Examples: what a model is fed, one tensor an input and one an output, and how batches are cut from it. Nothing is
+// copied but the batch: pictures of 8 bits a channel become float32 on the way into it.
+#ifndef WEIR_FRONTEND_EXAMPLES_H_
+#define WEIR_FRONTEND_EXAMPLES_H_
+
+#include <cstdint>
+#include <map>
+#include <span>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "weir/core/tensor.h"
+#include "weir/frontend/data/dataset.h"
+#include "weir/frontend/model_base.h"
+
+namespace weir {
+
+using NamedTensor = std::pair<std::string, Tensor>;
+
+struct Examples {
+  Examples() = default;
+  Examples(const Dataset& dataset) : Examples(dataset.images, dataset.labels) {}  // NOLINT
+  Examples(Tensor x, Tensor y, Tensor sample_weight = {});
+  // In the order of the model's inputs and outputs.
+  Examples(std::vector<Tensor> x, std::vector<Tensor> y, std::vector<Tensor> sample_weights = {});
+  // Targets by output name (Model::output_names).
+  Examples(std::vector<Tensor> x, std::vector<NamedTensor> y);
+
+  bool defined() const { return !x.empty(); }
+
+  std::vector<Tensor> x;
+  std::vector<NamedTensor> y;            // "" where the order counts
+  std::vector<Tensor> sample_weights;    // (N), one an output, or one for all; empty: all 1
+};
+
+// Examples checked against a model, in its order and with its dtypes known.
+class BoundExamples {
+ public:
+  // Throws Error, with a hint where one helps, if shapes, counts or names don't fit. `scale` multiplies inputs.
+  // Targets may be left out (`with_targets` false).
+  BoundExamples(const ModelBase& model, const Examples& examples, bool with_targets, double scale,
+                const std::map<int64_t, double>& class_weight = {});
+
+  int64_t size() const { return size_; }
+  bool weighted() const { return !weights_.empty(); }
+  // The part [begin, end).
+  BoundExamples Part(int64_t begin, int64_t end) const;
+
+  // Leaves of one batch of `count` examples: inputs, then targets, then sample weights.
+  std::vector<TensorType> InputTypes(int64_t count) const;
+  std::vector<TensorType> TargetTypes(int64_t count) const;
+  std::vector<TensorType> WeightTypes(int64_t count) const;
+  // Copies the rows with these numbers to the batch's tensors, converted and scaled.
+  void Gather(std::span<const int64_t> rows, std::span<Tensor> batch) const;
+  // Sum of the sample weights of `rows` for output `i`: their count without weights.
+  double WeightSum(std::span<const int64_t> rows, size_t i) const;
+
+ private:
+  struct Column {
+    Tensor data;
+    DType dtype = DType::kFloat32;  // in the batch
+    double scale = 1;
+  };
+
+  void AddClassWeights(const std::map<int64_t, double>& class_weight);
+
+  int64_t size_ = 0;
+  int64_t offset_ = 0;
+  std::vector<Column> inputs_, targets_, weights_;
+};
+
+}  // namespace weir
+
+#endif  // WEIR_FRONTEND_EXAMPLES_H_

@@ -1,0 +1,269 @@
+#include "weir/frontend/model_base.h"
+
+#include <algorithm>
+#include <map>
+#include <nlohmann/json.hpp>
+#include <set>
+
+#include "weir/core/error.h"
+#include "weir/frontend/layers/input.h"
+#include "weir/frontend/parts/keras_config.h"
+#include "weir/frontend/session.h"
+#include "weir/frontend/trainer.h"
+
+namespace weir {
+namespace {
+
+std::string UniqueName(const std::string& name, std::set<std::string>& taken) {
+  std::string unique = name;
+  for (int i = 1; !taken.insert(unique).second; ++i) unique = StrCat(name, "_", i);
+  return unique;
+}
+
+// Each variable once, in order of first appearance.
+std::vector<Variable> Unique(std::vector<Variable> variables) {
+  std::set<const void*> seen;
+  std::erase_if(variables, [&](const Variable& v) { return !seen.insert(v.id()).second; });
+  return variables;
+}
+
+}  // namespace
+
+ModelBase::ModelBase(std::vector<Layer> layers, const ModelOptions& options)
+    : LayerBase("Sequential", {.name = options.name}), sequential_(true), seed_(options.seed), runtime_(options.runtime) {
+  for (size_t i = 0; i < layers.size(); ++i) {
+    if (layers[i].defined() && layers[i].base().is_input() && i == 0) {
+      given_input_.push_back(layers[i].output());
+      continue;
+    }
+    if (std::find(given_.begin(), given_.end(), layers[i]) != given_.end()) {
+      ThrowInvalidArgument("Sequential: layer \"", layers[i].name(), "\" is given twice. All layer names should be unique.");
+    }
+    given_.push_back(layers[i]);
+  }
+  NameOwnLayers();
+  if (const std::vector<TensorSpec> input = KnownInput(); !input.empty()) EnsureBuilt(input);
+}
+
+ModelBase::ModelBase(std::vector<SymbolicTensor> inputs, std::vector<SymbolicTensor> outputs, const ModelOptions& options)
+    : LayerBase("Model", {.name = options.name}), sequential_(false), seed_(options.seed), runtime_(options.runtime) {
+  Network network = MapNetwork(std::move(inputs), std::move(outputs));
+  NameLayers(network.layers);
+  std::vector<TensorSpec> specs;
+  for (const SymbolicTensor& input : network.inputs) specs.push_back(input.spec());
+  Finish(std::move(network));
+  SetBuilt(specs);
+}
+
+ModelBase::~ModelBase() = default;
+
+void ModelBase::AddLayer(const Layer& layer) {
+  if (!sequential_) ThrowFailedPrecondition("Add: model \"", name(), "\" is no Sequential");
+  if (layer.base().is_input() && given_.empty() && given_input_.empty()) {
+    given_input_.push_back(layer.output());
+    return;
+  }
+  if (std::find(given_.begin(), given_.end(), layer) != given_.end()) {
+    ThrowInvalidArgument("Sequential: layer \"", layer.name(), "\" is added twice. All layer names should be unique.");
+  }
+  given_.push_back(layer);
+  try {
+    NameOwnLayers();
+    if (built()) {
+      const SymbolicTensor output = layer(network_->outputs[0]);
+      Finish(MapNetwork(network_->inputs, {output}));
+    } else if (const std::vector<TensorSpec> input = KnownInput(); !input.empty()) {
+      EnsureBuilt(input);
+    }
+  } catch (...) {
+    given_.pop_back();
+    throw;
+  }
+}
+
+void ModelBase::NameOwnLayers() {
+  for (const Layer& layer : given_) layer.base();  // throws for an undefined one
+  std::vector<Layer> all = given_;
+  if (!given_input_.empty() && !given_.empty()) all.push_back(given_input_[0].layer());
+  if (!given_input_.empty() && !given_.empty() && !given_input_[0].layer().base().has_name()) {
+    all.pop_back();
+    NameLayers(all);
+    given_input_[0].layer().base().SetName(given_[0].name() + "_input");
+    return;
+  }
+  NameLayers(all);
+}
+
+// Of a Sequential: the input its first layer tells, if any.
+std::vector<TensorSpec> ModelBase::KnownInput() const {
+  if (given_.empty()) return {};
+  if (!given_input_.empty()) return {given_input_[0].spec()};
+  const LayerBase& first = given_[0].base();
+  if (!first.input_shape_option().empty()) {
+    TensorSpec spec{DType::kFloat32, {kNone}};
+    spec.dims.insert(spec.dims.end(), first.input_shape_option().begin(), first.input_shape_option().end());
+    return {spec};
+  }
+  if (first.is_model() && first.built() && first.built_for().size() == 1) return {first.built_for()[0]};
+  return {};
+}
+
+void ModelBase::Build(std::span<const TensorSpec> inputs) {
+  if (given_.empty()) ThrowFailedPrecondition("Sequential model \"", name(), "\" has no layers");
+  if (!given_input_.empty()) {
+    ConnectSequential(given_input_[0]);
+    return;
+  }
+  TensorSpec spec = inputs[0];
+  spec.dims[0] = kNone;
+  ConnectSequential(Input({spec.dims.begin() + 1, spec.dims.end()},
+                          {.name = given_[0].name() + "_input", .dtype = spec.dtype}));
+}
+
+void ModelBase::ConnectSequential(const SymbolicTensor& input) {
+  SymbolicTensor value = input;
+  for (const Layer& layer : given_) value = layer(value);
+  Finish(MapNetwork({input}, {value}));
+}
+
+void ModelBase::Finish(Network network) {
+  network_ = std::make_unique<Network>(std::move(network));
+  SeedWeights(/*override_earlier=*/false);
+  if (trainer_ != nullptr) trainer_->Forget();
+}
+
+void ModelBase::SeedWeights(bool override_earlier) {
+  uint64_t stream = 0;
+  for (const Layer& layer : network_->layers) {
+    for (Variable variable : layer.weights()) {
+      variable.Seed(seed_, stream++, override_earlier || layer.base().is_model());
+    }
+  }
+}
+
+void ModelBase::SetSeed(uint64_t seed) {
+  seed_ = seed;
+  if (network_ != nullptr) SeedWeights(/*override_earlier=*/true);
+}
+
+const Network& ModelBase::network() const {
+  if (network_ == nullptr) {
+    ThrowFailedPrecondition("This model has not yet been built. Build the model first by calling `Build()` or by calling "
+                            "the model on a batch of data (model \"", name(), "\").");
+  }
+  return *network_;
+}
+
+std::vector<Layer> ModelBase::layers() const {
+  if (!sequential_) return network().layers;
+  if (network_ == nullptr) return given_;
+  // As given, but each knowing its use in this network.
+  std::vector<Layer> layers;
+  for (const Layer& given : given_) {
+    layers.push_back(*std::find(network_->layers.begin(), network_->layers.end(), given));
+  }
+  return layers;
+}
+
+std::vector<std::string> ModelBase::OutputNames() const {
+  std::vector<std::string> names;
+  std::set<std::string> taken;
+  for (const SymbolicTensor& output : network().outputs) {
+    names.push_back(UniqueName(network().CallOf(output).layer->name(), taken));
+  }
+  return names;
+}
+
+std::vector<std::string> ModelBase::InputNames() const {
+  std::vector<std::string> names;
+  for (const auto& call : network().input_calls) names.push_back(call->layer->name());
+  return names;
+}
+
+Runtime& ModelBase::runtime() const { return runtime_ != nullptr ? *runtime_ : DefaultRuntime(); }
+
+Trainer& ModelBase::trainer() {
+  if (trainer_ == nullptr) trainer_ = std::make_unique<Trainer>(*this);
+  return *trainer_;
+}
+
+void ModelBase::Check(std::span<const TensorSpec> inputs) const {
+  if (network_ == nullptr) {
+    CheckCount(inputs, 1);
+    CheckMinRank(inputs[0], 1);
+    return;
+  }
+  CheckCount(inputs, static_cast<int>(network_->inputs.size()));
+  for (size_t i = 0; i < inputs.size(); ++i) {
+    const TensorSpec& expected = network_->inputs[i].spec();
+    bool fits = expected.rank() == inputs[i].rank();
+    for (int axis = 1; fits && axis < expected.rank(); ++axis) {
+      const int64_t a = expected.dims[static_cast<size_t>(axis)], b = inputs[i].dims[static_cast<size_t>(axis)];
+      fits = a == b || a == kNone || b == kNone;
+    }
+    if (!fits) {
+      ThrowInvalidArgument("Input ", i, " of model \"", name(), "\" is incompatible with the model: expected shape ",
+                           ShapeText(expected.dims), ", found shape ", ShapeText(inputs[i].dims));
+    }
+  }
+}
+
+std::vector<Value> ModelBase::Call(CallContext& context, std::span<const Value> inputs) const {
+  const Network& net = network();
+  std::map<SymbolicTensor, Value> values;
+  for (size_t i = 0; i < inputs.size(); ++i) {
+    values[net.inputs[i]] = inputs[i];
+    // Outputs may be asked for at the input layer too.
+    values[SymbolicTensor(net.input_calls[i], 0)] = inputs[i];
+    context.Name(inputs[i], net.input_calls[i]->layer->name() + "/output");
+  }
+  for (const auto& call : net.calls) {
+    std::vector<Value> arguments;
+    for (const SymbolicTensor& input : call->inputs) arguments.push_back(values.at(input));
+    const std::vector<Value> results = context.CallLayer(*call->layer, net.ScopeOf(*call), arguments);
+    // try_emplace: a value inside another model that this one is given is not computed again.
+    for (size_t i = 0; i < results.size(); ++i) values.try_emplace(SymbolicTensor(call, static_cast<int>(i)), results[i]);
+  }
+  std::vector<Value> outputs;
+  for (const SymbolicTensor& output : net.outputs) outputs.push_back(values.at(output));
+  return outputs;
+}
+
+std::vector<TensorSpec> ModelBase::OutputSpecs(std::span<const TensorSpec> inputs) const {
+  bool same = true;
+  for (size_t i = 0; i < inputs.size(); ++i) same = same && inputs[i] == network().inputs[i].spec();
+  if (!same) return LayerBase::OutputSpecs(inputs);
+  std::vector<TensorSpec> specs;
+  for (const SymbolicTensor& output : network().outputs) specs.push_back(output.spec());
+  return specs;
+}
+
+std::vector<Variable> ModelBase::weights() const {
+  std::vector<Variable> trainable, other;
+  for (const Layer& layer : layers()) {
+    for (const Variable& variable : layer.weights()) (variable.trainable() ? trainable : other).push_back(variable);
+  }
+  trainable.insert(trainable.end(), other.begin(), other.end());
+  return Unique(std::move(trainable));
+}
+
+std::vector<Variable> ModelBase::trainable_weights() const {
+  std::vector<Variable> all;
+  if (!trainable()) return all;
+  for (const Layer& layer : layers()) {
+    for (const Variable& variable : layer.trainable_weights()) all.push_back(variable);
+  }
+  return Unique(std::move(all));
+}
+
+void ModelBase::SetTrainable(bool trainable) {
+  LayerBase::SetTrainable(trainable);
+  for (const Layer& layer : layers()) layer.set_trainable(trainable);
+}
+
+ModelBase& AsModel(const Layer& layer) {
+  if (!layer.base().is_model()) ThrowInvalidArgument("layer \"", layer.name(), "\" is no model");
+  return static_cast<ModelBase&>(layer.base());
+}
+
+}  // namespace weir

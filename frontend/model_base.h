@@ -1,0 +1,84 @@
+// ModelBase: a network of layers as a layer: how models are built, named, seeded, recorded and nested. What users
+// hold is Model (model.h); how a model is trained is in trainer.h.
+#ifndef WEIR_FRONTEND_MODEL_BASE_H_
+#define WEIR_FRONTEND_MODEL_BASE_H_
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "weir/frontend/network.h"
+
+namespace weir {
+
+class Runtime;
+class Trainer;
+
+struct ModelOptions {
+  std::string name = {};       // default: "sequential", "model"
+  uint64_t seed = 0;           // of initial weights, dropout and shuffling
+  Runtime* runtime = nullptr;  // not owned; null: DefaultRuntime()
+};
+
+class ModelBase : public LayerBase {
+ public:
+  // A Sequential: built once an input shape is known.
+  ModelBase(std::vector<Layer> layers, const ModelOptions& options);
+  // A functional model.
+  ModelBase(std::vector<SymbolicTensor> inputs, std::vector<SymbolicTensor> outputs, const ModelOptions& options);
+  ~ModelBase() override;
+
+  // Adds a layer to a Sequential. Throws Error for a functional model.
+  void AddLayer(const Layer& layer);
+
+  bool sequential() const { return sequential_; }
+  // Sequential: the layers as given; functional: with the input layers, in Keras's order.
+  std::vector<Layer> layers() const;
+  // Throws Error if the model is not built.
+  const Network& network() const;
+  // Of each output, the name losses, metrics and history know it by: its layer's, made unique.
+  std::vector<std::string> OutputNames() const;
+  std::vector<std::string> InputNames() const;
+
+  uint64_t seed() const { return seed_; }
+  // Weights that have no value yet will come from this seed.
+  void SetSeed(uint64_t seed);
+  Runtime& runtime() const;
+  void SetRuntime(Runtime* runtime) { runtime_ = runtime; }
+  Trainer& trainer();
+
+  // As a layer.
+  void Check(std::span<const TensorSpec> inputs) const override;
+  void Build(std::span<const TensorSpec> inputs) override;
+  std::vector<Value> Call(CallContext& context, std::span<const Value> inputs) const override;
+  std::vector<TensorSpec> OutputSpecs(std::span<const TensorSpec> inputs) const override;
+  std::vector<Variable> weights() const override;
+  std::vector<Variable> trainable_weights() const override;
+  void SetTrainable(bool trainable) override;
+  bool is_model() const override { return true; }
+  nlohmann::json Config() const override;
+  nlohmann::json ToJson() const override;
+
+ private:
+  std::vector<TensorSpec> KnownInput() const;
+  void NameOwnLayers();
+  void ConnectSequential(const SymbolicTensor& input);
+  void Finish(Network network);
+  void SeedWeights(bool override_earlier);
+
+  bool sequential_;
+  uint64_t seed_;
+  Runtime* runtime_;
+  std::vector<Layer> given_;  // of a Sequential, without input layers
+  std::vector<SymbolicTensor> given_input_;  // of a Sequential: Input(...) in front, if there was one
+  std::unique_ptr<Network> network_;
+  std::unique_ptr<Trainer> trainer_;
+};
+
+// The model a handle stands for. Throws Error if it is no model.
+ModelBase& AsModel(const Layer& layer);
+
+}  // namespace weir
+
+#endif  // WEIR_FRONTEND_MODEL_BASE_H_

@@ -1,0 +1,294 @@
+#include "weir/frontend/train_step.h"
+
+#include <limits>
+
+#include "weir/core/error.h"
+#include "weir/ops/gradients.h"
+#include "weir/ops/ops.h"
+
+namespace weir {
+
+std::string StepRequest::Key() const {
+  std::ostringstream key;
+  key << static_cast<int>(mode) << (guard ? "g" : "");
+  for (const auto* types : {&inputs, &targets, &weights}) {
+    key << "|";
+    for (const TensorType& type : *types) key << type << ",";
+  }
+  for (const TapRequest& tap : taps) key << "|" << tap.pattern << (tap.options.gradient ? "!" : "");
+  return std::move(key).str();
+}
+
+StepProgram::StepProgram(const ModelBase& model, const CompiledModel* compiled, const StepRequest& request)
+    : runtime_(model.runtime()), graph_(Graph::Create()) {
+  for (const Variable& variable : model.trainable_weights()) trainable_.insert(variable.id());
+  CallContext context(graph_, request.mode == RunMode::kTrain, model.seed());
+  const std::vector<std::string> input_names = model.InputNames();
+  std::vector<Value> inputs, targets, weights;
+  for (size_t i = 0; i < request.inputs.size(); ++i) {
+    inputs.push_back(AddLeaf(graph_->Input(request.inputs[i], input_names[i]), {Leaf::kBatch, batch_size_++}));
+  }
+  const std::vector<Value> outputs = context.CallLayer(model, model.name(), inputs);
+  for (const TensorType& type : request.targets) {
+    targets.push_back(AddLeaf(graph_->Input(type, StrCat("target_", targets.size())), {Leaf::kBatch, batch_size_++}));
+  }
+  first_weight_ = batch_size_;
+  for (const TensorType& type : request.weights) {
+    weights.push_back(AddLeaf(graph_->Input(type, StrCat("sample_weight_", weights.size())), {Leaf::kBatch, batch_size_++}));
+  }
+  for (const auto& [variable, leaf] : context.weights()) {
+    AddLeaf(leaf, {Leaf::kVariable, variables_.size()});
+    variables_.push_back(variable);
+  }
+  if (context.step().defined()) AddLeaf(context.step(), {Leaf::kStep});
+  named_ = context.named();
+  if (request.mode == RunMode::kPredict) {
+    for (const Value& output : outputs) output_roots_.push_back(AddRoot(output));
+  } else {
+    RecordLosses(*compiled, context, outputs, targets, weights);
+    named_.push_back({model.name() + "/loss", total_});
+  }
+  RecordTaps(compiled, request, context);
+  absl::StatusOr<std::shared_ptr<const Executable>> made = std::shared_ptr<const Executable>();
+  if (!root_values_.empty()) {
+    made = runtime_.Compile(leaf_values_, root_values_);
+    ThrowIfError(made.status());
+  }
+  executable_ = *std::move(made);
+  inputs_.resize(leaves_.size());
+  outputs_.resize(root_values_.size());
+}
+
+Value StepProgram::AddLeaf(const Value& value, Leaf leaf) {
+  leaf_values_.push_back(value);
+  leaves_.push_back(leaf);
+  return value;
+}
+
+StepProgram::Root StepProgram::AddRoot(const Value& value) {
+  for (size_t i = 0; i < leaf_values_.size(); ++i) {
+    if (leaf_values_[i].ref == value.ref) return {.leaf = static_cast<int>(i)};
+  }
+  const auto [found, added] = root_index_.try_emplace(value.ref, static_cast<int>(root_values_.size()));
+  if (added) {
+    root_values_.push_back(value);
+    assigned_.push_back(false);
+    fresh_.push_back(false);
+  }
+  return {.output = found->second};
+}
+
+void StepProgram::RecordLosses(const CompiledModel& compiled, CallContext& context, std::span<const Value> outputs,
+                               std::span<const Value> targets, std::span<const Value> weights) {
+  const auto add = [&](const Value& value) { total_ = total_.defined() ? total_ + value : value; };
+  for (size_t i = 0; i < compiled.outputs.size(); ++i) {
+    const OutputPlan& plan = compiled.outputs[i];
+    const Value weight = weights.empty() ? Value() : weights[i];
+    RecordMetrics(plan, targets[i], outputs[i], weight, i);
+    if (!plan.loss.defined()) continue;
+    Value loss = plan.loss(targets[i], outputs[i], FindLogits(outputs[i]), weight);
+    if (loss.shape().rank() > 0) loss = Mean(loss);
+    output_loss_roots_.push_back(AddRoot(loss));
+    add(plan.loss_weight == 1 ? loss : loss * plan.loss_weight);
+  }
+  for (const auto& [variable, leaf] : context.weights()) {
+    if (variable.regularizer().defined()) add(variable.regularizer().Penalty(leaf));
+  }
+  for (const Value& loss : context.losses()) add(loss);
+  if (!total_.defined()) ThrowFailedPrecondition("the model has neither a loss nor a regularizer: there is nothing to minimise");
+  if (graph_->node(total_.ref.node).name.empty()) graph_->SetName(total_.ref.node, "loss");
+  loss_root_ = AddRoot(total_);
+}
+
+void StepProgram::RecordMetrics(const OutputPlan& plan, const Value& y_true, const Value& y_pred, const Value& weight,
+                                size_t output) {
+  const std::optional<Logits> logits = FindLogits(y_pred);
+  for (const Metric& metric : plan.metrics) {
+    const Value values = metric.PerSample(y_true, y_pred, logits);
+    metric_plans_.push_back({AddRoot(Sum(values)), static_cast<double>(values.shape().size())});
+  }
+  for (const Metric& metric : plan.weighted_metrics) {
+    const Value values = metric.PerSample(y_true, y_pred, logits);
+    MetricPlan made{.sum = {}, .count = static_cast<double>(values.shape().size())};
+    if (!weight.defined()) {
+      made.sum = AddRoot(Sum(values));
+    } else {
+      std::vector<int64_t> dims(static_cast<size_t>(values.shape().rank()), 1);
+      dims[0] = weight.shape()[0];
+      made.sum = AddRoot(Sum(values * Reshape(weight, std::span<const int64_t>(dims))));
+      made.weight = static_cast<int>(first_weight_ + output);
+    }
+    metric_plans_.push_back(made);
+  }
+}
+
+// Values first, then all gradients in one call: those of taps are among those of the weights, so that a tapped run is
+// the same program with more roots.
+void StepProgram::RecordTaps(const CompiledModel* compiled, const StepRequest& request, CallContext& context) {
+  std::vector<Value> gradient_of;
+  std::vector<TapPlan*> gradient_taps;
+  taps_.resize(request.taps.size());
+  for (size_t i = 0; i < request.taps.size(); ++i) {
+    const TapRequest& tap = request.taps[i];
+    const std::vector<NamedValue> found = ResolveTap(tap.pattern, named_, graph_);
+    for (const NamedValue& value : found) {
+      if (tap.options.gradient && !IsFloating(value.value.dtype())) {
+        ThrowInvalidArgument("Tap: '", value.path, "' is ", value.value.type(), ": it has no gradient");
+      }
+      taps_[i].push_back({value.path, tap.options.gradient, {}});
+      if (tap.options.gradient) gradient_of.push_back(value.value);
+      if (!tap.options.gradient) taps_[i].back().root = AddRoot(value.value);
+    }
+  }
+  if (!gradient_of.empty() && request.mode == RunMode::kPredict) {
+    ThrowFailedPrecondition("Tap: Predict has no loss, so there is no gradient of '", request.taps[0].pattern,
+                            "': tap TrainOnBatch, Fit or Evaluate");
+  }
+  std::vector<Value> gradients;
+  if (request.mode == RunMode::kTrain) {
+    RecordUpdate(*compiled, request, context, gradient_of, gradients);
+  } else if (!gradient_of.empty()) {
+    gradients = Gradients({&total_, 1}, gradient_of);
+  }
+  size_t next = 0;
+  for (std::vector<TapPlan>& plans : taps_) {
+    for (TapPlan& plan : plans) {
+      if (plan.gradient) plan.root = AddRoot(gradients[next++]);
+    }
+  }
+}
+
+void StepProgram::RecordUpdate(const CompiledModel& compiled, const StepRequest& request, CallContext& context,
+                               std::span<const Value> tapped, std::vector<Value>& tap_gradients) {
+  optimizer_ = compiled.optimizer;
+  slot_specs_ = optimizer_.slots();
+  std::vector<size_t> trained;  // positions among variables_
+  std::vector<Value> xs;
+  for (size_t i = 0; i < variables_.size(); ++i) {
+    if (!trainable_.contains(variables_[i].id())) continue;
+    trained.push_back(i);
+    xs.push_back(context.weights()[i].second);
+  }
+  xs.insert(xs.end(), tapped.begin(), tapped.end());
+  std::vector<Value> gradients = xs.empty() ? std::vector<Value>{} : Gradients({&total_, 1}, xs);
+  tap_gradients.assign(gradients.begin() + static_cast<ptrdiff_t>(trained.size()), gradients.end());
+  gradients.resize(trained.size());
+
+  Graph::LayerScope scope(*graph_, optimizer_.name());
+  std::vector<Value> scalars;
+  scalar_names_ = optimizer_.scalar_names();
+  for (const std::string& name : scalar_names_) {
+    scalars.push_back(AddLeaf(graph_->Input({DType::kFloat32, Shape{}}, name), {Leaf::kScalar, scalars.size()}));
+  }
+  Value finite;
+  if (request.guard) finite = LessEqual(Abs(total_), static_cast<double>(std::numeric_limits<float>::max()));
+  const auto assign = [&](const Value& leaf, const Value& value) {
+    const Root root = AddRoot(Assign(leaf, request.guard ? Where(finite, value, leaf) : value));
+    assigned_[static_cast<size_t>(root.output)] = true;
+  };
+  gradients = optimizer_.Clip(gradients);
+  for (size_t i = 0; i < trained.size(); ++i) {
+    const Variable& variable = variables_[trained[i]];
+    const Value& leaf = xs[i];
+    std::vector<Value> slots;
+    for (size_t s = 0; s < slot_specs_.size(); ++s) {
+      slots.push_back(AddLeaf(graph_->Input(leaf.type(), StrCat(variable.path(), "_", slot_specs_[s].name)),
+                              {Leaf::kSlot, trained[i], s, true}));
+    }
+    for (Leaf& known : leaves_) {
+      if (known.kind == Leaf::kVariable && known.index == trained[i]) known.written = true;
+    }
+    const UpdateResult result = optimizer_.Update(leaf, gradients[i], slots, scalars);
+    assign(leaf, variable.constraint().Apply(result.weight));
+    for (size_t s = 0; s < slots.size(); ++s) assign(slots[s], result.slots[s]);
+  }
+}
+
+void StepProgram::Bind(std::span<const Tensor> batch, TrainingState& state) {
+  std::vector<float> scalars;
+  if (!scalar_names_.empty()) scalars = optimizer_.Scalars(state.iterations);
+  for (size_t i = 0; i < leaves_.size(); ++i) {
+    const Leaf& leaf = leaves_[i];
+    switch (leaf.kind) {
+      case Leaf::kBatch: inputs_[i] = batch[leaf.index]; break;
+      case Leaf::kVariable:
+        inputs_[i] = leaf.written ? variables_[leaf.index].Exclusive() : variables_[leaf.index].value();
+        break;
+      case Leaf::kSlot: {
+        std::vector<Tensor>& slots = state.slots[variables_[leaf.index].id()];
+        if (slots.size() != slot_specs_.size()) {
+          slots.clear();
+          for (const SlotSpec& spec : slot_specs_) {
+            slots.push_back(Tensor::Full(DType::kFloat32, variables_[leaf.index].shape(), spec.initial));
+          }
+        }
+        if (slots[leaf.slot].use_count() > 1) slots[leaf.slot] = slots[leaf.slot].Clone();
+        inputs_[i] = slots[leaf.slot];
+        break;
+      }
+      case Leaf::kScalar: inputs_[i] = Tensor::Scalar(scalars[leaf.index]); break;
+      case Leaf::kStep: inputs_[i] = Tensor::Scalar(state.iterations); break;
+    }
+  }
+}
+
+void StepProgram::Run(std::span<const Tensor> batch, TrainingState& state) {
+  WEIR_CHECK(batch.size() == batch_size_, batch.size(), " batch tensors, ", batch_size_, " expected");
+  Bind(batch, state);
+  const auto keep_leaf = [&](const Root& root) {
+    if (root.leaf >= 0) leaf_copies_[root.leaf] = inputs_[static_cast<size_t>(root.leaf)].Clone();
+  };
+  for (const Root& root : output_roots_) keep_leaf(root);
+  for (const std::vector<TapPlan>& plans : taps_) {
+    for (const TapPlan& plan : plans) {
+      keep_leaf(plan.root);
+      if (plan.root.output >= 0) fresh_[static_cast<size_t>(plan.root.output)] = true;
+    }
+  }
+  for (size_t i = 0; i < outputs_.size(); ++i) {
+    if (assigned_[i] || fresh_[i]) outputs_[i] = Tensor();
+  }
+  const absl::Status status = executable_ == nullptr ? absl::OkStatus() : runtime_.Run(*executable_, inputs_, outputs_);
+  // A handle kept here would make the next step copy what it updates.
+  for (size_t i = 0; i < leaves_.size(); ++i) {
+    if (leaves_[i].kind == Leaf::kVariable || leaves_[i].kind == Leaf::kSlot) inputs_[i] = Tensor();
+  }
+  for (size_t i = 0; i < outputs_.size(); ++i) {
+    if (assigned_[i]) outputs_[i] = Tensor();
+  }
+  ThrowIfError(status);
+  if (loss_root_.output >= 0) loss_ = outputs_[static_cast<size_t>(loss_root_.output)].item<double>();
+  output_losses_.clear();
+  for (const Root& root : output_loss_roots_) output_losses_.push_back(ValueOf(root).item<double>());
+  metric_sums_.clear();
+  for (const MetricPlan& plan : metric_plans_) {
+    Sum sum{.value = ValueOf(plan.sum).item<double>(), .count = plan.count};
+    if (plan.weight >= 0) {
+      const std::span<const float> weights = batch[static_cast<size_t>(plan.weight)].data<float>();
+      double total = 0;
+      for (float weight : weights) total += weight;
+      sum.count = weights.empty() ? 0 : total * plan.count / static_cast<double>(weights.size());
+    }
+    metric_sums_.push_back(sum);
+  }
+}
+
+Tensor StepProgram::ValueOf(const Root& root) const {
+  return root.output >= 0 ? outputs_[static_cast<size_t>(root.output)] : leaf_copies_.at(root.leaf);
+}
+
+std::vector<Tensor> StepProgram::outputs() const {
+  std::vector<Tensor> values;
+  for (const Root& root : output_roots_) values.push_back(ValueOf(root));
+  return values;
+}
+
+std::vector<TapReading> StepProgram::Readings(size_t tap) {
+  std::vector<TapReading> readings;
+  for (const TapPlan& plan : taps_[tap]) {
+    readings.push_back({.path = plan.path, .gradient = plan.gradient, .step = 0, .value = ValueOf(plan.root), .statistics = {}});
+  }
+  return readings;
+}
+
+}  // namespace weir

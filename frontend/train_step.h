@@ -1,0 +1,147 @@
+// StepProgram: one run of a model on one batch, recorded once for its shapes and kept compiled: forward, and as far
+// as asked for loss, metrics, gradients, optimizer, constraints and taps, all in one program. The trainer feeds it.
+#ifndef WEIR_FRONTEND_TRAIN_STEP_H_
+#define WEIR_FRONTEND_TRAIN_STEP_H_
+
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <set>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "weir/core/runtime.h"
+#include "weir/frontend/model_base.h"
+#include "weir/frontend/parts/losses.h"
+#include "weir/frontend/parts/metrics.h"
+#include "weir/frontend/parts/optimizers.h"
+#include "weir/frontend/tap.h"
+
+namespace weir {
+
+// What Compile chose for one output.
+struct OutputPlan {
+  std::string name;
+  Loss loss;
+  double loss_weight = 1;
+  std::vector<Metric> metrics;
+  std::vector<Metric> weighted_metrics;
+};
+
+struct CompiledModel {
+  Optimizer optimizer;
+  std::vector<OutputPlan> outputs;
+};
+
+// What training changes besides the weights.
+struct TrainingState {
+  int64_t iterations = 0;
+  std::map<const void*, std::vector<Tensor>> slots;  // by variable
+};
+
+enum class RunMode { kPredict, kEvaluate, kTrain };
+
+struct StepRequest {
+  RunMode mode = RunMode::kPredict;
+  std::vector<TensorType> inputs, targets, weights;
+  std::vector<TapRequest> taps;
+  bool guard = false;  // a step with a loss that is not finite changes nothing
+
+  std::string Key() const;
+};
+
+class StepProgram {
+ public:
+  // Sums over the batch, to be divided by the counts.
+  struct Sum {
+    double value = 0;
+    double count = 0;
+  };
+
+  // Records and compiles. `compiled` is null for kPredict. Throws Error where the model, its loss or a tap does.
+  StepProgram(const ModelBase& model, const CompiledModel* compiled, const StepRequest& request);
+
+  // Runs on a batch: inputs, targets and weights in the order of the request. Weights and slots are updated in place
+  // unless somebody holds them. Throws Error for what the data causes (a label out of range).
+  void Run(std::span<const Tensor> batch, TrainingState& state);
+
+  // Of the last run.
+  double loss() const { return loss_; }
+  const std::vector<double>& output_losses() const { return output_losses_; }
+  const std::vector<Sum>& metrics() const { return metric_sums_; }  // output by output: metrics, then weighted ones
+  // The model's outputs (kPredict only); overwritten by the next run.
+  std::vector<Tensor> outputs() const;
+  // The values of tap `i` of the request, in tensors of their own.
+  std::vector<TapReading> Readings(size_t tap);
+
+  const Executable& executable() const { return *executable_; }
+
+ private:
+  struct Leaf {
+    enum Kind { kBatch, kVariable, kSlot, kScalar, kStep } kind = kBatch;
+    size_t index = 0;
+    size_t slot = 0;
+    bool written = false;
+  };
+  struct Root {
+    int output = -1;  // among the executable's roots
+    int leaf = -1;    // or a leaf, whose value is copied before the run
+  };
+  struct TapPlan {
+    std::string path;
+    bool gradient = false;
+    Root root;
+  };
+  struct MetricPlan {
+    Root sum;
+    double count = 0;  // values a batch has, without sample weights
+    int weight = -1;   // batch tensor of the sample weights whose sum counts instead
+  };
+
+  void RecordLosses(const CompiledModel& compiled, CallContext& context, std::span<const Value> outputs,
+                    std::span<const Value> targets, std::span<const Value> weights);
+  void RecordMetrics(const OutputPlan& plan, const Value& y_true, const Value& y_pred, const Value& weight, size_t output);
+  void RecordUpdate(const CompiledModel& compiled, const StepRequest& request, CallContext& context,
+                    std::span<const Value> tapped, std::vector<Value>& tap_gradients);
+  void RecordTaps(const CompiledModel* compiled, const StepRequest& request, CallContext& context);
+  Value AddLeaf(const Value& value, Leaf leaf);
+  Root AddRoot(const Value& value);
+  void Bind(std::span<const Tensor> batch, TrainingState& state);
+  Tensor ValueOf(const Root& root) const;
+
+  Runtime& runtime_;
+  std::shared_ptr<Graph> graph_;
+  std::vector<Value> leaf_values_;
+  std::vector<Leaf> leaves_;
+  std::vector<Variable> variables_;
+  std::set<const void*> trainable_;  // variables that training changes
+  std::vector<std::string> scalar_names_;
+  std::vector<SlotSpec> slot_specs_;
+  Optimizer optimizer_;
+  std::vector<Value> root_values_;
+  std::map<Ref, int> root_index_;
+  std::vector<bool> assigned_;  // roots that are variables' own tensors
+  std::vector<bool> fresh_;     // roots that get a new tensor each run
+
+  Value total_;
+  Root loss_root_;
+  std::vector<Root> output_loss_roots_;
+  std::vector<MetricPlan> metric_plans_;
+  std::vector<Root> output_roots_;
+  std::vector<std::vector<TapPlan>> taps_;
+  std::vector<NamedValue> named_;
+  size_t batch_size_ = 0;
+  size_t first_weight_ = 0;  // batch tensor
+
+  std::shared_ptr<const Executable> executable_;
+  std::vector<Tensor> inputs_, outputs_;
+  std::map<int, Tensor> leaf_copies_;
+  double loss_ = 0;
+  std::vector<double> output_losses_;
+  std::vector<Sum> metric_sums_;
+};
+
+}  // namespace weir
+
+#endif  // WEIR_FRONTEND_TRAIN_STEP_H_

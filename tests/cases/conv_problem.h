@@ -1,0 +1,30 @@
+// A convolution problem, from which the cases of its three partials are made.
+#ifndef WEIR_TESTS_CASES_CONV_PROBLEM_H_
+#define WEIR_TESTS_CASES_CONV_PROBLEM_H_
+
+#include <string>
+#include <vector>
+
+#include "weir/ops/ops.h"
+#include "weir/tests/cases/op_case.h"
+
+namespace weir {
+
+enum class ConvPartial : uint8_t { kForward, kInputGradient, kFilterGradient };
+
+struct ConvProblem {
+  int64_t batch = 1;
+  std::vector<int64_t> in;
+  int64_t ic = 1, oc = 1;
+  std::vector<int64_t> window;
+  ConvOptions options = {};
+
+  Shape InputShape() const;
+  Shape FilterShape() const;
+  std::string Name() const;
+  OpCase Case(ConvPartial partial) const;
+};
+
+}  // namespace weir
+
+#endif  // WEIR_TESTS_CASES_CONV_PROBLEM_H_

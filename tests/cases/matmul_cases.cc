@@ -1,0 +1,61 @@
+// Matrix products: all transposes, sizes around tiles and the block of ops/canonical_order.h, batches that broadcast.
+#include "weir/ops/canonical_order.h"
+#include "weir/ops/ops.h"
+#include "weir/tests/cases/op_case.h"
+
+namespace weir {
+namespace {
+
+void AddProduct(OpCases& cases, std::vector<int64_t> batch_a, std::vector<int64_t> batch_b, int64_t m, int64_t k,
+                int64_t n, bool ta, bool tb, Fill fill = Fill::kUniform) {
+  std::vector<int64_t> a = batch_a, b = batch_b;
+  a.insert(a.end(), {ta ? k : m, ta ? m : k});
+  b.insert(b.end(), {tb ? n : k, tb ? k : n});
+  const Shape sa{std::span<const int64_t>(a)}, sb{std::span<const int64_t>(b)};
+  cases.push_back({.name = StrCat("matmul/", ShapeName(sa), ",", ShapeName(sb), ta || tb ? "_" : "", ta ? "ta" : "",
+                                  tb ? "tb" : "", fill == Fill::kSpecials ? "_specials" : ""),
+                   .op = "matmul",
+                   .inputs = {{sa, fill}, {sb, fill}},
+                   .build = [ta, tb](Graph&, std::span<const Value> v) {
+                     return std::vector<Value>{MatMul(v[0], v[1], {.transpose_a = ta, .transpose_b = tb})};
+                   },
+                   .gradient = fill == Fill::kUniform});
+}
+
+}  // namespace
+
+void AddMatMulCases(OpCases& cases) {
+  for (bool ta : {false, true}) {
+    for (bool tb : {false, true}) {
+      AddProduct(cases, {}, {}, 5, 7, 3, ta, tb);
+      AddProduct(cases, {}, {}, 9, 2 * kMatMulBlock + 1, 17, ta, tb);
+      AddProduct(cases, {3}, {3}, 4, 6, 33, ta, tb);
+      AddProduct(cases, {}, {}, 37, 20, 41, ta, tb);
+      AddProduct(cases, {}, {}, 9, 30, 19, ta, tb, Fill::kSpecials);
+    }
+  }
+  AddProduct(cases, {}, {}, 1, 1, 1, false, false);
+  AddProduct(cases, {}, {}, 1, 56, 444, false, false);
+  AddProduct(cases, {}, {}, 32, 512, 10, false, false);
+  AddProduct(cases, {}, {}, 33, kMatMulBlock, 16, false, false);
+  AddProduct(cases, {}, {}, 33, kMatMulBlock + 1, 15, false, false);
+  AddProduct(cases, {}, {}, 0, 5, 3, false, false);
+  AddProduct(cases, {}, {}, 4, 0, 3, false, false);
+  AddProduct(cases, {}, {}, 4, 5, 0, false, false);
+  AddProduct(cases, {2, 3}, {3}, 2, 3, 4, false, false);
+  AddProduct(cases, {2, 1}, {1, 3}, 2, 3, 4, false, true);
+  AddProduct(cases, {}, {2}, 3, 2, 5, true, false);
+  for (int64_t n = 1; n <= 33; ++n) AddProduct(cases, {}, {}, 3, 5, n, false, false);
+  for (int64_t m : {2, 4, 6, 7, 8, 12, 13, 16, 24, 31, 64}) AddProduct(cases, {}, {}, m, 5, 35, false, false);
+  // A dense layer with its epilogue, and integer operands.
+  cases.push_back({.name = "matmul/dense_relu_6x20,20x18", .op = "matmul", .inputs = {{{6, 20}}, {{20, 18}}, {{18}}},
+                   .build = [](Graph&, std::span<const Value> v) {
+                     return std::vector<Value>{Relu(MatMul(v[0], v[1]) + v[2])};
+                   }});
+  cases.push_back({.name = "matmul/u8_4x6,i32_6x5", .op = "matmul",
+                   .inputs = {{DType::kUint8, {4, 6}, Fill::kBytes}, {DType::kInt32, {6, 5}, Fill::kBytes}},
+                   .build = [](Graph&, std::span<const Value> v) { return std::vector<Value>{MatMul(v[0], v[1])}; },
+                   .gradient = false});
+}
+
+}  // namespace weir
