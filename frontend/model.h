@@ -78,7 +78,7 @@ class Model : public Layer {
 
   // ---- Looking inside (tap.h) -------------------------------------------------------------------------------------------
   // Watches values in every run as long as the handle lives. Throws Error if nothing matches.
-  TapHandle Tap(const TapRequest& request) const;
+  TapHandle Tap(const std::string& pattern, const TapOptions& options = {}) const;
 
   // ---- Files (model_files.h) ----------------------------------------------------------------------------------------------
   // Everything needed to use the model or go on training it, in the folder `path`.

@@ -162,7 +162,7 @@ TEST(Losses, TheOtherKindOfLabelsGetsAHint) {
   const Value numbers = graph->Data(Tensor(DType::kInt32, {4, 1}));
   const Value wrong = graph->Data(Tensor(DType::kInt32, {3}));
   const Loss sparse = "sparse_categorical_crossentropy", categorical = "categorical_crossentropy";
-  EXPECT_TRUE(Contains(MessageOf([&] { sparse(one_hot, p); }), "categorical_crossentropy")) ;
+  EXPECT_TRUE(Contains(MessageOf([&] { sparse(one_hot, p); }), "categorical_crossentropy"));
   EXPECT_TRUE(Contains(MessageOf([&] { categorical(numbers, p); }), "sparse_categorical_crossentropy"));
   const std::string message = MessageOf([&] { sparse(wrong, p); });
   EXPECT_TRUE(Contains(message, "i32[3]") && Contains(message, "f32[4,5]")) << message;
@@ -211,10 +211,13 @@ TEST(Losses, FormulasInFloat64) {
     poisson += (b - a * std::log(b)) / 3;
     dot += a * b, yy += a * a, pp += b * b;
   }
-  const std::pair<const char*, double> expected[] = {
-      {"mape", mape}, {"msle", msle},       {"log_cosh", log_cosh},
-      {"hinge", hinge}, {"kl_divergence", kl}, {"poisson", poisson},
-      {"cosine_similarity", -dot / std::sqrt(yy * pp)}};
+  const std::pair<const char*, double> expected[] = {{"mape", mape},
+                                                     {"msle", msle},
+                                                     {"log_cosh", log_cosh},
+                                                     {"hinge", hinge},
+                                                     {"kl_divergence", kl},
+                                                     {"poisson", poisson},
+                                                     {"cosine_similarity", -dot / std::sqrt(yy * pp)}};
   const auto graph = Graph::Create();
   const Value y_true = graph->Data(Tensor::Of<float>({1, 3}, y)), y_pred = graph->Data(Tensor::Of<float>({1, 3}, p));
   for (const auto& [name, value] : expected) {
@@ -272,8 +275,7 @@ TEST(Metrics, TheFirstOfEqualPredictionsWinsAndNaNNeverDoes) {
   const Value p = graph->Data(Tensor::Of<float>({2, 3}, {.5f, .5f, 0, NAN, NAN, NAN}));
   const Value labels = graph->Data(IntVector({1, 1}));
   EXPECT_EQ(Floats(Evaluate(Metric("sparse_categorical_accuracy").PerSample(labels, p)))[0], 0);
-  EXPECT_EQ(Floats(Evaluate(SparseTopKCategoricalAccuracy({.k = 1}).PerSample(labels, p))),
-            (std::vector<float>{1, 0}));
+  EXPECT_EQ(Floats(Evaluate(SparseTopKCategoricalAccuracy({.k = 1}).PerSample(labels, p))), (std::vector<float>{1, 0}));
 }
 
 TEST(Metrics, BinaryAccuracyAndLosses) {
@@ -307,7 +309,9 @@ TEST(Metrics, RunningMeanCountsSamplesNotBatches) {
 
 TEST(Metrics, ListsNamesAndFiles) {
   const MetricList one = "acc";
-  const MetricList several = {"accuracy", SparseTopKCategoricalAccuracy({.k = 3}), LogCosh(),
+  const MetricList several = {"accuracy",
+                              SparseTopKCategoricalAccuracy({.k = 3}),
+                              LogCosh(),
                               {"mine", [](const Value& y, const Value&) { return y; }}};
   EXPECT_EQ(one.size(), 1u);
   ASSERT_EQ(several.size(), 4u);

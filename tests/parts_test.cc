@@ -105,15 +105,17 @@ TEST(Initializers, SeedsNamesAndFiles) {
   EXPECT_EQ(Initializer("glorot_uniform").ToJson(),
             json::parse(R"({"module": "keras.initializers", "class_name": "GlorotUniform",
                 "config": {"seed": null, "input_axes": null, "output_axes": null}, "registered_name": null})"));
-  for (const Initializer& one :
-       {Zeros(), Ones(), Constant(2), RandomNormal({.stddev = 2, .seed = 3}), RandomUniform({.minval = -2}), seeded,
-        TruncatedNormal({.mean = 1}), VarianceScaling({.scale = 2}), Orthogonal({.gain = 3}), Identity(), LecunUniform()}) {
+  for (const Initializer& one : {Zeros(), Ones(), Constant(2), RandomNormal({.stddev = 2, .seed = 3}),
+                                 RandomUniform({.minval = -2}), seeded, TruncatedNormal({.mean = 1}),
+                                 VarianceScaling({.scale = 2}), Orthogonal({.gain = 3}), Identity(), LecunUniform()}) {
     EXPECT_EQ(Initializer::FromJson(one.ToJson()).ToJson(), one.ToJson());
   }
   EXPECT_EQ(Initializer::FromJson("he_normal").class_name(), "HeNormal");
   EXPECT_EQ(Initializer::FromJson({{"class_name", "Ones"}, {"config", json::object()}}).class_name(), "Ones");
   EXPECT_FALSE(Initializer::FromJson(nullptr).defined());
-  EXPECT_TRUE(Contains(MessageOf([] { Initializer::FromJson({{"class_name", "Constant"}, {"config", {{"value", "x"}}}}); }),
+  EXPECT_TRUE(Contains(MessageOf([] {
+                         Initializer::FromJson({{"class_name", "Constant"}, {"config", {{"value", "x"}}}});
+                       }),
                        "Constant: config \"value\" is \"x\", expected a number"));
 }
 
@@ -199,7 +201,8 @@ TEST(Schedules, EqualKeras) {
     const Schedule schedule =
         Schedule::FromJson({{"class_name", class_name}, {"config", golden.at("schedules").at(id).at("config")}});
     const std::vector<double> values = golden.at("keras3").at("values").at(id).get<std::vector<double>>();
-    for (size_t i = 0; i < steps.size(); ++i) EXPECT_NEAR(schedule.At(steps[i]), values[i], 2e-8 + 1e-6 * values[i]) << id;
+    for (size_t i = 0; i < steps.size(); ++i)
+      EXPECT_NEAR(schedule.At(steps[i]), values[i], 2e-8 + 1e-6 * values[i]) << id;
     EXPECT_EQ(Schedule::FromJson(schedule.ToJson()).ToJson(), schedule.ToJson());
   }
 }
@@ -211,7 +214,8 @@ TEST(Schedules, RestartsCyclesAndMisuse) {
   EXPECT_DOUBLE_EQ(restarts.At(10), 0.5);
   EXPECT_NEAR(restarts.At(20), 0.25, 1e-12);  // half of the second period, which takes 20 steps
   EXPECT_DOUBLE_EQ(restarts.At(30), 0.25);
-  const Schedule cycle = PolynomialDecay({.initial_learning_rate = 1, .decay_steps = 10, .end_learning_rate = 0, .cycle = true});
+  const Schedule cycle =
+      PolynomialDecay({.initial_learning_rate = 1, .decay_steps = 10, .end_learning_rate = 0, .cycle = true});
   EXPECT_NEAR(cycle.At(15), 1 - 15.0 / 20, 1e-12);
   EXPECT_THROW(CosineDecay({.decay_steps = 0}), Error);
   EXPECT_THROW(PiecewiseConstantDecay({.boundaries = {1}, .values = {1}}), Error);
@@ -320,9 +324,9 @@ TEST(Optimizers, MovingAverageAndDecay) {
       SGD({.learning_rate = 1, .use_ema = true, .ema_momentum = 0.5, .ema_overwrite_frequency = 3});
   EXPECT_EQ(optimizer.slots()[0].name, "average");
   Stepper stepper(optimizer, Vector({10}));
-  stepper.Step(Vector({1}));                                 // w 9, average 9
-  EXPECT_EQ(Floats(stepper.Step(Vector({1})))[0], 8);        // w 8, average 8.5
-  EXPECT_EQ(Floats(stepper.Step(Vector({1})))[0], 7.75f);    // w 7, average 7.75, which w becomes
+  stepper.Step(Vector({1}));                               // w 9, average 9
+  EXPECT_EQ(Floats(stepper.Step(Vector({1})))[0], 8);      // w 8, average 8.5
+  EXPECT_EQ(Floats(stepper.Step(Vector({1})))[0], 7.75f);  // w 7, average 7.75, which w becomes
   Stepper decayed(SGD({.learning_rate = 0.5, .weight_decay = 0.5}), Vector({8}));
   EXPECT_EQ(Floats(decayed.Step(Vector({2})))[0], 8 - 8 * 0.25f - 1);
   // Adam has no rate among its scalars, unless decay asks for it.
@@ -336,7 +340,8 @@ TEST(Optimizers, RatesNamesAndFiles) {
   adam.set_learning_rate(0.5);
   EXPECT_EQ(adam.learning_rate().At(0), 0.5);
   EXPECT_EQ(copy.learning_rate().At(0), 0.001);
-  Optimizer scheduled = SGD({.learning_rate = ExponentialDecay({.initial_learning_rate = 1, .decay_steps = 1, .decay_rate = 0.5})});
+  Optimizer scheduled =
+      SGD({.learning_rate = ExponentialDecay({.initial_learning_rate = 1, .decay_steps = 1, .decay_rate = 0.5})});
   EXPECT_EQ(scheduled.Scalars(0), (std::vector<float>{1}));
   EXPECT_EQ(scheduled.Scalars(2), (std::vector<float>{0.25f}));
   EXPECT_THROW(scheduled.set_learning_rate(1), Error);

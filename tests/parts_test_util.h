@@ -37,7 +37,8 @@ inline std::vector<float> Floats(const Tensor& tensor) {
 }
 
 // Each element within `tolerance`, relative above 1 and absolute below.
-inline void ExpectNear(const Tensor& got, const std::vector<float>& expected, double tolerance, const std::string& what) {
+inline void ExpectNear(const Tensor& got, const std::vector<float>& expected, double tolerance,
+                       const std::string& what) {
   ASSERT_EQ(static_cast<size_t>(got.size()), expected.size()) << what << " " << got.type();
   for (size_t i = 0; i < expected.size(); ++i) {
     EXPECT_NEAR(got.data<float>()[i], expected[i], tolerance * std::max(1.0, std::abs(double{expected[i]})))

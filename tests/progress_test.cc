@@ -82,8 +82,9 @@ TEST(ProgressLine, WritesTheBytesOfKeras) {
   line.Update(782, kTraining);
   screen.now = 18;
   line.Update(1563, kTraining);
-  line.Finish(1563, LogValues{{"loss", 1.5}, {"sparse_categorical_accuracy", 0.4568}, {"val_loss", 1.2346},
-                              {"val_x", 1.2345e-4}});
+  line.Finish(
+      1563,
+      LogValues{{"loss", 1.5}, {"sparse_categorical_accuracy", 0.4568}, {"val_loss", 1.2346}, {"val_x", 1.2345e-4}});
   EXPECT_EQ(screen.text, golden.substr(0, separator));
 
   Screen plain;
@@ -129,8 +130,8 @@ TEST(ProgressLine, NarrowTerminalShortensTheBarThenDropsMetrics) {
   screen.columns = 50;
   screen.now = 11;
   line.Update(900, kTraining);
-  EXPECT_EQ(Display(screen.text).lines[0].substr(0, 49), " 900/1563 [==========>.......] - ETA: 6s - loss: 1.5123".substr(0, 0) +
-            Display(screen.text).lines[0].substr(0, 49));
+  const std::string last = screen.text.substr(screen.text.rfind('\r') + 1);
+  EXPECT_EQ(last, " 900/1563 [=====>......] - ETA: 6s - loss: 1.5123");
   screen.columns = 80;
   screen.now = 18;
   line.Finish(1563, kEpoch);
@@ -163,8 +164,9 @@ TEST(ProgressLine, ElsewhereThanOnATerminalOnePlainLineAnEpoch) {
       line.Update(step, kTraining);
     }
     line.Finish(100, kTraining);
-    EXPECT_EQ(screen.text,
-              "Epoch 1/3 - 100/100 - 50s - loss: 1.5123 - sparse_categorical_accuracy: 0.4568 - 50s/epoch - 500ms/step\n");
+    EXPECT_EQ(
+        screen.text,
+        "Epoch 1/3 - 100/100 - 50s - loss: 1.5123 - sparse_categorical_accuracy: 0.4568 - 50s/epoch - 500ms/step\n");
   }
   Screen screen;
   ProgressLine silent(screen.Options({.steps = 1, .epochs = 3, .verbose = 0}));

@@ -7,6 +7,7 @@
 #include <cstring>
 #include <optional>
 
+#include "weir/backends/highway/combine.h"
 #include "weir/backends/highway/conv_box.h"
 #include "weir/backends/highway/lowering.h"
 #include "weir/ops/canonical_order.h"
@@ -18,7 +19,6 @@ namespace {
 constexpr int64_t kPartialBytes = 8 << 20;    // of partial results: they should stay in the last-level cache
 constexpr double kTaskFlops = 8e6;            // 40 us at 200 GFLOP/s
 constexpr int64_t kTasks = 16;
-constexpr int64_t kCombineFloats = 1024;      // a range of dw while partial results are added
 constexpr int64_t kBandFloats = 10 * 1024;    // of x and dy that all rows pass over while they are in the first cache
 
 // Rows [row, row + rows) of dw, of which row i reads x at `u` + i.
@@ -146,27 +146,6 @@ struct ChunkState {
     }
     float* dst = FloatsAt(call.workspace, 0) + chunk * p.rows * p.columns + p.segments[begin].row * p.columns;
     p.Multiply(x, dy, images, begin, end, p.band, Accumulate::kStore, dst);
-  }
-};
-
-// Task: a range of dw, over all chunks.
-struct CombineState {
-  const KernelTable* kernels = nullptr;
-  std::optional<Epilogue> epilogue;
-  int64_t chunks = 0, count = 0, per_task = 0;
-
-  void Run(const KernelCall& call) const {
-    const int64_t end = std::min(count, (call.task + 1) * per_task);
-    for (int64_t begin = call.task * per_task; begin < end; begin += kCombineFloats) {
-      const int64_t size = std::min(kCombineFloats, end - begin);
-      float* dst = epilogue->Buffer(call, begin);
-      const float* parts = FloatsAt(call.workspace, 0) + begin;
-      std::memcpy(dst, parts, static_cast<size_t>(size) * sizeof(float));
-      for (int64_t i = 1; i < chunks; ++i) {
-        kernels->reduce.combine[static_cast<int>(ReduceKind::kSum)](parts + i * count, size, dst);
-      }
-      epilogue->Finish(call, begin, size, dst);
-    }
   }
 };
 
@@ -340,21 +319,12 @@ Lowering LowerByChunks(const LowerContext& context, FilterProblem problem, doubl
   if (p.copy_x) chunk->x_offset = scratch.TakeFloats(p.chunk_images * p.x_image + p.kernels->lanes);
   if (p.copy_dy) chunk->dy_offset = scratch.TakeFloats(p.chunk_images * p.dy_image + p.kernels->lanes);
 
-  auto combine = std::make_shared<CombineState>();
-  combine->kernels = &context.kernels;
-  combine->chunks = p.chunks;
-  combine->count = p.rows * p.columns;
-  combine->per_task = TaskSize(combine->count, std::max(kCombineFloats, (int64_t{1} << 18) / p.chunks), kCombineFloats);
-  Arena combine_scratch;
-  combine->epilogue.emplace(context.program, kCombineFloats, combine_scratch);
-
   Lowering lowering;
   const int64_t tasks = p.chunks * chunk->row_tasks;
   lowering.kernel = StrCat(p.depthwise ? "depthwise " : "", "filter gradient by ", p.chunks, " chunks, ", tasks, " tasks");
-  lowering.workspace_bytes = p.chunks * combine->count * 4;
+  lowering.workspace_bytes = p.chunks * p.rows * p.columns * 4;
   lowering.stages.push_back(MakeStage<ChunkState>(chunk, tasks, scratch.bytes()));
-  lowering.stages.push_back(
-      MakeStage<CombineState>(combine, CeilDiv(combine->count, combine->per_task), combine_scratch.bytes()));
+  lowering.stages.push_back(CombineStage(context, ReduceKind::kSum, p.chunks, p.rows * p.columns, 0));
   return lowering;
 }
 

@@ -137,7 +137,7 @@ Initializer NamedScaling(const std::string& class_name, const VarianceScalingOpt
 
 // An integer seed; Keras also writes the state of a generator, which stands for none.
 std::optional<int64_t> SeedOf(const KerasConfig& config) {
-  return config.Has("seed") && config.object().at("seed").is_number_integer() ? config.OptionalInt("seed") : std::nullopt;
+  return config.Has("seed") && config.json().at("seed").is_number_integer() ? config.OptionalInt("seed") : std::nullopt;
 }
 
 template <Initializer (*make)(const SeedOptions&)>

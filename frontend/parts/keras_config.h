@@ -28,7 +28,7 @@ class KerasConfig {
   KerasConfig(std::string class_name, nlohmann::json json);
 
   const std::string& class_name() const { return class_name_; }
-  const nlohmann::json& object() const { return config_; }
+  const nlohmann::json& json() const { return config_; }
   bool Has(std::string_view key) const;  // present and not null
 
   double Number(std::string_view key, double otherwise) const;

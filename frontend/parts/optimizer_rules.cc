@@ -267,7 +267,7 @@ class NadamRule final : public OptimizerRule {
 template <class Options>
 Options ReadCommon(const KerasConfig& c) {
   Options options;
-  if (c.Has("learning_rate")) options.learning_rate = LearningRate::FromJson(c.object().at("learning_rate"));
+  if (c.Has("learning_rate")) options.learning_rate = LearningRate::FromJson(c.json().at("learning_rate"));
   if constexpr (std::is_same_v<Options, AdamWOptions>) {
     options.weight_decay = c.Number("weight_decay", options.weight_decay);
   } else {

@@ -200,7 +200,7 @@ Optimizer Optimizer::FromJson(const json& json) {
   // Some Keras 2 releases write "Custom>Adam".
   std::string class_name = config->class_name();
   if (const size_t prefix = class_name.rfind('>'); prefix != std::string::npos) class_name.erase(0, prefix + 1);
-  return MakeKnownPart<Optimizer>("optimizer", KnownOptimizers(), KerasConfig(class_name, config->object()));
+  return MakeKnownPart<Optimizer>("optimizer", KnownOptimizers(), KerasConfig(class_name, config->json()));
 }
 
 }  // namespace weir

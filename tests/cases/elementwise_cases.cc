@@ -73,7 +73,7 @@ OpCase UnaryCase(const UnaryRow& row, const Shape& shape, Fill fill, const char*
           .op = row.op,
           .inputs = {{shape, fill}},
           .build = [f = row.function](Graph&, std::span<const Value> v) { return std::vector<Value>{f(v[0])}; },
-          .gradient = fill == row.fill};
+          .gradient = fill == row.fill && row.op != std::string("stop_gradient")};
 }
 
 OpCase BinaryCase(const BinaryRow& row, const ShapePair& shapes, Fill a, Fill b, const char* suffix = "") {

@@ -16,6 +16,7 @@
 #include <vector>
 
 #include "weir/core/graph.h"
+#include "weir/core/strings.h"
 #include "weir/core/tensor.h"
 
 namespace weir {

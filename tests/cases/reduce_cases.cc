@@ -49,7 +49,8 @@ void Add(OpCases& cases, const Row& row, const Problem& problem, bool keep_dims,
                    .build = [f = row.function, axes = problem.axes, keep_dims](Graph&, std::span<const Value> v) {
                      return std::vector<Value>{f(v[0], axes, keep_dims)};
                    },
-                   .gradient = fill == Fill::kUniform});
+                   // The largest of nothing has no slope, not even a second one.
+                   .gradient = fill == Fill::kUniform && problem.shape.size() > 0});
 }
 
 }  // namespace

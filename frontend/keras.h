@@ -1,0 +1,23 @@
+// All that a program in Keras's manner needs: layers, models, training, data sets, pictures, plots, and the graph
+// below. Link weir::keras.
+//
+//   namespace k = weir;
+#ifndef WEIR_FRONTEND_KERAS_H_
+#define WEIR_FRONTEND_KERAS_H_
+
+#include "weir/core/tensor.h"                  // IWYU pragma: export
+#include "weir/frontend/callbacks.h"           // IWYU pragma: export
+#include "weir/frontend/data/cifar10.h"        // IWYU pragma: export
+#include "weir/frontend/data/dataset.h"        // IWYU pragma: export
+#include "weir/frontend/data/generated.h"      // IWYU pragma: export
+#include "weir/frontend/layers/layers.h"       // IWYU pragma: export
+#include "weir/frontend/model.h"               // IWYU pragma: export
+#include "weir/frontend/model_files.h"         // IWYU pragma: export
+#include "weir/frontend/pictures/image.h"      // IWYU pragma: export
+#include "weir/frontend/plot/plot.h"           // IWYU pragma: export
+#include "weir/frontend/sequential.h"          // IWYU pragma: export
+#include "weir/frontend/session.h"             // IWYU pragma: export
+#include "weir/ops/gradients.h"                // IWYU pragma: export
+#include "weir/ops/ops.h"                      // IWYU pragma: export
+
+#endif  // WEIR_FRONTEND_KERAS_H_

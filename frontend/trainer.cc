@@ -1,0 +1,404 @@
+#include "weir/frontend/trainer.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <nlohmann/json.hpp>
+#include <numeric>
+
+#include "weir/core/error.h"
+#include "weir/frontend/session.h"
+
+namespace weir {
+namespace {
+
+// The values given for outputs, sorted to the outputs. `every`: one unnamed value is for all of them.
+template <class T>
+std::vector<T> ByOutput(const std::vector<std::pair<std::string, T>>& values, const std::vector<std::string>& names,
+                        std::string_view what, bool every, T otherwise) {
+  std::vector<T> sorted(names.size(), otherwise);
+  std::vector<bool> given(names.size(), false);
+  if (every && values.size() == 1 && values[0].first.empty()) return std::vector<T>(names.size(), values[0].second);
+  size_t unnamed = 0;
+  for (const auto& [name, value] : values) {
+    size_t at = unnamed;
+    if (name.empty()) {
+      ++unnamed;
+    } else {
+      at = static_cast<size_t>(std::find(names.begin(), names.end(), name) - names.begin());
+      if (at == names.size()) ThrowNotFound("Compile: ", what, ": ", UnknownNameMessage("output", name, names));
+    }
+    if (at >= names.size()) {
+      ThrowInvalidArgument("Compile: ", values.size(), " values of ", what, " for ", names.size(), " output(s)");
+    }
+    if (given[at]) ThrowInvalidArgument("Compile: ", what, " of output \"", names[at], "\" is given twice");
+    sorted[at] = value;
+    given[at] = true;
+  }
+  if (unnamed > 0 && unnamed != names.size()) {
+    ThrowInvalidArgument("Compile: ", unnamed, " values of ", what, " for ", names.size(), " output(s) (",
+                         StrJoin(names, ", "), ")");
+  }
+  return sorted;
+}
+
+// Metric keys of one output: prefixed if there are several outputs; weighted metrics avoid taken names.
+std::vector<std::string> MetricKeys(const OutputPlan& plan, bool several) {
+  std::vector<std::string> keys;
+  const std::string prefix = several ? plan.name + "_" : "";
+  for (const Metric& metric : plan.metrics) keys.push_back(prefix + metric.name());
+  for (const Metric& metric : plan.weighted_metrics) {
+    std::string key = prefix + metric.name();
+    if (std::find(keys.begin(), keys.end(), key) != keys.end()) key = prefix + "weighted_" + metric.name();
+    keys.push_back(key);
+  }
+  return keys;
+}
+
+std::string TypesKey(const std::vector<TensorType>& types) { return StrJoin(types, ","); }
+
+}  // namespace
+
+EpochMeans::EpochMeans(const CompiledModel& compiled) {
+  keys_.push_back("loss");
+  const bool several = compiled.outputs.size() > 1;
+  for (const OutputPlan& plan : compiled.outputs) {
+    if (!several || !plan.loss.defined()) continue;
+    keys_.push_back(plan.name + "_loss");
+    ++output_losses_;
+  }
+  for (const OutputPlan& plan : compiled.outputs) {
+    for (const std::string& key : MetricKeys(plan, several)) keys_.push_back(key);
+  }
+  means_.resize(keys_.size());
+}
+
+void EpochMeans::Reset() {
+  for (MeanState& mean : means_) mean.Reset();
+}
+
+void EpochMeans::Add(const StepProgram& step, int64_t batch_size) {
+  const double n = static_cast<double>(batch_size);
+  size_t next = 0;
+  means_[next++].Update(step.loss() * n, n);
+  for (size_t i = 0; i < output_losses_; ++i) means_[next++].Update(step.output_losses()[i] * n, n);
+  for (const StepProgram::Sum& sum : step.metrics()) means_[next++].Update(sum.value, sum.count);
+}
+
+Logs EpochMeans::Values() const {
+  Logs logs;
+  for (size_t i = 0; i < keys_.size(); ++i) logs.Set(keys_[i], means_[i].Result());
+  return logs;
+}
+
+nlohmann::json EpochMeans::State() const {
+  nlohmann::json state = nlohmann::json::array();
+  for (const MeanState& mean : means_) state.push_back({mean.total, mean.count});
+  return state;
+}
+
+void EpochMeans::SetState(const nlohmann::json& state) {
+  for (size_t i = 0; i < means_.size() && i < state.size(); ++i) {
+    means_[i].total = state[i].at(0).get<double>();
+    means_[i].count = state[i].at(1).get<double>();
+  }
+}
+
+Trainer::~Trainer() = default;
+
+void Trainer::Compile(const ModelCompileOptions& options) {
+  if (!options.optimizer.defined()) ThrowInvalidArgument("Compile: there is no optimizer");
+  if (options.seed) model_.SetSeed(*options.seed);
+  if (options.runtime != nullptr) model_.SetRuntime(options.runtime);
+  CompiledModel compiled{.optimizer = options.optimizer, .outputs = {}};
+  // A Sequential without an input shape has no output names yet, but one output.
+  const std::vector<std::string> names = model_.built() ? model_.OutputNames()
+                                                        : std::vector<std::string>{model_.layers().empty() ? "output" : model_.layers().back().name()};
+  const std::vector<Loss> losses = ByOutput<Loss>(options.loss.values(), names, "loss", true, {});
+  const std::vector<double> weights = ByOutput<double>(options.loss_weights.values(), names, "loss_weights", false, 1);
+  const std::vector<MetricList> metrics = ByOutput<MetricList>(options.metrics.values(), names, "metrics", true, {});
+  const std::vector<MetricList> weighted = ByOutput<MetricList>(options.weighted_metrics.values(), names, "weighted_metrics", true, {});
+  for (size_t i = 0; i < names.size(); ++i) {
+    compiled.outputs.push_back({.name = names[i], .loss = losses[i], .loss_weight = weights[i],
+                                .metrics = {metrics[i].begin(), metrics[i].end()},
+                                .weighted_metrics = {weighted[i].begin(), weighted[i].end()}});
+  }
+  Adopt(std::move(compiled));
+}
+
+void Trainer::Adopt(CompiledModel compiled) {
+  compiled_ = std::move(compiled);
+  state_ = {};
+  history_ = {};
+  callback_states_ = nullptr;
+  interrupted_means_ = nullptr;
+  interrupted_at_.reset();
+  steps_.clear();
+}
+
+const CompiledModel& Trainer::RequireCompiled(std::string_view what) const {
+  if (!compiled_) ThrowFailedPrecondition("You must call `Compile()` before using ", what, " (model \"", model_.name(), "\").");
+  return *compiled_;
+}
+
+void Trainer::set_learning_rate(double learning_rate) {
+  RequireCompiled("set_learning_rate");
+  compiled_->optimizer.set_learning_rate(learning_rate);
+}
+
+void Trainer::EnsureBuilt(const std::vector<Tensor>& x) {
+  if (model_.built()) return;
+  std::vector<TensorSpec> specs;
+  for (const Tensor& tensor : x) {
+    if (!tensor.defined() || tensor.shape().rank() < 1) ThrowInvalidArgument("model \"", model_.name(), "\": input without a batch axis");
+    specs.push_back({DType::kFloat32, {tensor.shape().begin(), tensor.shape().end()}});
+    specs.back().dims[0] = kNone;
+  }
+  model_.EnsureBuilt(specs);
+}
+
+StepProgram& Trainer::StepFor(RunMode mode, const BoundExamples& data, int64_t count, const std::vector<TapRequest>& taps,
+                              bool guard) {
+  StepRequest request{.mode = mode, .inputs = data.InputTypes(count), .targets = {}, .weights = {}, .taps = taps, .guard = guard};
+  if (mode != RunMode::kPredict) {
+    request.targets = data.TargetTypes(count);
+    request.weights = data.WeightTypes(count);
+  }
+  std::string key = request.Key();
+  if (mode == RunMode::kTrain) {
+    // Which weights training changes is part of the program.
+    key += "|";
+    for (const Variable& variable : model_.trainable_weights()) key += StrCat(variable.id(), ",");
+  }
+  std::unique_ptr<StepProgram>& step = steps_[key];
+  if (step == nullptr) {
+    try {
+      step = std::make_unique<StepProgram>(model_, compiled_ ? &*compiled_ : nullptr, request);
+    } catch (...) {
+      steps_.erase(key);
+      throw;
+    }
+  }
+  return *step;
+}
+
+StepProgram& Trainer::RunBatch(RunMode mode, const BoundExamples& data, std::span<const int64_t> rows,
+                               const std::vector<TapRequest>& taps, int64_t tap_step, bool guard) {
+  // The call's own taps, then those of living handles as far as this kind of run has what they want.
+  std::vector<TapRequest> all = taps;
+  std::vector<std::shared_ptr<TapHandle::State>> handles;
+  std::erase_if(handles_, [](const auto& handle) { return handle.expired(); });
+  for (const auto& weak : handles_) {
+    const auto handle = weak.lock();
+    if (handle->request.options.gradient && mode == RunMode::kPredict) continue;
+    handles.push_back(handle);
+    all.push_back(handle->request);
+  }
+  const int64_t count = static_cast<int64_t>(rows.size());
+  StepProgram& step = StepFor(mode, data, count, all, guard);
+  std::vector<TensorType> types = data.InputTypes(count);
+  if (mode != RunMode::kPredict) {
+    for (const auto& more : {data.TargetTypes(count), data.WeightTypes(count)}) types.insert(types.end(), more.begin(), more.end());
+  }
+  std::vector<Tensor>& batch = buffers_[TypesKey(types)];
+  if (batch.empty()) {
+    for (const TensorType& type : types) batch.push_back(Tensor::Uninitialized(type));
+  }
+  data.Gather(rows, batch);
+  step.Run(batch, state_);
+  for (size_t i = 0; i < all.size(); ++i) {
+    std::vector<TapReading> readings = step.Readings(i);
+    for (TapReading& reading : readings) {
+      reading.step = tap_step;
+      reading.statistics = ComputeStatistics(reading.value);
+      if (all[i].options.statistics_only) reading.value = Tensor();
+      if (all[i].options.receive) all[i].options.receive(reading);
+    }
+    if (i >= taps.size()) handles[i - taps.size()]->readings = std::move(readings);
+  }
+  return step;
+}
+
+std::shared_ptr<TapHandle::State> Trainer::AddTap(const TapRequest& request) {
+  model_.network();  // throws if not built
+  // A wrong name is reported here, not in the middle of a training.
+  CallContext context(Graph::Create(), /*training=*/true, model_.seed());
+  std::vector<Value> inputs;
+  for (const SymbolicTensor& input : model_.network().inputs) {
+    Dims dims(input.shape().begin(), input.shape().end());
+    for (int64_t& dim : dims) dim = dim == kNone ? 1024 : dim;
+    inputs.push_back(context.graph()->Input({input.spec().dtype, Shape(dims)}));
+  }
+  context.CallLayer(model_, model_.name(), inputs);
+  std::vector<NamedValue> named = context.named();
+  named.push_back({model_.name() + "/loss", inputs[0]});
+  ResolveTap(request.pattern, named, context.graph());
+  auto state = std::make_shared<TapHandle::State>(TapHandle::State{request, {}});
+  handles_.push_back(state);
+  return state;
+}
+
+std::vector<Tensor> Trainer::Predict(const std::vector<Tensor>& x, const PredictOptions& options) {
+  if (options.batch_size <= 0) ThrowInvalidArgument("Predict: batch_size ", options.batch_size, ", expected at least 1");
+  EnsureBuilt(x);
+  const BoundExamples data(model_, Examples(x, std::vector<Tensor>{}), /*with_targets=*/false, options.scale);
+  std::vector<Tensor> results;
+  std::vector<int64_t> rows;
+  for (int64_t begin = 0; begin < data.size(); begin += options.batch_size) {
+    const int64_t end = std::min(begin + options.batch_size, data.size());
+    rows.resize(static_cast<size_t>(end - begin));
+    std::iota(rows.begin(), rows.end(), begin);
+    const std::vector<Tensor> outputs =
+        RunBatch(RunMode::kPredict, data, rows, options.taps, begin / options.batch_size, false).outputs();
+    for (size_t i = 0; i < outputs.size(); ++i) {
+      if (begin == 0) {
+        Dims dims(outputs[i].shape().begin(), outputs[i].shape().end());
+        if (dims.empty() || dims[0] != end) ThrowInvalidArgument("Predict: output ", i, " of model \"", model_.name(), "\" has no batch axis");
+        dims[0] = data.size();
+        results.push_back(Tensor::Uninitialized({outputs[i].dtype(), Shape(dims)}));
+      }
+      const int64_t row_bytes = outputs[i].bytes() / (end - begin);
+      std::memcpy(results[i].raw() + begin * row_bytes, outputs[i].raw(), static_cast<size_t>(outputs[i].bytes()));
+    }
+  }
+  if (data.size() > 0) return results;
+  // No kernel runs for an empty batch; the shapes are those of the description.
+  for (const SymbolicTensor& output : model_.network().outputs) {
+    Dims dims(output.shape().begin(), output.shape().end());
+    for (int64_t& dim : dims) dim = dim == kNone ? 0 : dim;
+    results.emplace_back(output.spec().dtype, Shape(dims));
+  }
+  return results;
+}
+
+Logs Trainer::EvaluateBound(const BoundExamples& data, int64_t batch_size, const std::vector<TapRequest>& taps, int verbose,
+                            const ProgressOutput& output) {
+  EpochMeans means(*compiled_);
+  const int64_t steps = (data.size() + batch_size - 1) / batch_size;
+  std::optional<ProgressLine> progress;
+  if (verbose > 0) progress.emplace(ProgressOptions{.steps = steps, .verbose = verbose, .output = output});
+  std::vector<int64_t> rows;
+  for (int64_t step = 0; step < steps; ++step) {
+    const int64_t begin = step * batch_size, end = std::min(begin + batch_size, data.size());
+    rows.resize(static_cast<size_t>(end - begin));
+    std::iota(rows.begin(), rows.end(), begin);
+    means.Add(RunBatch(RunMode::kEvaluate, data, rows, taps, step, false), end - begin);
+    if (progress && progress->WantsUpdate()) progress->Update(step + 1, means.Values().entries());
+  }
+  if (progress) progress->Finish(steps, means.Values().entries());
+  return means.Values();
+}
+
+Logs Trainer::Evaluate(const Examples& data, const EvaluateOptions& options) {
+  RequireCompiled("Evaluate");
+  if (options.batch_size <= 0) ThrowInvalidArgument("Evaluate: batch_size ", options.batch_size, ", expected at least 1");
+  EnsureBuilt(data.x);
+  const BoundExamples bound(model_, data, /*with_targets=*/true, options.scale);
+  if (bound.size() == 0) ThrowInvalidArgument("Evaluate: there are no examples");
+  return EvaluateBound(bound, options.batch_size, options.taps, options.verbose, options.output);
+}
+
+Logs Trainer::TrainOnBatch(const Examples& batch, const BatchOptions& options) {
+  RequireCompiled("TrainOnBatch");
+  EnsureBuilt(batch.x);
+  const BoundExamples bound(model_, batch, /*with_targets=*/true, options.scale, options.class_weight);
+  if (bound.size() == 0) ThrowInvalidArgument("TrainOnBatch: the batch is empty");
+  std::vector<int64_t> rows(static_cast<size_t>(bound.size()));
+  std::iota(rows.begin(), rows.end(), 0);
+  EpochMeans means(*compiled_);
+  means.Add(RunBatch(RunMode::kTrain, bound, rows, options.taps, state_.iterations, false), bound.size());
+  AfterStep();
+  return means.Values();
+}
+
+// Counts the step; the moving averages take the weights' place where the optimizer says so.
+void Trainer::AfterStep() {
+  ++state_.iterations;
+  const OptimizerOptions& options = compiled_->optimizer.options();
+  if (options.use_ema && options.ema_overwrite_frequency && state_.iterations % *options.ema_overwrite_frequency == 0) {
+    TakeAverages();
+  }
+}
+
+void Trainer::TakeAverages() {
+  for (Variable variable : model_.trainable_weights()) {
+    const auto slots = state_.slots.find(variable.id());
+    if (slots != state_.slots.end()) variable.Assign(slots->second[0]);
+  }
+}
+
+nlohmann::json Trainer::CompileConfig() const {
+  if (!compiled_) return nullptr;
+  const auto metrics_json = [](const std::vector<Metric>& metrics) {
+    nlohmann::json list = nlohmann::json::array();
+    for (const Metric& metric : metrics) list.push_back(metric.ToJson());
+    return list;
+  };
+  nlohmann::json config{{"optimizer", compiled_->optimizer.ToJson()}};
+  if (compiled_->outputs.size() == 1) {
+    const OutputPlan& plan = compiled_->outputs[0];
+    config["loss"] = plan.loss.ToJson();
+    config["loss_weights"] = plan.loss_weight == 1 ? nlohmann::json() : nlohmann::json(plan.loss_weight);
+    config["metrics"] = metrics_json(plan.metrics);
+    config["weighted_metrics"] = metrics_json(plan.weighted_metrics);
+    return config;
+  }
+  for (const OutputPlan& plan : compiled_->outputs) {
+    config["loss"][plan.name] = plan.loss.ToJson();
+    config["loss_weights"][plan.name] = plan.loss_weight;
+    config["metrics"][plan.name] = metrics_json(plan.metrics);
+    config["weighted_metrics"][plan.name] = metrics_json(plan.weighted_metrics);
+  }
+  return config;
+}
+
+void Trainer::CompileFrom(const nlohmann::json& config) {
+  if (config.is_null()) return;
+  CompiledModel compiled{.optimizer = Optimizer::FromJson(config.at("optimizer")), .outputs = {}};
+  const std::vector<std::string> names =
+      model_.built() ? model_.OutputNames() : std::vector<std::string>{model_.layers().back().name()};
+  for (const std::string& name : names) {
+    // One output's choices stand alone, those of several are by name.
+    const auto choice = [&](const char* key) -> nlohmann::json {
+      if (!config.contains(key) || config[key].is_null()) return nullptr;
+      return names.size() == 1 ? config[key] : config[key].at(name);
+    };
+    OutputPlan plan{.name = name, .loss = Loss::FromJson(choice("loss")), .loss_weight = 1, .metrics = {}, .weighted_metrics = {}};
+    if (const nlohmann::json weight = choice("loss_weights"); weight.is_number()) plan.loss_weight = weight.get<double>();
+    for (const auto& metric : choice("metrics")) plan.metrics.push_back(Metric::FromJson(metric));
+    for (const auto& metric : choice("weighted_metrics")) plan.weighted_metrics.push_back(Metric::FromJson(metric));
+    compiled.outputs.push_back(std::move(plan));
+  }
+  Adopt(std::move(compiled));
+}
+
+nlohmann::json Trainer::ProgressState() const {
+  nlohmann::json series = nlohmann::json::array();
+  for (const auto& [key, values] : history_.series) series.push_back({key, values});
+  nlohmann::json state{{"iterations", state_.iterations}, {"epochs", history_.epoch}, {"history", series}};
+  if (callback_states_) state["callbacks"] = *callback_states_;
+  if (interrupted_at_) {
+    state["interrupted"] = {{"epoch", interrupted_at_->epoch}, {"step", interrupted_at_->step}, {"means", *interrupted_means_}};
+  }
+  return state;
+}
+
+void Trainer::SetProgressState(const nlohmann::json& state) {
+  state_.iterations = state.at("iterations").get<int64_t>();
+  history_ = {};
+  history_.epoch = state.at("epochs").get<std::vector<int64_t>>();
+  for (const nlohmann::json& entry : state.at("history")) {
+    std::vector<double> values;
+    // JSON has no NaN; it is written as null.
+    for (const nlohmann::json& value : entry.at(1)) values.push_back(value.is_null() ? std::nan("") : value.get<double>());
+    history_.series.emplace_back(entry.at(0).get<std::string>(), std::move(values));
+  }
+  if (state.contains("callbacks")) callback_states_ = std::make_unique<nlohmann::json>(state["callbacks"]);
+  if (state.contains("interrupted")) {
+    const nlohmann::json& at = state["interrupted"];
+    interrupted_at_ = Position{at.at("epoch").get<int64_t>(), at.at("step").get<int64_t>()};
+    interrupted_means_ = std::make_unique<nlohmann::json>(at.at("means"));
+  }
+}
+
+}  // namespace weir

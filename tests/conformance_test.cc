@@ -1,0 +1,218 @@
+// Every backend equals the reference bit for bit: all op cases, on every Highway target of this machine, for several
+// numbers of threads, fused and not, with an epilogue and taps inside it, with poisoned memory and with sentinels
+// round the buffers.
+#include <gtest/gtest.h>
+
+#include <bit>
+#include <cmath>
+#include <map>
+#include <set>
+
+#include "weir/backends/highway/highway_backend.h"
+#include "weir/backends/reference/reference_backend.h"
+#include "weir/core/runtime.h"
+#include "weir/ops/ops.h"
+#include "weir/ops/registry.h"
+#include "weir/tests/cases/op_case.h"
+
+namespace weir {
+namespace {
+
+const std::vector<OpCase>& Cases() {
+  static const std::vector<OpCase> cases = AllOpCases();
+  return cases;
+}
+
+std::unique_ptr<Runtime> MakeTestRuntime(const std::string& target, int threads, CompileOptions options = {}) {
+  OpRegistry ops;
+  RegisterAllOps(ops);
+  std::vector<std::unique_ptr<Backend>> backends;
+  if (!target.empty()) {
+    auto highway = MakeHighwayBackend({.target = target});
+    EXPECT_TRUE(highway.ok()) << highway.status().message();
+    backends.push_back(*std::move(highway));
+  }
+  backends.push_back(MakeReferenceBackend());
+  return std::make_unique<Runtime>(std::move(ops), std::move(backends), threads, std::move(options));
+}
+
+// One recorded problem: a case as it is, or with an epilogue behind it.
+struct Recorded {
+  std::shared_ptr<Graph> graph = Graph::Create();
+  std::vector<Value> inputs;
+  std::vector<Value> outputs;
+  std::vector<Tensor> data;
+};
+
+Recorded Record(const OpCase& c) {
+  Recorded recorded;
+  recorded.inputs = RecordInputs(c, *recorded.graph);
+  recorded.outputs = c.build(*recorded.graph, recorded.inputs);
+  recorded.data = MakeInputs(c);
+  return recorded;
+}
+
+// What an anchor is followed by in practice, and every inner value tapped.
+Recorded RecordWithEpilogue(const OpCase& c) {
+  Recorded recorded = Record(c);
+  const std::vector<Value> outputs = recorded.outputs;
+  for (const Value& y : outputs) {
+    if (y.dtype() != DType::kFloat32) continue;
+    const Shape& shape = y.shape();
+    const Shape row = shape.rank() == 0 ? Shape{} : Shape{shape.dim(-1)};
+    const auto extra = [&](const Shape& s, float scale) {
+      Tensor tensor(DType::kFloat32, s);
+      for (int64_t i = 0; i < s.size(); ++i) tensor.data<float>()[static_cast<size_t>(i)] = scale * static_cast<float>(i % 13 - 6);
+      recorded.data.push_back(tensor);
+      recorded.inputs.push_back(recorded.graph->Input(tensor.type()));
+      return recorded.inputs.back();
+    };
+    const Value biased = y + extra(row, 0.125f);
+    const Value active = Relu(biased);
+    const Value moved = active + (extra(shape, 0.25f) - active) * 0.1;
+    const Value kept = Where(Greater(moved, 0.25), moved * 1.25, 0.0);
+    for (const Value& value : {biased, active, moved, kept}) recorded.outputs.push_back(value);
+  }
+  return recorded;
+}
+
+// Values `guard` elements inside of a larger buffer full of sentinels.
+constexpr int64_t kGuard = 64;
+
+Tensor Guarded(const TensorType& type, Tensor& whole) {
+  whole = Tensor(type.dtype, Shape{type.shape.size() + 2 * kGuard});
+  std::fill_n(whole.raw(), whole.bytes(), std::byte{0xA5});
+  return whole.Rows(kGuard, kGuard + type.shape.size()).Reshaped(type.shape.dims());
+}
+
+bool SentinelsIntact(const Tensor& whole, const TensorType& type) {
+  const int64_t guard = kGuard * SizeOf(type.dtype);
+  for (int64_t i = 0; i < guard; ++i) {
+    if (whole.raw()[i] != std::byte{0xA5} || whole.raw()[whole.bytes() - 1 - i] != std::byte{0xA5}) return false;
+  }
+  return true;
+}
+
+std::vector<Tensor> RunGuarded(Runtime& runtime, const Recorded& recorded, const std::string& what) {
+  const auto executable = runtime.Compile(recorded.inputs, recorded.outputs);
+  EXPECT_TRUE(executable.ok()) << what << ": " << executable.status().message();
+  if (!executable.ok()) return {};
+  std::vector<Tensor> whole_inputs(recorded.data.size()), whole_outputs(recorded.outputs.size());
+  std::vector<Tensor> inputs, outputs;
+  for (size_t i = 0; i < recorded.data.size(); ++i) {
+    inputs.push_back(Guarded(recorded.data[i].type(), whole_inputs[i]));
+    std::copy_n(recorded.data[i].raw(), recorded.data[i].bytes(), inputs.back().raw());
+  }
+  for (size_t o = 0; o < recorded.outputs.size(); ++o) outputs.push_back(Guarded(recorded.outputs[o].type(), whole_outputs[o]));
+  const absl::Status status = runtime.Run(**executable, inputs, outputs);
+  EXPECT_TRUE(status.ok()) << what << ": " << status.message();
+  for (size_t o = 0; o < outputs.size(); ++o) {
+    EXPECT_TRUE(SentinelsIntact(whole_outputs[o], outputs[o].type())) << what << ": wrote outside of output " << o;
+  }
+  for (size_t i = 0; i < inputs.size(); ++i) {
+    EXPECT_TRUE(BitEqual(inputs[i], recorded.data[i])) << what << ": changed input " << i;
+    EXPECT_TRUE(SentinelsIntact(whole_inputs[i], inputs[i].type())) << what << ": wrote outside of input " << i;
+  }
+  return outputs;
+}
+
+// Equal bits; any NaN equals any other, since which operand's payload an instruction keeps is the processor's choice.
+::testing::AssertionResult SameBits(const Tensor& a, const Tensor& b) {
+  if (a.type() != b.type()) return ::testing::AssertionFailure() << a.type() << " against " << b.type();
+  if (a.dtype() != DType::kFloat32) {
+    return BitEqual(a, b) ? ::testing::AssertionSuccess() : ::testing::AssertionFailure() << "values differ";
+  }
+  for (int64_t i = 0; i < a.size(); ++i) {
+    const float x = a.data<float>()[static_cast<size_t>(i)], y = b.data<float>()[static_cast<size_t>(i)];
+    if (std::bit_cast<uint32_t>(x) == std::bit_cast<uint32_t>(y) || (std::isnan(x) && std::isnan(y))) continue;
+    return ::testing::AssertionFailure() << "element " << i << " of " << a.type() << " is " << std::hexfloat << x
+                                         << ", the reference has " << y;
+  }
+  return ::testing::AssertionSuccess();
+}
+
+void ExpectSame(const std::vector<Tensor>& got, const std::vector<Tensor>& expected, const std::string& what) {
+  ASSERT_EQ(got.size(), expected.size()) << what;
+  for (size_t o = 0; o < got.size(); ++o) EXPECT_TRUE(SameBits(got[o], expected[o])) << what << ", output " << o;
+}
+
+class Conformance : public ::testing::TestWithParam<std::tuple<std::string, std::string>> {};
+
+TEST_P(Conformance, EqualsTheReference) {
+  const auto& [target, op] = GetParam();
+  auto reference = MakeTestRuntime("", 1, {.optimize = false, .fuse = false});
+  struct Setting {
+    std::string name;
+    std::unique_ptr<Runtime> runtime;
+  };
+  std::vector<Setting> settings;
+  settings.push_back({"fused, 1 thread", MakeTestRuntime(target, 1)});
+  settings.push_back({"fused, 3 threads", MakeTestRuntime(target, 3)});
+  settings.push_back({"not fused, 2 threads", MakeTestRuntime(target, 2, {.fuse = false})});
+  settings.push_back({"poisoned, 8 threads", MakeTestRuntime(target, 8, {.memory = CompileOptions::Memory::kPoison})});
+  int cases = 0;
+  for (const OpCase& c : Cases()) {
+    if (c.op != op || c.bench_only) continue;
+    ++cases;
+    for (const bool epilogue : {false, true}) {
+      const Recorded recorded = epilogue ? RecordWithEpilogue(c) : Record(c);
+      const std::vector<Tensor> expected = RunGuarded(*reference, recorded, c.name);
+      for (const Setting& setting : settings) {
+        const std::string what = StrCat(c.name, epilogue ? " with epilogue" : "", " on ", target, ", ", setting.name);
+        ExpectSame(RunGuarded(*setting.runtime, recorded, what), expected, what);
+      }
+    }
+    if (HasFailure()) return;  // one problem's report is enough to start from
+  }
+  EXPECT_GT(cases, 0);
+}
+
+std::vector<std::string> OpsOfCases() {
+  std::set<std::string> ops;
+  for (const OpCase& c : Cases()) {
+    if (!c.bench_only) ops.insert(c.op);
+  }
+  return {ops.begin(), ops.end()};
+}
+
+INSTANTIATE_TEST_SUITE_P(All, Conformance,
+                         ::testing::Combine(::testing::ValuesIn(HighwayTargets()), ::testing::ValuesIn(OpsOfCases())),
+                         [](const auto& info) { return std::get<0>(info.param) + "_" + std::get<1>(info.param); });
+
+TEST(Coverage, EveryOpHasCases) {
+  OpRegistry ops;
+  RegisterAllOps(ops);
+  std::set<std::string> covered;
+  for (const OpCase& c : Cases()) {
+    if (!c.bench_only) covered.insert(c.op);
+  }
+  for (const OpDef* op : ops.all()) {
+    EXPECT_TRUE(covered.contains(std::string(op->name))) << op->name << " has no case";
+  }
+}
+
+// What is worth timing must not fall back to the reference unseen.
+TEST(Coverage, HighwayTakesEveryBenchCase) {
+  auto runtime = MakeTestRuntime(HighwayTargets().front(), 1, {.forbid = {"reference"}});
+  int cases = 0;
+  for (const OpCase& c : Cases()) {
+    if (!c.bench) continue;
+    ++cases;
+    const auto graph = Graph::Create();
+    const std::vector<Value> inputs = RecordInputs(c, *graph);
+    const std::vector<Value> outputs = c.build(*graph, inputs);
+    const auto executable = runtime->Compile(inputs, outputs);
+    EXPECT_TRUE(executable.ok()) << c.name << ": " << executable.status().message();
+  }
+  EXPECT_GT(cases, 10);
+}
+
+TEST(Coverage, UnknownAndUnavailableTargetsAreErrors) {
+  const auto unknown = MakeHighwayBackend({.target = "AVX9"});
+  ASSERT_FALSE(unknown.ok());
+  EXPECT_NE(std::string(unknown.status().message()).find(HighwayTargets().front()), std::string::npos)
+      << unknown.status().message();
+}
+
+}  // namespace
+}  // namespace weir
