@@ -14,7 +14,7 @@
 #include "weir/frontend/model.h"               // IWYU pragma: export
 #include "weir/frontend/model_files.h"         // IWYU pragma: export
 #include "weir/frontend/pictures/image.h"      // IWYU pragma: export
-#include "weir/frontend/plot/plot.h"           // IWYU pragma: export
+#include "weir/frontend/plot/feature_maps.h"   // IWYU pragma: export
 #include "weir/frontend/sequential.h"          // IWYU pragma: export
 #include "weir/frontend/session.h"             // IWYU pragma: export
 #include "weir/ops/gradients.h"                // IWYU pragma: export

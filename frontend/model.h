@@ -11,6 +11,7 @@
 #include <string>
 #include <vector>
 
+#include "weir/core/error.h"
 #include "weir/frontend/model_base.h"
 #include "weir/frontend/summary.h"
 #include "weir/frontend/tap.h"

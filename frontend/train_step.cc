@@ -262,7 +262,7 @@ void StepProgram::Run(std::span<const Tensor> batch, TrainingState& state) {
   for (const Root& root : output_loss_roots_) output_losses_.push_back(ValueOf(root).item<double>());
   metric_sums_.clear();
   for (const MetricPlan& plan : metric_plans_) {
-    Sum sum{.value = ValueOf(plan.sum).item<double>(), .count = plan.count};
+    WeightedSum sum{.value = ValueOf(plan.sum).item<double>(), .count = plan.count};
     if (plan.weight >= 0) {
       const std::span<const float> weights = batch[static_cast<size_t>(plan.weight)].data<float>();
       double total = 0;

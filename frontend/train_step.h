@@ -54,7 +54,7 @@ struct StepRequest {
 class StepProgram {
  public:
   // Sums over the batch, to be divided by the counts.
-  struct Sum {
+  struct WeightedSum {
     double value = 0;
     double count = 0;
   };
@@ -69,7 +69,7 @@ class StepProgram {
   // Of the last run.
   double loss() const { return loss_; }
   const std::vector<double>& output_losses() const { return output_losses_; }
-  const std::vector<Sum>& metrics() const { return metric_sums_; }  // output by output: metrics, then weighted ones
+  const std::vector<WeightedSum>& metrics() const { return metric_sums_; }  // output by output: metrics, then weighted ones
   // The model's outputs (kPredict only); overwritten by the next run.
   std::vector<Tensor> outputs() const;
   // The values of tap `i` of the request, in tensors of their own.
@@ -139,7 +139,7 @@ class StepProgram {
   std::map<int, Tensor> leaf_copies_;
   double loss_ = 0;
   std::vector<double> output_losses_;
-  std::vector<Sum> metric_sums_;
+  std::vector<WeightedSum> metric_sums_;
 };
 
 }  // namespace weir

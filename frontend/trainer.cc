@@ -82,7 +82,7 @@ void EpochMeans::Add(const StepProgram& step, int64_t batch_size) {
   size_t next = 0;
   means_[next++].Update(step.loss() * n, n);
   for (size_t i = 0; i < output_losses_; ++i) means_[next++].Update(step.output_losses()[i] * n, n);
-  for (const StepProgram::Sum& sum : step.metrics()) means_[next++].Update(sum.value, sum.count);
+  for (const StepProgram::WeightedSum& sum : step.metrics()) means_[next++].Update(sum.value, sum.count);
 }
 
 Logs EpochMeans::Values() const {
@@ -104,6 +104,7 @@ void EpochMeans::SetState(const nlohmann::json& state) {
   }
 }
 
+Trainer::Trainer(ModelBase& model) : model_(model) {}
 Trainer::~Trainer() = default;
 
 void Trainer::Compile(const ModelCompileOptions& options) {
@@ -376,6 +377,10 @@ nlohmann::json Trainer::ProgressState() const {
   nlohmann::json series = nlohmann::json::array();
   for (const auto& [key, values] : history_.series) series.push_back({key, values});
   nlohmann::json state{{"iterations", state_.iterations}, {"epochs", history_.epoch}, {"history", series}};
+  // The file's optimizer has the rate as Keras writes it, rounded to float32.
+  if (compiled_ && !compiled_->optimizer.learning_rate().is_schedule()) {
+    state["learning_rate"] = compiled_->optimizer.learning_rate().At(0);
+  }
   if (callback_states_) state["callbacks"] = *callback_states_;
   if (interrupted_at_) {
     state["interrupted"] = {{"epoch", interrupted_at_->epoch}, {"step", interrupted_at_->step}, {"means", *interrupted_means_}};
@@ -393,6 +398,7 @@ void Trainer::SetProgressState(const nlohmann::json& state) {
     for (const nlohmann::json& value : entry.at(1)) values.push_back(value.is_null() ? std::nan("") : value.get<double>());
     history_.series.emplace_back(entry.at(0).get<std::string>(), std::move(values));
   }
+  if (compiled_ && state.contains("learning_rate")) compiled_->optimizer.set_learning_rate(state["learning_rate"].get<double>());
   if (state.contains("callbacks")) callback_states_ = std::make_unique<nlohmann::json>(state["callbacks"]);
   if (state.contains("interrupted")) {
     const nlohmann::json& at = state["interrupted"];

@@ -36,7 +36,8 @@ class EpochMeans {
 
 class Trainer {
  public:
-  explicit Trainer(ModelBase& model) : model_(model) {}
+  explicit Trainer(ModelBase& model);
+  ~Trainer();
 
   void Compile(const ModelCompileOptions& options);
   bool compiled() const { return compiled_.has_value(); }
@@ -96,9 +97,6 @@ class Trainer {
   std::unique_ptr<nlohmann::json> callback_states_;
   std::unique_ptr<nlohmann::json> interrupted_means_;
   std::optional<Position> interrupted_at_;
-
- public:
-  ~Trainer();
 };
 
 }  // namespace weir

@@ -29,7 +29,7 @@ const OpDef& AssignOp() {
 }
 
 Value Assign(const Value& variable, const Operand& new_value) {
-  const Value& leaf = ValueOf({variable, new_value.where}, "Assign");
+  const Value leaf = ValueOf({variable, new_value.where}, "Assign");
   if (leaf.graph->node(leaf.ref.node).op->kind != OpKind::kLeaf) {
     ThrowAt(*leaf.graph, new_value.where, absl::StatusCode::kInvalidArgument,
             StrCat("Assign: ", leaf.graph->Path(leaf.ref.node), " is computed; only an input or data can be assigned"));

@@ -36,7 +36,7 @@ Shape CheckedOutput(const std::string& op, const AttrMap& attrs, const Shape& in
                          " groups ", operands);
   }
   if (channels / groups != filter.dim(-2)) {
-    ThrowInvalidArgument(op, ": input has ", channels, " channels, ", groups > 1 ? StrCat("in ", groups, " groups ") : "",
+    ThrowInvalidArgument(op, ": input has ", channels, " channels, ", groups > 1 ? StrCat("in ", groups, " groups, ") : "",
                          "filter expects ", filter.dim(-2), groups > 1 ? " in each " : " ", operands);
   }
   if (attrs.Int(kAlgorithm) != static_cast<int64_t>(ConvAlgorithm::kDirect)) {

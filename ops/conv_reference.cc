@@ -85,29 +85,19 @@ struct ForwardLoop {
 template <class T>
 struct InputGradientLoop {
   using Element = T;
+  // A tap that takes part at a row of input positions of one phase (remainder modulo the stride along the last axis).
+  struct Part {
+    const T* row;      // dy's row that it meets, null if that is outside
+    int64_t at;        // position in the row that the phase's first input position meets
+    const T* weights;  // packed
+  };
+
   const ConvGeometry& geometry;
   const T *dy, *w;
   T* dx;
   T* packed;       // taps * group_out * kTileColumns, taps in ascending order
-  const T* zeros;  // out_channels
-
-  // Whether tap k takes part at input position i along an axis.
-  [[gnu::always_inline]] static bool TakesPart(const SpatialAxis& axis, int64_t i, int64_t k) {
-    return (i + axis.pad_before - k * axis.dilation) % axis.stride == 0;
-  }
-
-  [[gnu::always_inline]] static const T* Cell(const InputGradientLoop& loop, const T* image, Index3 in, Index3 tap) {
-    int64_t offset = 0;
-    bool inside = true;
-    for (int i = 0; i < 3; ++i) {
-      const SpatialAxis& axis = loop.geometry.axis[i];
-      const int64_t scaled = in.at[i] + axis.pad_before - tap.at[i] * axis.dilation;
-      const int64_t at = scaled / axis.stride;  // exact: the tap takes part
-      inside = inside && scaled >= 0 && at < axis.output;
-      offset = offset * axis.output + at;
-    }
-    return inside ? image + offset * loop.geometry.out_channels : loop.zeros;
-  }
+  const T* zeros;  // group_out
+  Part* parts;     // taps
 
   [[gnu::always_inline]] static void Run(const InputGradientLoop& loop) {
     const ConvGeometry& g = loop.geometry;
@@ -123,14 +113,13 @@ struct InputGradientLoop {
           }
         }
         for (int64_t n = 0; n < g.batch; ++n) {
-          const T* image = loop.dy + n * g.out_positions() * g.out_channels;
+          const T* image = loop.dy + n * g.out_positions() * g.out_channels + group * group_out;
           T* out = loop.dx + n * g.in_positions() * g.in_channels + group * group_in + column;
           for (int64_t i0 = 0; i0 < axis[0].input; ++i0) {
             for (int64_t i1 = 0; i1 < axis[1].input; ++i1) {
               T* row = out + (i0 * axis[1].input + i1) * axis[2].input * g.in_channels;
-              // Positions of one remainder modulo the stride share their taps.
               for (int64_t phase = 0; phase < std::min(axis[2].stride, axis[2].input); ++phase) {
-                RunPhase(loop, image, i0, i1, phase, group, width, row);
+                RunPhase(loop, FindParts(loop, image, {{i0, i1, phase}}), phase, width, row);
               }
             }
           }
@@ -139,30 +128,48 @@ struct InputGradientLoop {
     }
   }
 
-  [[gnu::always_inline]] static void RunPhase(const InputGradientLoop& loop, const T* image, int64_t i0, int64_t i1,
-                                              int64_t phase, int64_t group, int64_t width, T* row) {
+  // The taps that take part at positions `in`, `in` + stride, ... along the last axis, in descending order.
+  [[gnu::always_inline]] static int64_t FindParts(const InputGradientLoop& loop, const T* image, Index3 in) {
     const ConvGeometry& g = loop.geometry;
     const SpatialAxis* axis = g.axis;
-    const int64_t group_out = g.group_out(), stride = axis[2].stride, size = axis[2].input;
-    for (int64_t i2 = phase; i2 < size; i2 += kTileRows * stride) {
-      const int64_t rows = std::min(kTileRows, (size - 1 - i2) / stride + 1);
+    int64_t count = 0;
+    for (int64_t t = g.taps() - 1; t >= 0; --t) {
+      const Index3 tap = Unflatten(t, axis[1].window, axis[2].window);
+      int64_t at[3];
+      bool takes_part = true;
+      for (int i = 0; i < 3; ++i) {
+        const int64_t scaled = in.at[i] + axis[i].pad_before - tap.at[i] * axis[i].dilation;
+        takes_part = takes_part && scaled % axis[i].stride == 0;
+        at[i] = scaled / axis[i].stride;
+      }
+      if (!takes_part) continue;
+      const bool inside = at[0] >= 0 && at[0] < axis[0].output && at[1] >= 0 && at[1] < axis[1].output;
+      const int64_t row = (at[0] * axis[1].output + at[1]) * axis[2].output * g.out_channels;
+      loop.parts[count++] = {inside ? image + row : nullptr, at[2], loop.packed + t * g.group_out() * kTileColumns};
+    }
+    return count;
+  }
+
+  [[gnu::always_inline]] static void RunPhase(const InputGradientLoop& loop, int64_t count, int64_t phase,
+                                              int64_t width, T* row) {
+    const ConvGeometry& g = loop.geometry;
+    const int64_t stride = g.axis[2].stride, outputs = g.axis[2].output, group_out = g.group_out();
+    const int64_t positions = (g.axis[2].input - 1 - phase) / stride + 1;
+    for (int64_t p = 0; p < positions; p += kTileRows) {
+      const int64_t rows = std::min(kTileRows, positions - p);
       Tile<T> tile;
       tile.Clear();
-      for (int64_t t = g.taps() - 1; t >= 0; --t) {
-        const Index3 tap = Unflatten(t, axis[1].window, axis[2].window);
-        if (!TakesPart(axis[0], i0, tap.at[0]) || !TakesPart(axis[1], i1, tap.at[1]) ||
-            !TakesPart(axis[2], i2, tap.at[2])) {
-          continue;
-        }
+      for (int64_t i = 0; i < count; ++i) {
+        const Part& part = loop.parts[i];
         const T* cells[kTileRows];
         for (int64_t r = 0; r < kTileRows; ++r) {
-          cells[r] = Cell(loop, image, {{i0, i1, i2 + std::min(r, rows - 1) * stride}}, tap);
-          if (cells[r] != loop.zeros) cells[r] += group * group_out;
+          const int64_t at = part.at + p + std::min(r, rows - 1);
+          cells[r] = part.row != nullptr && at >= 0 && at < outputs ? part.row + at * g.out_channels : loop.zeros;
         }
-        tile.Accumulate(cells, 1, loop.packed + t * group_out * kTileColumns, group_out);
+        tile.Accumulate(cells, 1, part.weights, group_out);
       }
       for (int64_t r = 0; r < rows; ++r) {
-        std::copy_n(tile.sums[r], width, row + (i2 + r * stride) * g.in_channels);
+        std::copy_n(tile.sums[r], width, row + (phase + (p + r) * stride) * g.in_channels);
       }
     }
   }
@@ -265,9 +272,10 @@ void ConvInputGradientReference(const ReferenceCall& call) {
   const ConvGeometry geometry = ConvGeometryOf(call.attrs, call.out_shape(), call.in_shape(1));
   VisitFloating(call.input_types[0].dtype, [&]<class T>(T) {
     std::vector<T> packed(static_cast<size_t>(geometry.taps() * geometry.group_out() * kTileColumns));
-    const std::vector<T> zeros(static_cast<size_t>(geometry.out_channels));
-    RunTypedLoop(
-        InputGradientLoop<T>{geometry, call.in<T>(0), call.in<T>(1), call.out<T>(), packed.data(), zeros.data()});
+    const std::vector<T> zeros(static_cast<size_t>(geometry.group_out()));
+    std::vector<typename InputGradientLoop<T>::Part> parts(static_cast<size_t>(geometry.taps()));
+    RunTypedLoop(InputGradientLoop<T>{geometry, call.in<T>(0), call.in<T>(1), call.out<T>(), packed.data(),
+                                      zeros.data(), parts.data()});
   });
 }
 

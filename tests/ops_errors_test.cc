@@ -68,7 +68,7 @@ TEST_F(OpsErrors, NumbersOfWindows) {
   ExpectMessage([&] { Conv2D(x, w, {.padding = "smae"}); }, "did you mean 'same'");
   ExpectMessage([&] { Conv2D(x, w, {.padding = "causal"}); }, "causal");
   ExpectMessage([&] { Conv2D(x, w, {.dilations = {4, 4}}); }, "window 3x3 (9x9 dilated) is larger");
-  ExpectMessage([&] { Conv2D(x, w, {.algorithm = ConvAlgorithm::kWinograd, .strides = {}}); }, "kWinograd");
+  ExpectMessage([&] { Conv2D(x, w, {.algorithm = ConvAlgorithm::kWinograd}); }, "kWinograd");
 }
 
 TEST_F(OpsErrors, ConvolutionRanksAndTypes) {

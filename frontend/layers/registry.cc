@@ -3,6 +3,7 @@
 #include <nlohmann/json.hpp>
 
 #include "weir/core/error.h"
+#include "weir/frontend/model_config.h"
 
 namespace weir {
 
@@ -16,6 +17,7 @@ void RequireChannelsLast(const KerasConfig& config) {
 Layer LayerFromJson(const nlohmann::json& json) {
   const std::optional<KerasConfig> config = ParseKerasObject("layer", json);
   if (!config) ThrowInvalidArgument("the configuration has null where a layer is expected");
+  if (IsModelClass(config->class_name())) return Layer(ModelFromJson(json));
   LayerOptions common{.name = config->String("name", ""), .trainable = config->Bool("trainable", true)};
   std::vector<std::string> names;
   for (const auto& list : {ActivationLayers(), ConvLayers(), DenseLayers(), DropoutLayers(), InputLayers(), MergeLayers(),

@@ -92,14 +92,14 @@ Value Relu6(const Value& x) { return Where(GreaterEqual(x, 6), 6, Relu(x)); }
 
 Value Selu(const Value& x) {
   constexpr double kScale = 1.0507009873554805, kAlpha = 1.6732632423543772;
-  return kScale * Elu(x, kAlpha);
+  return Where(Greater(x, 0), kScale * x, kScale * kAlpha * Elu(x));
 }
 
 Value Softsign(const Value& x) { return x / (1 + Abs(x)); }
 
 Value HardSigmoid(const Value& x) { return Relu6(x + 3) / 6; }
 
-Value HardSilu(const Value& x) { return x * HardSigmoid(x); }
+Value HardSilu(const Value& x) { return x * (Clip(x + 3, 0, 6) / 6); }
 
 Value Mish(const Value& x) { return x * Tanh(Softplus(x)); }
 

@@ -43,11 +43,11 @@ class Activation {
 std::vector<std::string> ActivationNames();
 
 // Formulas that have no op of their own.
-Value Relu6(const Value& x);  // min(max(x, 0), 6), gradient 0 at both ends
-Value Selu(const Value& x);
+Value Relu6(const Value& x);        // min(max(x, 0), 6), gradient 0 at both ends
+Value Selu(const Value& x);         // gradient at 0 from the left
 Value Softsign(const Value& x);     // x / (1 + |x|)
 Value HardSigmoid(const Value& x);  // relu6(x + 3) / 6
-Value HardSilu(const Value& x);     // x * hard_sigmoid(x)
+Value HardSilu(const Value& x);     // x * hard_sigmoid(x), gradient at both kinks from inside
 Value Mish(const Value& x);         // x * tanh(softplus(x))
 
 }  // namespace weir

@@ -182,8 +182,8 @@ std::span<const KnownPart<Initializer>> KnownInitializers() {
       {"uniform", "", [](const Config&) { return RandomUniform(); }, true},
       {"zero", "", [](const Config&) { return Zeros(); }, true},
       {"one", "", [](const Config&) { return Ones(); }, true},
-      {"eye", "IdentityInitializer", [](const Config& c) { return Identity(c.Number("gain", 1)); }, true},
-      {"orthogonal_initializer", "OrthogonalInitializer",
+      {"IdentityInitializer", "", [](const Config& c) { return Identity(c.Number("gain", 1)); }, true},
+      {"OrthogonalInitializer", "",
        [](const Config& c) { return Orthogonal({.gain = c.Number("gain", 1), .seed = SeedOf(c)}); }, true},
   };
   return known;

@@ -66,7 +66,7 @@ std::vector<ConvProblem> Problems() {
   // Tails of channels, on both sides.
   for (int64_t oc : {1, 2, 7, 8, 9, 15, 16, 17, 23, 31, 33}) {
     p.push_back({.batch = 1, .in = {3, 5}, .ic = 2, .oc = oc, .window = {3, 3}, .options = {.padding = "same"}});
-    p.push_back({.batch = 1, .in = {3, 5}, .ic = oc, .oc = 2, .window = {3, 3}, .options = {.padding = "same"}});
+    if (oc != 2) p.push_back({.batch = 1, .in = {3, 5}, .ic = oc, .oc = 2, .window = {3, 3}, .options = {.padding = "same"}});
   }
   // Tails of pixels.
   for (int64_t width : {2, 3, 6, 7, 8, 10, 11, 13}) {

@@ -29,11 +29,25 @@ using MF = hn::Mask<DF>;
 
 inline constexpr size_t kLanes = HWY_LANES(float) < 16 ? HWY_LANES(float) : 16;
 
-#if !HWY_NATIVE_FMA
 // a * b is exact in double. s = a * b + c is rounded to double, with error e known exactly (Knuth's two-sum). Rounding
 // s to odd (the last bit set if anything was lost) instead makes the second rounding, to float, as if it were the
 // first (Boldo and Melquiond, "Emulation of a FMA and correctly rounded sums", 2008). No finite sum of floats
 // overflows a double; for infinities and NaNs e is NaN and s is left alone.
+#if HWY_TARGET == HWY_SCALAR || HWY_TARGET == HWY_EMU128
+// Lane by lane: these targets' conversions saturate where rounding should give infinity.
+HWY_INLINE float FmaOfLane(float a, float b, float c) {
+  const double p = static_cast<double>(a) * b;
+  const double s = p + c;
+  const double c_part = s - p;
+  const double e = (p - (s - c_part)) + (c - c_part);
+  int64_t bits;
+  std::memcpy(&bits, &s, sizeof(bits));
+  if ((e < 0 || e > 0) && (bits & 1) == 0) bits += (e < 0) == (s < 0) ? 1 : -1;
+  double odd;
+  std::memcpy(&odd, &bits, sizeof(odd));
+  return static_cast<float>(odd);
+}
+#elif !HWY_NATIVE_FMA
 template <class DD, class VD = hn::Vec<DD>>
 HWY_INLINE VD FmaToOdd(DD dd, VD a, VD b, VD c) {
   const hn::RebindToSigned<DD> di;
@@ -56,12 +70,16 @@ HWY_INLINE VD FmaToOdd(DD dd, VD a, VD b, VD c) {
 
 // a * b + c, rounded once, on every target.
 HWY_INLINE VF Fma(DF d, VF a, VF b, VF c) {
-#if HWY_NATIVE_FMA
+#if HWY_TARGET == HWY_SCALAR || HWY_TARGET == HWY_EMU128
+  HWY_ALIGN float x[kLanes], y[kLanes], z[kLanes];
+  hn::Store(a, d, x);
+  hn::Store(b, d, y);
+  hn::Store(c, d, z);
+  for (size_t i = 0; i < kLanes; ++i) z[i] = FmaOfLane(x[i], y[i], z[i]);
+  return hn::Load(d, z);
+#elif HWY_NATIVE_FMA
   (void)d;
   return hn::MulAdd(a, b, c);
-#elif HWY_TARGET == HWY_SCALAR
-  const hn::CappedTag<double, 1> dd;
-  return hn::DemoteTo(d, FmaToOdd(dd, hn::PromoteTo(dd, a), hn::PromoteTo(dd, b), hn::PromoteTo(dd, c)));
 #else
   const hn::RepartitionToWide<DF> dd;
   const hn::Half<DF> dh;

@@ -1,0 +1,81 @@
+#include "weir/frontend/checkpoint_path.h"
+
+#include <charconv>
+#include <cmath>
+
+#include "weir/core/error.h"
+
+namespace weir {
+namespace {
+
+// Python's format language as far as file names need it: [0][width][.precision](d|f|e).
+std::string Format(double value, bool integer, const std::string& format, const std::string& pattern) {
+  const auto bad = [&]() { ThrowInvalidArgument("path '", pattern, "': format '", format, "' is none of d, f, e with width and precision"); };
+  size_t i = 0;
+  const bool zeros = i < format.size() && format[i] == '0';
+  size_t width = 0;
+  int precision = 6;
+  while (i < format.size() && std::isdigit(static_cast<unsigned char>(format[i]))) width = width * 10 + static_cast<size_t>(format[i++] - '0');
+  if (i < format.size() && format[i] == '.') {
+    precision = 0;
+    ++i;
+    while (i < format.size() && std::isdigit(static_cast<unsigned char>(format[i]))) precision = precision * 10 + (format[i++] - '0');
+  }
+  const char kind = i < format.size() ? format[i++] : (integer ? 'd' : 'g');
+  if (i != format.size() || width > 64 || precision > 64 || (kind == 'd') != integer) bad();
+  std::string text;
+  if (kind == 'd') {
+    text = std::to_string(static_cast<int64_t>(value));
+  } else if (kind == 'f' || kind == 'e') {
+    char buffer[512];
+    const auto end = std::to_chars(buffer, buffer + sizeof(buffer), value,
+                                   kind == 'f' ? std::chars_format::fixed : std::chars_format::scientific, precision);
+    text.assign(buffer, end.ptr);
+  } else if (kind == 'g' && format.empty()) {
+    text = PythonFloat(value);
+  } else {
+    bad();
+  }
+  if (text.size() < width) text.insert(zeros && text[0] == '-' ? 1 : 0, width - text.size(), zeros ? '0' : ' ');
+  return text;
+}
+
+}  // namespace
+
+std::string CheckpointPath(const std::string& pattern, int64_t epoch, const Logs& logs) {
+  std::string path;
+  for (size_t i = 0; i < pattern.size(); ++i) {
+    if (pattern[i] != '{') {
+      path += pattern[i];
+      continue;
+    }
+    const size_t end = pattern.find('}', i);
+    if (end == std::string::npos) ThrowInvalidArgument("path '", pattern, "': '{' without '}'");
+    const std::string field = pattern.substr(i + 1, end - i - 1);
+    const size_t colon = field.find(':');
+    const std::string name = field.substr(0, colon), format = colon == std::string::npos ? "" : field.substr(colon + 1);
+    path += name == "epoch" ? Format(static_cast<double>(epoch), true, format, pattern) : Format(logs[name], false, format, pattern);
+    i = end;
+  }
+  return path;
+}
+
+std::string Fixed5(double value) {
+  if (std::isinf(value)) return value < 0 ? "-inf" : "inf";
+  char buffer[512];
+  return {buffer, std::to_chars(buffer, buffer + sizeof(buffer), value, std::chars_format::fixed, 5).ptr};
+}
+
+std::string PythonFloat(double value) {
+  if (std::isnan(value)) return "nan";
+  if (std::isinf(value)) return value < 0 ? "-inf" : "inf";
+  char buffer[64];
+  const double magnitude = std::fabs(value);
+  const bool fixed = magnitude == 0 || (magnitude >= 1e-4 && magnitude < 1e16);
+  std::string text(buffer, std::to_chars(buffer, buffer + sizeof(buffer), value,
+                                         fixed ? std::chars_format::fixed : std::chars_format::scientific).ptr);
+  if (fixed && text.find('.') == std::string::npos) text += ".0";
+  return text;
+}
+
+}  // namespace weir

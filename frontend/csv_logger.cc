@@ -1,0 +1,89 @@
+// CSVLogger: one row an epoch, in RFC 4180's manner.
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+
+#include "weir/core/error.h"
+#include "weir/frontend/callbacks.h"
+#include "weir/frontend/checkpoint_path.h"
+#include "weir/frontend/io/file.h"
+
+namespace weir {
+namespace {
+
+class CSVLoggerCallback : public Callback {
+ public:
+  explicit CSVLoggerCallback(const CSVLoggerOptions& options) : options_(options) {
+    if (options.path.empty()) ThrowInvalidArgument("CSVLogger: there is no path");
+  }
+  ~CSVLoggerCallback() override { Close(); }
+
+  std::string class_name() const override { return "CSVLogger"; }
+
+  void OnTrainBegin(FitContext& fit) override {
+    columns_ = fit.keys();
+    std::sort(columns_.begin(), columns_.end());
+    file_ = open(options_.path.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC | (options_.append ? O_APPEND : O_TRUNC), 0666);
+    if (file_ < 0) ThrowIfError(ErrnoStatus(errno, options_.path, "open for writing"));
+    struct stat info {};
+    header_ = !(options_.append && fstat(file_, &info) == 0 && info.st_size > 0);
+  }
+
+  void OnEpochEnd(FitContext& /*fit*/, int64_t epoch, Logs& logs) override {
+    if (header_) {
+      // What other callbacks add (lr) is there from the first epoch on.
+      for (const auto& [key, value] : logs) {
+        if (std::find(columns_.begin(), columns_.end(), key) == columns_.end()) columns_.push_back(key);
+      }
+      std::sort(columns_.begin(), columns_.end());
+      std::vector<std::string> names{"epoch"};
+      for (const std::string& column : columns_) names.push_back(Quoted(column));
+      Write(StrJoin(names, options_.separator) + "\r\n");
+      header_ = false;
+    }
+    std::vector<std::string> cells{std::to_string(epoch)};
+    for (const std::string& column : columns_) {
+      const double* value = logs.Find(column);
+      cells.push_back(value == nullptr ? "" : PythonFloat(*value));
+    }
+    Write(StrJoin(cells, options_.separator) + "\r\n");
+  }
+
+  void OnTrainEnd(FitContext& /*fit*/) override { Close(); }
+
+ private:
+  std::string Quoted(const std::string& text) const {
+    if (text.find_first_of("\"\r\n" + options_.separator) == std::string::npos) return text;
+    std::string quoted = "\"";
+    for (char c : text) quoted += c == '"' ? "\"\"" : std::string(1, c);
+    return quoted + "\"";
+  }
+
+  void Write(const std::string& text) {
+    size_t done = 0;
+    while (done < text.size()) {
+      const ssize_t count = write(file_, text.data() + done, text.size() - done);
+      if (count < 0 && errno == EINTR) continue;
+      if (count < 0) ThrowIfError(ErrnoStatus(errno, options_.path, "write"));
+      done += static_cast<size_t>(count);
+    }
+  }
+
+  void Close() {
+    if (file_ >= 0) close(file_);
+    file_ = -1;
+  }
+
+  CSVLoggerOptions options_;
+  std::vector<std::string> columns_;
+  bool header_ = true;
+  int file_ = -1;
+};
+
+}  // namespace
+
+CallbackPtr CSVLogger(const CSVLoggerOptions& options) { return std::make_shared<CSVLoggerCallback>(options); }
+
+}  // namespace weir
