@@ -7,13 +7,14 @@
 
 namespace weir {
 
-inline constexpr std::string_view kShape = "shape";  // list: constant, random_uniform, reshape, broadcast_to, scatter_add
+inline constexpr std::string_view kShape =
+    "shape";  // list: constant, random_uniform, reshape, broadcast_to, scatter_add
 inline constexpr std::string_view kDType = "dtype";  // constant, cast, one_hot
 inline constexpr std::string_view kValue = "value";  // real: constant, pad
 inline constexpr std::string_view kSeed = "seed";    // integer holding the bits of a uint64: random_uniform
 inline constexpr std::string_view kStream = "stream";
-inline constexpr std::string_view kAxes = "axes";            // list, ascending, non-negative: reductions, argmax, reverse
-inline constexpr std::string_view kKeepDims = "keep_dims";   // reductions, argmax
+inline constexpr std::string_view kAxes = "axes";  // list, ascending, non-negative: reductions, argmax, reverse
+inline constexpr std::string_view kKeepDims = "keep_dims";      // reductions, argmax
 inline constexpr std::string_view kTransposeA = "transpose_a";  // matmul
 inline constexpr std::string_view kTransposeB = "transpose_b";
 inline constexpr std::string_view kInputShape = "input_shape";    // conv_input_gradient, average_pool_gradient

@@ -35,6 +35,8 @@
 // *_pool gradients      dx[i]: acc = 0; over windows that contain i, output positions in row-major order: acc = acc + dy
 //                       (if i is the window's winner), or acc = acc + dy / count.
 // scatter_add           over index positions ascending: y[index] = y[index] + x.
+// cast                  floating to integer: towards 0, numbers outside of the type to its nearest, NaN to 0; integer to
+//                       integer wraps; to bool: not equal 0 (a NaN is true).
 // random bits           Philox4x32-10. Element i: group g = i / 64, j = i mod 64; word j / 16 of the block with counter
 //                       (lo32(g * 16 + j mod 16), hi32(...), lo32(step), hi32(step)); see PhiloxKey in core/rng.h.
 #ifndef WEIR_OPS_CANONICAL_ORDER_H_

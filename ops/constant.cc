@@ -29,8 +29,7 @@ void Reference(const ReferenceCall& call) {
 }  // namespace
 
 const OpDef& ConstantOp() {
-  static constexpr OpDef kOp = {
-      .name = "constant", .kind = OpKind::kConstant, .infer = Infer, .reference = Reference};
+  static constexpr OpDef kOp = {.name = "constant", .kind = OpKind::kConstant, .infer = Infer, .reference = Reference};
   return kOp;
 }
 

@@ -36,13 +36,15 @@ Shape CheckedOutput(const std::string& op, const AttrMap& attrs, const Shape& in
                          " groups ", operands);
   }
   if (channels / groups != filter.dim(-2)) {
-    ThrowInvalidArgument(op, ": input has ", channels, " channels, ", groups > 1 ? StrCat("in ", groups, " groups, ") : "",
-                         "filter expects ", filter.dim(-2), groups > 1 ? " in each " : " ", operands);
+    ThrowInvalidArgument(op, ": input has ", channels, " channels, ",
+                         groups > 1 ? StrCat("in ", groups, " groups, ") : "", "filter expects ", filter.dim(-2),
+                         groups > 1 ? " in each " : " ", operands);
   }
   if (attrs.Int(kAlgorithm) != static_cast<int64_t>(ConvAlgorithm::kDirect)) {
-    ThrowInvalidArgument(op, ": algorithm ",
-                         attrs.Int(kAlgorithm) == static_cast<int64_t>(ConvAlgorithm::kWinograd) ? "kWinograd" : "unknown",
-                         " is not available for window ", Times(filter.dims().first(spatial)), " ", operands);
+    ThrowInvalidArgument(
+        op, ": algorithm ",
+        attrs.Int(kAlgorithm) == static_cast<int64_t>(ConvAlgorithm::kWinograd) ? "kWinograd" : "unknown",
+        " is not available for window ", Times(filter.dims().first(spatial)), " ", operands);
   }
   const Dims sizes = CheckWindows(op, attrs, input.dims().subspan(1, spatial), filter.dims().first(spatial), operands);
   Dims dims = {input.dim(0)};
@@ -55,8 +57,8 @@ std::vector<TensorType> InferConv(const InferContext& context) {
   const TensorType &x = context.inputs[0], &w = context.inputs[1];
   CheckSameDType(context, 0, 1);
   CheckFloating(context, {0, 1});
-  return {{x.dtype, CheckedOutput(Label(x.shape), context.attrs, x.shape, w.shape,
-                                  StrCat("(input ", x, ", filter ", w, ")"))}};
+  return {{x.dtype,
+           CheckedOutput(Label(x.shape), context.attrs, x.shape, w.shape, StrCat("(input ", x, ", filter ", w, ")"))}};
 }
 
 void CheckCotangent(const std::string& op, const TensorType& dy, const Shape& expected, const std::string& operands) {
@@ -150,19 +152,14 @@ Value ConvOfRank(const Operand& x, const Operand& filter, const ConvOptions& opt
     const Dims strides = OrOnes(options.strides, axes), dilations = OrOnes(options.dilations, axes);
     ResolvedPadding padding{Dims(axes, 0), Dims(axes, 0)};
     if (input.rank() == window.rank() && axes > 0) {
-      padding = ResolveWindows(Label(input), options.padding, input.dims().subspan(1, axes),
-                               window.dims().first(axes), strides, dilations, options.padding_before,
-                               options.padding_after);
+      padding = ResolveWindows(Label(input), options.padding, input.dims().subspan(1, axes), window.dims().first(axes),
+                               strides, dilations, options.padding_before, options.padding_after);
     }
     // kAuto is resolved here, from shapes alone: the graph never says auto.
     const ConvAlgorithm algorithm =
         options.algorithm == ConvAlgorithm::kAuto ? ConvAlgorithm::kDirect : options.algorithm;
-    return {{kStrides, strides},
-            {kDilations, dilations},
-            {kPadBefore, padding.before},
-            {kPadAfter, padding.after},
-            {kGroups, options.groups},
-            {kAlgorithm, static_cast<int64_t>(algorithm)}};
+    return {{kStrides, strides},        {kDilations, dilations},   {kPadBefore, padding.before},
+            {kPadAfter, padding.after}, {kGroups, options.groups}, {kAlgorithm, static_cast<int64_t>(algorithm)}};
   });
   return Record(ConvOp(), values, attrs, x.where);
 }
@@ -170,19 +167,29 @@ Value ConvOfRank(const Operand& x, const Operand& filter, const ConvOptions& opt
 }  // namespace
 
 const OpDef& ConvOp() {
-  static constexpr OpDef kOp = {.name = "conv", .kind = OpKind::kAnchor, .infer = InferConv, .gradient = ConvGradient,
-                                .reference = ConvReference, .flops = ConvFlops};
+  static constexpr OpDef kOp = {.name = "conv",
+                                .kind = OpKind::kAnchor,
+                                .infer = InferConv,
+                                .gradient = ConvGradient,
+                                .reference = ConvReference,
+                                .flops = ConvFlops};
   return kOp;
 }
 const OpDef& ConvInputGradientOp() {
-  static constexpr OpDef kOp = {.name = "conv_input_gradient", .kind = OpKind::kAnchor, .infer = InferInputGradient,
-                                .gradient = InputGradientGradient, .reference = ConvInputGradientReference,
+  static constexpr OpDef kOp = {.name = "conv_input_gradient",
+                                .kind = OpKind::kAnchor,
+                                .infer = InferInputGradient,
+                                .gradient = InputGradientGradient,
+                                .reference = ConvInputGradientReference,
                                 .flops = InputGradientFlops};
   return kOp;
 }
 const OpDef& ConvFilterGradientOp() {
-  static constexpr OpDef kOp = {.name = "conv_filter_gradient", .kind = OpKind::kAnchor, .infer = InferFilterGradient,
-                                .gradient = FilterGradientGradient, .reference = ConvFilterGradientReference,
+  static constexpr OpDef kOp = {.name = "conv_filter_gradient",
+                                .kind = OpKind::kAnchor,
+                                .infer = InferFilterGradient,
+                                .gradient = FilterGradientGradient,
+                                .reference = ConvFilterGradientReference,
                                 .flops = FilterGradientFlops};
   return kOp;
 }

@@ -22,7 +22,8 @@ struct Index3 {
   return {{flat / (size1 * size2), flat / size2 % size1, flat % size2}};
 }
 
-// ---- y = conv(x, w) --------------------------------------------------------------------------------------------------
+// ---- y = conv(x, w)
+// --------------------------------------------------------------------------------------------------
 template <class T>
 struct ForwardLoop {
   using Element = T;
@@ -81,7 +82,8 @@ struct ForwardLoop {
   }
 };
 
-// ---- dx = conv_input_gradient(dy, w) ---------------------------------------------------------------------------------
+// ---- dx = conv_input_gradient(dy, w)
+// ---------------------------------------------------------------------------------
 template <class T>
 struct InputGradientLoop {
   using Element = T;
@@ -175,7 +177,8 @@ struct InputGradientLoop {
   }
 };
 
-// ---- dw = conv_filter_gradient(x, dy) --------------------------------------------------------------------------------
+// ---- dw = conv_filter_gradient(x, dy)
+// --------------------------------------------------------------------------------
 template <class T>
 struct FilterGradientLoop {
   using Element = T;
@@ -263,8 +266,7 @@ void ConvReference(const ReferenceCall& call) {
   VisitFloating(call.input_types[0].dtype, [&]<class T>(T) {
     std::vector<T> packed(static_cast<size_t>(geometry.taps() * geometry.group_in() * kTileColumns));
     const std::vector<T> zeros(static_cast<size_t>(geometry.in_channels));
-    RunTypedLoop(
-        ForwardLoop<T>{geometry, call.in<T>(0), call.in<T>(1), call.out<T>(), packed.data(), zeros.data()});
+    RunTypedLoop(ForwardLoop<T>{geometry, call.in<T>(0), call.in<T>(1), call.out<T>(), packed.data(), zeros.data()});
   });
 }
 

@@ -20,7 +20,7 @@ void CheckNumbers(const InferContext& context, ScalarOp op, int first) {
 }
 
 std::vector<TensorType> InferElementwise(const InferContext& context) {
-  const ScalarOp op = *ScalarOpFromName(context.op.name);
+  const ScalarOp op = ScalarOpOf(context.op);
   const ScalarOpInfo& info = Info(op);
   if (context.inputs.size() != static_cast<size_t>(info.arity())) {
     ThrowInvalidArgument(DisplayName(info.name), ": ", info.arity(), " operands expected ", TypeList(context.inputs));
@@ -67,14 +67,19 @@ std::array<OpDef, kScalarOps> MakeRows(std::index_sequence<kIndex...>) {
                 .reference = ElementwiseReference(static_cast<ScalarOp>(kIndex))}...};
 }
 
+const std::array<OpDef, kScalarOps>& Rows() {
+  static const std::array<OpDef, kScalarOps> rows = MakeRows(std::make_index_sequence<kScalarOps>());
+  return rows;
+}
+
 // A unary function defined for integers as well (bool counts as int32).
 Value Number(ScalarOp op, const Operand& x, AttrMap attrs = {}) {
-  const Value& value = ValueOf(x, DisplayName(Info(op).name));
+  const Value& value = ValueOf(x, Info(op).name);
   const Value number = value.dtype() == DType::kBool ? CastTo(value, DType::kInt32, x.where) : value;
   return Elementwise(op, {number}, x.where, std::move(attrs));
 }
 Value Real(ScalarOp op, const Operand& x, AttrMap attrs = {}) {
-  return Elementwise(op, {FloatingOf(x, DisplayName(Info(op).name))}, x.where, std::move(attrs));
+  return Elementwise(op, {FloatingOf(x, Info(op).name)}, x.where, std::move(attrs));
 }
 Value Binary(ScalarOp op, const Operand& a, const Operand& b, bool floating = false) {
   // The common case first: two values of one numeric type.
@@ -82,7 +87,7 @@ Value Binary(ScalarOp op, const Operand& a, const Operand& b, bool floating = fa
       (IsFloating(a.value.dtype()) || (!floating && IsInteger(a.value.dtype())))) {
     return Elementwise(op, {a.value, b.value}, a.where);
   }
-  const std::vector<Value> values = Common(DisplayName(Info(op).name), {&a, &b}, floating);
+  const std::vector<Value> values = Common(Info(op).name, {&a, &b}, floating);
   return Elementwise(op, {values[0], values[1]}, a.where);
 }
 Value Truth(const Operand& x, std::string_view op) {
@@ -92,9 +97,11 @@ Value Truth(const Operand& x, std::string_view op) {
 
 }  // namespace
 
-const OpDef& ElementwiseOp(ScalarOp op) {
-  static const std::array<OpDef, kScalarOps> rows = MakeRows(std::make_index_sequence<kScalarOps>());
-  return rows[static_cast<size_t>(op)];
+const OpDef& ElementwiseOp(ScalarOp op) { return Rows()[static_cast<size_t>(op)]; }
+ScalarOp ScalarOpOf(const OpDef& op) {
+  const ptrdiff_t index = &op - Rows().data();
+  WEIR_CHECK(index >= 0 && index < kScalarOps, op.name, " is not elementwise");
+  return static_cast<ScalarOp>(index);
 }
 
 Value Cast(const Operand& x, DType dtype) { return CastTo(ValueOf(x, "Cast"), dtype, x.where); }
@@ -148,10 +155,10 @@ Value Where(const Operand& condition, const Operand& if_true, const Operand& if_
     return Elementwise(ScalarOp::kSelect, {truth, if_true.value, if_false.value}, condition.where);
   }
   if (!if_true.value.defined() && !if_false.value.defined()) {  // two numbers: float32
-    return Elementwise(ScalarOp::kSelect,
-                       {truth, Constant(truth, if_true.number, DType::kFloat32),
-                        Constant(truth, if_false.number, DType::kFloat32)},
-                       condition.where);
+    return Elementwise(
+        ScalarOp::kSelect,
+        {truth, Constant(truth, if_true.number, DType::kFloat32), Constant(truth, if_false.number, DType::kFloat32)},
+        condition.where);
   }
   const std::vector<Value> values = Common("Where", {&if_true, &if_false}, false);
   return Elementwise(ScalarOp::kSelect, {truth, values[0], values[1]}, condition.where);

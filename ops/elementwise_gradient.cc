@@ -8,10 +8,10 @@
 namespace weir {
 namespace {
 
-constexpr double kTwoBySqrtPi = 1.12837916709551257390;   // 2 / sqrt(pi)
-constexpr double kInvSqrt2 = 0.70710678118654752440;      // 1 / sqrt(2)
-constexpr double kInvSqrt2Pi = 0.39894228040143267794;    // 1 / sqrt(2 pi)
-constexpr double kSqrt2ByPi = 0.79788456080286535588;     // sqrt(2 / pi)
+constexpr double kTwoBySqrtPi = 1.12837916709551257390;  // 2 / sqrt(pi)
+constexpr double kInvSqrt2 = 0.70710678118654752440;     // 1 / sqrt(2)
+constexpr double kInvSqrt2Pi = 0.39894228040143267794;   // 1 / sqrt(2 pi)
+constexpr double kSqrt2ByPi = 0.79788456080286535588;    // sqrt(2 / pi)
 
 bool IsConstant(const GradientContext& context, int i) {
   return context.graph.node(context.node.inputs[i].node).op->kind == OpKind::kConstant;
@@ -69,7 +69,7 @@ Value UnarySlope(ScalarOp op, const GradientContext& context) {
 std::vector<Value> Unary(const GradientContext& context) {
   // Integers carry no gradient (a cast from them).
   if (!IsFloating(context.input(0).dtype())) return {Value()};
-  return {UnarySlope(*ScalarOpFromName(context.node.op->name), context)};
+  return {UnarySlope(ScalarOpOf(*context.node.op), context)};
 }
 
 // One side at a time: a constant operand needs no cotangent.
@@ -99,7 +99,7 @@ Value BinarySlope(ScalarOp op, bool left, const GradientContext& context) {
 }
 
 std::vector<Value> Binary(const GradientContext& context) {
-  const ScalarOp op = *ScalarOpFromName(context.node.op->name);
+  const ScalarOp op = ScalarOpOf(*context.node.op);
   std::vector<Value> result(2);
   for (int i = 0; i < 2; ++i) {
     if (!IsConstant(context, i)) result[i] = SumToShape(BinarySlope(op, i == 0, context), context.input(i).shape());

@@ -20,7 +20,8 @@ void CheckIndices(const InferContext& context, int i) {
 class Indices {
  public:
   Indices(const ReferenceCall& call, int input)
-      : data_(call.inputs[input]), wide_(call.input_types[input].dtype == DType::kInt64),
+      : data_(call.inputs[input]),
+        wide_(call.input_types[input].dtype == DType::kInt64),
         count_(call.in_shape(input).size()) {}
   int64_t count() const { return count_; }
   int64_t operator[](int64_t i) const {
@@ -42,7 +43,8 @@ class Indices {
 
 double NoFlops(const AttrMap&, std::span<const TensorType>, std::span<const TensorType>) { return 0; }
 
-// ---- one_hot ---------------------------------------------------------------------------------------------------------
+// ---- one_hot
+// ---------------------------------------------------------------------------------------------------------
 std::vector<TensorType> InferOneHot(const InferContext& context) {
   CheckIndices(context, 0);
   const int64_t depth = context.attrs.Int(kDepth);
@@ -63,7 +65,8 @@ void OneHotReference(const ReferenceCall& call) {
   });
 }
 
-// ---- gather ----------------------------------------------------------------------------------------------------------
+// ---- gather
+// ----------------------------------------------------------------------------------------------------------
 std::vector<TensorType> InferGather(const InferContext& context) {
   CheckIndices(context, 1);
   const Shape& x = context.inputs[0].shape;
@@ -114,8 +117,9 @@ std::vector<Value> GatherGradient(const GradientContext& context) {
   return {Transpose(ScatterAdd(indices, Transpose(g, to_front), Shape(shape)), back), Value()};
 }
 
-// ---- scatter_add -----------------------------------------------------------------------------------------------------
-// Inputs: indices, updates (indices' shape, then the output's shape without axis 0).
+// ---- scatter_add
+// ----------------------------------------------------------------------------------------------------- Inputs:
+// indices, updates (indices' shape, then the output's shape without axis 0).
 std::vector<TensorType> InferScatterAdd(const InferContext& context) {
   CheckIndices(context, 0);
   const Shape shape(context.attrs.Ints(kShape));
@@ -152,7 +156,8 @@ double ScatterAddFlops(const AttrMap&, std::span<const TensorType> inputs, std::
   return static_cast<double>(inputs[1].shape.size());
 }
 
-// ---- take_along_last -------------------------------------------------------------------------------------------------
+// ---- take_along_last
+// -------------------------------------------------------------------------------------------------
 std::vector<TensorType> InferTakeAlongLast(const InferContext& context) {
   CheckIndices(context, 1);
   const Shape &x = context.inputs[0].shape, &indices = context.inputs[1].shape;
@@ -185,28 +190,38 @@ std::vector<Value> TakeAlongLastGradient(const GradientContext& context) {
 // Indices of a narrower type become int32.
 Value IndexOperand(const Operand& x, std::string_view op) {
   const Value& value = ValueOf(x, op);
-  return value.dtype() == DType::kUint8 || value.dtype() == DType::kBool ? CastTo(value, DType::kInt32, x.where) : value;
+  return value.dtype() == DType::kUint8 || value.dtype() == DType::kBool ? CastTo(value, DType::kInt32, x.where)
+                                                                         : value;
 }
 
 }  // namespace
 
 const OpDef& OneHotOp() {
-  static constexpr OpDef kOp = {.name = "one_hot", .infer = InferOneHot, .reference = OneHotReference, .flops = NoFlops};
+  static constexpr OpDef kOp = {
+      .name = "one_hot", .infer = InferOneHot, .reference = OneHotReference, .flops = NoFlops};
   return kOp;
 }
 const OpDef& GatherOp() {
-  static constexpr OpDef kOp = {.name = "gather", .infer = InferGather, .gradient = GatherGradient,
-                                .reference = GatherReference, .flops = NoFlops};
+  static constexpr OpDef kOp = {.name = "gather",
+                                .infer = InferGather,
+                                .gradient = GatherGradient,
+                                .reference = GatherReference,
+                                .flops = NoFlops};
   return kOp;
 }
 const OpDef& ScatterAddOp() {
-  static constexpr OpDef kOp = {.name = "scatter_add", .infer = InferScatterAdd, .gradient = ScatterAddGradient,
-                                .reference = ScatterAddReference, .flops = ScatterAddFlops};
+  static constexpr OpDef kOp = {.name = "scatter_add",
+                                .infer = InferScatterAdd,
+                                .gradient = ScatterAddGradient,
+                                .reference = ScatterAddReference,
+                                .flops = ScatterAddFlops};
   return kOp;
 }
 const OpDef& TakeAlongLastOp() {
-  static constexpr OpDef kOp = {.name = "take_along_last", .infer = InferTakeAlongLast,
-                                .gradient = TakeAlongLastGradient, .reference = TakeAlongLastReference,
+  static constexpr OpDef kOp = {.name = "take_along_last",
+                                .infer = InferTakeAlongLast,
+                                .gradient = TakeAlongLastGradient,
+                                .reference = TakeAlongLastReference,
                                 .flops = NoFlops};
   return kOp;
 }
@@ -216,7 +231,8 @@ Value OneHot(const Operand& indices, int64_t depth, DType dtype) {
 }
 Value Gather(const Operand& x, const Operand& indices, int axis) {
   const Value& value = ValueOf(x, "Gather");
-  const int64_t normalized = CheckAt(value, x.where, [&] { return NormalizeAxis(axis, value.shape().rank(), "Gather"); });
+  const int64_t normalized =
+      CheckAt(value, x.where, [&] { return NormalizeAxis(axis, value.shape().rank(), "Gather"); });
   return Record(GatherOp(), {value, IndexOperand(indices, "Gather")}, {{kAxis, normalized}}, x.where);
 }
 Value ScatterAdd(const Operand& indices, const Operand& updates, const Shape& shape) {

@@ -30,9 +30,9 @@ std::vector<TensorType> Infer(const InferContext& context) {
   const ProductSizes sizes = SizesOf(context.attrs, a, b);
   const int64_t k = b.dim(context.attrs.Bool(kTransposeB) ? -1 : -2);
   if (sizes.k != k) {
-    ThrowInvalidArgument("MatMul: first operand has ", sizes.k, " columns, second has ", k, " rows ",
-                         TypeList(context.inputs),
-                         context.attrs.Bool(kTransposeA) || context.attrs.Bool(kTransposeB) ? " after transposing" : "");
+    ThrowInvalidArgument(
+        "MatMul: first operand has ", sizes.k, " columns, second has ", k, " rows ", TypeList(context.inputs),
+        context.attrs.Bool(kTransposeA) || context.attrs.Bool(kTransposeB) ? " after transposing" : "");
   }
   Dims dims = ToDims(BroadcastShapes(BatchShape(a), BatchShape(b), "MatMul"));
   dims.push_back(sizes.m);
@@ -128,8 +128,12 @@ std::vector<Value> Gradient(const GradientContext& context) {
 }  // namespace
 
 const OpDef& MatMulOp() {
-  static constexpr OpDef kOp = {.name = "matmul", .kind = OpKind::kAnchor, .infer = Infer, .gradient = Gradient,
-                                .reference = Reference, .flops = CountFlops};
+  static constexpr OpDef kOp = {.name = "matmul",
+                                .kind = OpKind::kAnchor,
+                                .infer = Infer,
+                                .gradient = Gradient,
+                                .reference = Reference,
+                                .flops = CountFlops};
   return kOp;
 }
 

@@ -52,7 +52,8 @@ Value Record(const OpDef& op, std::span<const Value> inputs, AttrMap attrs, std:
 
 const Value& ValueOf(const Operand& x, std::string_view op) {
   if (!x.value.defined()) {
-    ThrowInvalidArgument(op, ": a plain number or an undefined Value belongs to no graph; use Constant, at ",
+    ThrowInvalidArgument(DisplayName(op),
+                         ": a plain number or an undefined Value belongs to no graph; use Constant, at ",
                          ShortLocation(x.where.file_name(), static_cast<int>(x.where.line())));
   }
   return x.value;
@@ -91,7 +92,7 @@ std::vector<Value> Common(std::string_view op, std::initializer_list<const Opera
     } else {
       if (!Holds(dtype, operand->number)) {
         ThrowAt(*first->value.graph, operand->where, absl::StatusCode::kOutOfRange,
-                StrCat(op, ": ", operand->number, " is out of range for ", Name(dtype)));
+                StrCat(DisplayName(op), ": ", operand->number, " is out of range for ", Name(dtype)));
       }
       values.push_back(Constant(*first->value.graph, operand->number, dtype, {}, operand->where));
     }

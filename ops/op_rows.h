@@ -21,6 +21,7 @@ namespace weir {
 
 // ---- Rows ----------------------------------------------------------------------------------------------------------
 const OpDef& ElementwiseOp(ScalarOp op);
+ScalarOp ScalarOpOf(const OpDef& op);  // of a row of the above
 const OpDef& ConstantOp();
 const OpDef& RandomUniformOp();
 const OpDef& ReshapeOp();
@@ -73,7 +74,7 @@ auto CheckAt(const Value& value, std::source_location where, Check&& check) {
 }
 
 // ---- Operands ------------------------------------------------------------------------------------------------------
-// The operand's value; a plain number is an Error naming `op`.
+// The operand's value; a plain number is an Error naming `op` ("relu" or "Relu").
 const Value& ValueOf(const Operand& x, std::string_view op);
 // The same, converted to float32 if it is not of a floating type.
 Value FloatingOf(const Operand& x, std::string_view op);

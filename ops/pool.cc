@@ -12,7 +12,8 @@
 namespace weir {
 namespace {
 
-// ---- Shape rules -----------------------------------------------------------------------------------------------------
+// ---- Shape rules
+// -----------------------------------------------------------------------------------------------------
 std::string Label(std::string_view name, const Shape& input) {
   const int spatial = input.rank() - 2;
   return spatial >= 1 && spatial <= 3 ? StrCat(name, spatial, "D") : std::string(name);
@@ -78,9 +79,10 @@ std::vector<TensorType> InferAveragePoolGradient(const InferContext& context) { 
   return {{context.inputs[0].dtype, input}};
 }
 
-// ---- References ------------------------------------------------------------------------------------------------------
-// Calls visit(output position, cells inside the input in row-major order) for all windows of an image, in row-major
-// order. Positions count spatial cells, without channels.
+// ---- References
+// ------------------------------------------------------------------------------------------------------ Calls
+// visit(output position, cells inside the input in row-major order) for all windows of an image, in row-major order.
+// Positions count spatial cells, without channels.
 template <class Visit>
 void ForEachWindow(const ConvGeometry& geometry, Visit&& visit) {
   const SpatialAxis* axis = geometry.axis;
@@ -201,7 +203,8 @@ double PoolFlops(const AttrMap& attrs, std::span<const TensorType> inputs, std::
   return taps * static_cast<double>(out.size());
 }
 
-// ---- Gradients -------------------------------------------------------------------------------------------------------
+// ---- Gradients
+// -------------------------------------------------------------------------------------------------------
 std::vector<Value> MaxPoolBackward(const GradientContext& context) {
   return {MaxPoolGradient(context.input(0), context.cotangent(), context.node.attrs)};
 }
@@ -221,8 +224,8 @@ AttrMap SharedAttrs(const AttrMap& attrs) {
   return shared;
 }
 std::vector<Value> AveragePoolGradientBackward(const GradientContext& context) {
-  return {Record(AveragePoolOp(), {context.cotangent()}, SharedAttrs(context.node.attrs),
-                 std::source_location::current())};
+  return {
+      Record(AveragePoolOp(), {context.cotangent()}, SharedAttrs(context.node.attrs), std::source_location::current())};
 }
 
 AttrMap PoolAttrs(std::string_view name, const Value& x, std::source_location where, const PoolOptions& options) {
@@ -245,32 +248,48 @@ AttrMap PoolAttrs(std::string_view name, const Value& x, std::source_location wh
 }  // namespace
 
 const OpDef& MaxPoolOp() {
-  static constexpr OpDef kOp = {.name = "max_pool", .kind = OpKind::kAnchor, .infer = InferMaxPool,
-                                .gradient = MaxPoolBackward, .reference = MaxPoolReference, .flops = PoolFlops};
+  static constexpr OpDef kOp = {.name = "max_pool",
+                                .kind = OpKind::kAnchor,
+                                .infer = InferMaxPool,
+                                .gradient = MaxPoolBackward,
+                                .reference = MaxPoolReference,
+                                .flops = PoolFlops};
   return kOp;
 }
 const OpDef& MaxPoolGradientOp() {
-  static constexpr OpDef kOp = {.name = "max_pool_gradient", .kind = OpKind::kAnchor, .infer = InferMaxPoolGradient,
-                                .gradient = MaxPoolGradientBackward, .reference = MaxPoolGradientReference,
+  static constexpr OpDef kOp = {.name = "max_pool_gradient",
+                                .kind = OpKind::kAnchor,
+                                .infer = InferMaxPoolGradient,
+                                .gradient = MaxPoolGradientBackward,
+                                .reference = MaxPoolGradientReference,
                                 .flops = PoolFlops};
   return kOp;
 }
 const OpDef& MaxPoolGatherOp() {
-  static constexpr OpDef kOp = {.name = "max_pool_gather", .kind = OpKind::kAnchor, .infer = InferMaxPoolGather,
-                                .gradient = MaxPoolGatherBackward, .reference = MaxPoolGatherReference,
+  static constexpr OpDef kOp = {.name = "max_pool_gather",
+                                .kind = OpKind::kAnchor,
+                                .infer = InferMaxPoolGather,
+                                .gradient = MaxPoolGatherBackward,
+                                .reference = MaxPoolGatherReference,
                                 .flops = PoolFlops};
   return kOp;
 }
 const OpDef& AveragePoolOp() {
-  static constexpr OpDef kOp = {.name = "average_pool", .kind = OpKind::kAnchor, .infer = InferAveragePool,
-                                .gradient = AveragePoolBackward, .reference = AveragePoolReference,
+  static constexpr OpDef kOp = {.name = "average_pool",
+                                .kind = OpKind::kAnchor,
+                                .infer = InferAveragePool,
+                                .gradient = AveragePoolBackward,
+                                .reference = AveragePoolReference,
                                 .flops = PoolFlops};
   return kOp;
 }
 const OpDef& AveragePoolGradientOp() {
-  static constexpr OpDef kOp = {.name = "average_pool_gradient", .kind = OpKind::kAnchor,
-                                .infer = InferAveragePoolGradient, .gradient = AveragePoolGradientBackward,
-                                .reference = AveragePoolGradientReference, .flops = PoolFlops};
+  static constexpr OpDef kOp = {.name = "average_pool_gradient",
+                                .kind = OpKind::kAnchor,
+                                .infer = InferAveragePoolGradient,
+                                .gradient = AveragePoolGradientBackward,
+                                .reference = AveragePoolGradientReference,
+                                .flops = PoolFlops};
   return kOp;
 }
 

@@ -15,7 +15,8 @@ std::vector<TensorType> Infer(const InferContext& context) {
 }
 
 void Reference(const ReferenceCall& call) {
-  const auto key = PhiloxKey(static_cast<uint64_t>(call.attrs.Int(kSeed)), static_cast<uint64_t>(call.attrs.Int(kStream)));
+  const auto key =
+      PhiloxKey(static_cast<uint64_t>(call.attrs.Int(kSeed)), static_cast<uint64_t>(call.attrs.Int(kStream)));
   const uint64_t step = static_cast<uint64_t>(*call.in<int64_t>(0));
   float* out = call.out<float>();
   const int64_t count = call.out_shape().size();
@@ -41,18 +42,15 @@ double CountFlops(const AttrMap&, std::span<const TensorType>, std::span<const T
 }  // namespace
 
 const OpDef& RandomUniformOp() {
-  static constexpr OpDef kOp = {.name = "random_uniform",
-                                .kind = OpKind::kCounter,
-                                .infer = Infer,
-                                .reference = Reference,
-                                .flops = CountFlops};
+  static constexpr OpDef kOp = {
+      .name = "random_uniform", .kind = OpKind::kCounter, .infer = Infer, .reference = Reference, .flops = CountFlops};
   return kOp;
 }
 
 Value RandomUniform(const Value& step, const Shape& shape, uint64_t seed, uint64_t stream, std::source_location where) {
-  return Record(
-      RandomUniformOp(), {step},
-      {{kSeed, static_cast<int64_t>(seed)}, {kStream, static_cast<int64_t>(stream)}, {kShape, ToDims(shape)}}, where);
+  return Record(RandomUniformOp(), {step},
+                {{kSeed, static_cast<int64_t>(seed)}, {kStream, static_cast<int64_t>(stream)}, {kShape, ToDims(shape)}},
+                where);
 }
 
 Value Dropout(const Operand& x, double rate, const Value& step, uint64_t seed, uint64_t stream,

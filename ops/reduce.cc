@@ -9,7 +9,8 @@
 namespace weir {
 namespace {
 
-// ---- Shape rule ------------------------------------------------------------------------------------------------------
+// ---- Shape rule
+// ------------------------------------------------------------------------------------------------------
 Shape ReducedShape(const Shape& input, const Dims& axes, bool keep_dims) {
   Dims dims;
   for (int axis = 0; axis < input.rank(); ++axis) {
@@ -50,8 +51,9 @@ std::vector<TensorType> InferArgMax(const InferContext& context) {
   return {{DType::kInt32, shape}};
 }
 
-// ---- Reference -------------------------------------------------------------------------------------------------------
-// The axes after dropping those of size 1 and merging neighbours of one kind, outermost first.
+// ---- Reference
+// ------------------------------------------------------------------------------------------------------- The axes
+// after dropping those of size 1 and merging neighbours of one kind, outermost first.
 struct MergedAxis {
   int64_t size;
   int64_t stride;  // elements of the input
@@ -208,8 +210,9 @@ double ReduceFlops(const AttrMap&, std::span<const TensorType> inputs, std::span
   return static_cast<double>(inputs[0].shape.size());
 }
 
-// ---- Gradients -------------------------------------------------------------------------------------------------------
-// A reduction's output or cotangent under the input's rank: reduced axes of size 1.
+// ---- Gradients
+// ------------------------------------------------------------------------------------------------------- A reduction's
+// output or cotangent under the input's rank: reduced axes of size 1.
 Value WithKeptDims(const GradientContext& context, const Value& reduced) {
   return Reshape(reduced, ReducedShape(context.input(0).shape(), context.node.attrs.Ints(kAxes), true).dims());
 }
@@ -256,35 +259,54 @@ Value RecordReduce(const OpDef& op, const Value& x, std::span<const int64_t> axe
 // Small types are summed as int32.
 Value Summand(const Operand& x, std::string_view op) {
   const Value& value = ValueOf(x, op);
-  return value.dtype() == DType::kBool || value.dtype() == DType::kUint8 ? CastTo(value, DType::kInt32, x.where) : value;
+  return value.dtype() == DType::kBool || value.dtype() == DType::kUint8 ? CastTo(value, DType::kInt32, x.where)
+                                                                         : value;
 }
 
 }  // namespace
 
 const OpDef& ReduceSumOp() {
-  static constexpr OpDef kOp = {.name = "reduce_sum", .kind = OpKind::kAnchor, .infer = InferReduce,
-                                .gradient = SumGradient, .reference = Reduce<SumReducer>, .flops = ReduceFlops};
+  static constexpr OpDef kOp = {.name = "reduce_sum",
+                                .kind = OpKind::kAnchor,
+                                .infer = InferReduce,
+                                .gradient = SumGradient,
+                                .reference = Reduce<SumReducer>,
+                                .flops = ReduceFlops};
   return kOp;
 }
 const OpDef& ReduceSumSquaresOp() {
-  static constexpr OpDef kOp = {.name = "reduce_sum_squares", .kind = OpKind::kAnchor, .infer = InferReduce,
-                                .gradient = SumSquaresGradient, .reference = Reduce<SumSquaresReducer>,
+  static constexpr OpDef kOp = {.name = "reduce_sum_squares",
+                                .kind = OpKind::kAnchor,
+                                .infer = InferReduce,
+                                .gradient = SumSquaresGradient,
+                                .reference = Reduce<SumSquaresReducer>,
                                 .flops = ReduceFlops};
   return kOp;
 }
 const OpDef& ReduceMaxOp() {
-  static constexpr OpDef kOp = {.name = "reduce_max", .kind = OpKind::kAnchor, .infer = InferReduce,
-                                .gradient = ExtremeGradient, .reference = Reduce<MaxReducer>, .flops = ReduceFlops};
+  static constexpr OpDef kOp = {.name = "reduce_max",
+                                .kind = OpKind::kAnchor,
+                                .infer = InferReduce,
+                                .gradient = ExtremeGradient,
+                                .reference = Reduce<MaxReducer>,
+                                .flops = ReduceFlops};
   return kOp;
 }
 const OpDef& ReduceMinOp() {
-  static constexpr OpDef kOp = {.name = "reduce_min", .kind = OpKind::kAnchor, .infer = InferReduce,
-                                .gradient = ExtremeGradient, .reference = Reduce<MinReducer>, .flops = ReduceFlops};
+  static constexpr OpDef kOp = {.name = "reduce_min",
+                                .kind = OpKind::kAnchor,
+                                .infer = InferReduce,
+                                .gradient = ExtremeGradient,
+                                .reference = Reduce<MinReducer>,
+                                .flops = ReduceFlops};
   return kOp;
 }
 const OpDef& ArgMaxOp() {
-  static constexpr OpDef kOp = {.name = "argmax", .kind = OpKind::kAnchor, .infer = InferArgMax,
-                                .reference = ArgMaxReference, .flops = ReduceFlops};
+  static constexpr OpDef kOp = {.name = "argmax",
+                                .kind = OpKind::kAnchor,
+                                .infer = InferArgMax,
+                                .reference = ArgMaxReference,
+                                .flops = ReduceFlops};
   return kOp;
 }
 

@@ -11,10 +11,10 @@
 //   V Neg Abs (V)                V CopySign(V magnitude, V sign)   on the sign bit, also of zeros and NaNs
 //   Mask Lt Le Eq (V, V)         false if either is NaN          Mask IsNan(V)
 //   Mask And Or (Mask, Mask)     Mask Not(Mask)        V Select(Mask, V if_true, V if_false)
-//   V RoundEven(V)               nearest integer, ties to even; any finite or infinite number (a zero may have either sign)
-//   V Pow2(V n)                  2^n for an integral n in [-126, 127]; anything, without a trap, for other n
-//   V Exponent(V)                floor(log2 x) of a positive normal x; anything, without a trap, for other x
-//   V Mantissa(V)                x / 2^Exponent(x), in [1, 2), likewise
+//   V RoundEven(V)               nearest integer, ties to even; any finite or infinite number (a zero may have either
+//   sign) V Pow2(V n)                  2^n for an integral n in [-126, 127]; anything, without a trap, for other n V
+//   Exponent(V)                floor(log2 x) of a positive normal x; anything, without a trap, for other x V
+//   Mantissa(V)                x / 2^Exponent(x), in [1, 2), likewise
 // and `static constexpr bool kOwnFunctions`. If that is true, M brings Exp, Log, Log1p, Expm1, Tanh, Erf (V) and
 // Pow(V, V) itself (the accuracy oracle does); otherwise the polynomials of scalar_math-inl.h are used.
 //
@@ -39,16 +39,49 @@ namespace weir {
 // Every op of kind kElementwise.
 enum class ScalarOp : uint8_t {
   // Number -> number.
-  kNeg, kAbs, kSign, kSquare, kExp, kLog, kLog1p, kSqrt, kRsqrt, kTanh, kSigmoid, kErf,
-  kRelu, kLeakyRelu, kElu, kGelu, kGeluTanh, kSilu, kSoftplus, kClip,
+  kNeg,
+  kAbs,
+  kSign,
+  kSquare,
+  kExp,
+  kLog,
+  kLog1p,
+  kSqrt,
+  kRsqrt,
+  kTanh,
+  kSigmoid,
+  kErf,
+  kRelu,
+  kLeakyRelu,
+  kElu,
+  kGelu,
+  kGeluTanh,
+  kSilu,
+  kSoftplus,
+  kClip,
   // Number -> number, value unchanged: what differs is the type, the shape or the gradient.
-  kCast, kStopGradient, kBroadcastTo,
+  kCast,
+  kStopGradient,
+  kBroadcastTo,
   // Two numbers -> number.
-  kAdd, kSub, kMul, kDiv, kPow, kMaximum, kMinimum,
+  kAdd,
+  kSub,
+  kMul,
+  kDiv,
+  kPow,
+  kMaximum,
+  kMinimum,
   // Two numbers -> truth value.
-  kEqual, kNotEqual, kLess, kLessEqual, kGreater, kGreaterEqual,
+  kEqual,
+  kNotEqual,
+  kLess,
+  kLessEqual,
+  kGreater,
+  kGreaterEqual,
   // Truth values.
-  kLogicalNot, kLogicalAnd, kLogicalOr,
+  kLogicalNot,
+  kLogicalAnd,
+  kLogicalOr,
   // Truth value and two numbers -> number.
   kSelect,
 };

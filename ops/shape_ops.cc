@@ -10,7 +10,8 @@
 namespace weir {
 namespace {
 
-// ---- reshape ---------------------------------------------------------------------------------------------------------
+// ---- reshape
+// ---------------------------------------------------------------------------------------------------------
 std::vector<TensorType> InferReshape(const InferContext& context) {
   const Shape shape(context.attrs.Ints(kShape));
   if (shape.size() != context.inputs[0].shape.size()) {
@@ -28,7 +29,8 @@ std::vector<Value> ReshapeGradient(const GradientContext& context) {
 }
 double NoFlops(const AttrMap&, std::span<const TensorType>, std::span<const TensorType>) { return 0; }
 
-// ---- transpose -------------------------------------------------------------------------------------------------------
+// ---- transpose
+// -------------------------------------------------------------------------------------------------------
 std::vector<TensorType> InferTranspose(const InferContext& context) {
   const Shape& input = context.inputs[0].shape;
   const Dims& permutation = context.attrs.Ints(kPermutation);
@@ -53,11 +55,13 @@ void TransposeReference(const ReferenceCall& call) {
 std::vector<Value> TransposeGradient(const GradientContext& context) {
   const Dims& permutation = context.node.attrs.Ints(kPermutation);
   std::vector<int64_t> inverse(permutation.size());
-  for (size_t i = 0; i < permutation.size(); ++i) inverse[static_cast<size_t>(permutation[i])] = static_cast<int64_t>(i);
+  for (size_t i = 0; i < permutation.size(); ++i)
+    inverse[static_cast<size_t>(permutation[i])] = static_cast<int64_t>(i);
   return {Transpose(context.cotangent(), inverse)};
 }
 
-// ---- slice -----------------------------------------------------------------------------------------------------------
+// ---- slice
+// -----------------------------------------------------------------------------------------------------------
 std::vector<TensorType> InferSlice(const InferContext& context) {
   const Shape& input = context.inputs[0].shape;
   const Dims &begin = context.attrs.Ints(kBegin), &end = context.attrs.Ints(kEnd), &steps = context.attrs.Ints(kSteps);
@@ -102,7 +106,8 @@ std::vector<Value> SliceGradient(const GradientContext& context) {
                  std::source_location::current())};
 }
 
-// ---- pad -------------------------------------------------------------------------------------------------------------
+// ---- pad
+// -------------------------------------------------------------------------------------------------------------
 std::vector<TensorType> InferPad(const InferContext& context) {
   const Shape& input = context.inputs[0].shape;
   const Dims &before = context.attrs.Ints(kBefore), &after = context.attrs.Ints(kAfter);
@@ -158,7 +163,8 @@ std::vector<Value> PadGradient(const GradientContext& context) {
                  std::source_location::current())};
 }
 
-// ---- concatenate -----------------------------------------------------------------------------------------------------
+// ---- concatenate
+// -----------------------------------------------------------------------------------------------------
 std::vector<TensorType> InferConcatenate(const InferContext& context) {
   const int axis = static_cast<int>(context.attrs.Int(kAxis));
   const TensorType& first = context.inputs[0];
@@ -206,7 +212,8 @@ std::vector<Value> ConcatenateGradient(const GradientContext& context) {
   return result;
 }
 
-// ---- reverse ---------------------------------------------------------------------------------------------------------
+// ---- reverse
+// ---------------------------------------------------------------------------------------------------------
 std::vector<TensorType> InferReverse(const InferContext& context) {
   for (int64_t axis : context.attrs.Ints(kAxes)) {
     if (axis < 0 || axis >= context.inputs[0].shape.rank()) {
@@ -236,33 +243,45 @@ std::vector<Value> ReverseGradient(const GradientContext& context) {
 }  // namespace
 
 const OpDef& ReshapeOp() {
-  static constexpr OpDef kOp = {.name = "reshape", .kind = OpKind::kAlias, .infer = InferReshape,
-                                .gradient = ReshapeGradient, .reference = ReshapeReference};
+  static constexpr OpDef kOp = {.name = "reshape",
+                                .kind = OpKind::kAlias,
+                                .infer = InferReshape,
+                                .gradient = ReshapeGradient,
+                                .reference = ReshapeReference};
   return kOp;
 }
 const OpDef& TransposeOp() {
-  static constexpr OpDef kOp = {.name = "transpose", .infer = InferTranspose, .gradient = TransposeGradient,
-                                .reference = TransposeReference, .flops = NoFlops};
-  return kOp;
-}
-const OpDef& SliceOp() {
-  static constexpr OpDef kOp = {.name = "slice", .infer = InferSlice, .gradient = SliceGradient,
-                                .reference = SliceReference, .flops = NoFlops};
-  return kOp;
-}
-const OpDef& PadOp() {
-  static constexpr OpDef kOp = {.name = "pad", .infer = InferPad, .gradient = PadGradient, .reference = PadReference,
+  static constexpr OpDef kOp = {.name = "transpose",
+                                .infer = InferTranspose,
+                                .gradient = TransposeGradient,
+                                .reference = TransposeReference,
                                 .flops = NoFlops};
   return kOp;
 }
+const OpDef& SliceOp() {
+  static constexpr OpDef kOp = {
+      .name = "slice", .infer = InferSlice, .gradient = SliceGradient, .reference = SliceReference, .flops = NoFlops};
+  return kOp;
+}
+const OpDef& PadOp() {
+  static constexpr OpDef kOp = {
+      .name = "pad", .infer = InferPad, .gradient = PadGradient, .reference = PadReference, .flops = NoFlops};
+  return kOp;
+}
 const OpDef& ConcatenateOp() {
-  static constexpr OpDef kOp = {.name = "concatenate", .infer = InferConcatenate, .gradient = ConcatenateGradient,
-                                .reference = ConcatenateReference, .flops = NoFlops};
+  static constexpr OpDef kOp = {.name = "concatenate",
+                                .infer = InferConcatenate,
+                                .gradient = ConcatenateGradient,
+                                .reference = ConcatenateReference,
+                                .flops = NoFlops};
   return kOp;
 }
 const OpDef& ReverseOp() {
-  static constexpr OpDef kOp = {.name = "reverse", .infer = InferReverse, .gradient = ReverseGradient,
-                                .reference = ReverseReference, .flops = NoFlops};
+  static constexpr OpDef kOp = {.name = "reverse",
+                                .infer = InferReverse,
+                                .gradient = ReverseGradient,
+                                .reference = ReverseReference,
+                                .flops = NoFlops};
   return kOp;
 }
 
@@ -331,7 +350,9 @@ Value Pad(const Operand& x, std::vector<int64_t> before, std::vector<int64_t> af
 }
 
 Value Concatenate(std::span<const Value> values, int axis, std::source_location where) {
-  if (values.empty()) ThrowInvalidArgument("Concatenate: no values, at ", ShortLocation(where.file_name(), static_cast<int>(where.line())));
+  if (values.empty())
+    ThrowInvalidArgument("Concatenate: no values, at ",
+                         ShortLocation(where.file_name(), static_cast<int>(where.line())));
   DType dtype = ValueOf({values[0], where}, "Concatenate").dtype();
   for (const Value& value : values) dtype = Promote(dtype, ValueOf({value, where}, "Concatenate").dtype());
   std::vector<Value> converted;

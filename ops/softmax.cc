@@ -166,18 +166,29 @@ Value OnAxis(const OpDef& op, const Operand& x, int axis, std::string_view name)
 }  // namespace
 
 const OpDef& SoftmaxOp() {
-  static constexpr OpDef kOp = {.name = "softmax", .kind = OpKind::kAnchor, .infer = InferSoftmax,
-                                .gradient = SoftmaxGradient, .reference = SoftmaxReference, .flops = RowFlops};
+  static constexpr OpDef kOp = {.name = "softmax",
+                                .kind = OpKind::kAnchor,
+                                .infer = InferSoftmax,
+                                .gradient = SoftmaxGradient,
+                                .reference = SoftmaxReference,
+                                .flops = RowFlops};
   return kOp;
 }
 const OpDef& LogSoftmaxOp() {
-  static constexpr OpDef kOp = {.name = "log_softmax", .kind = OpKind::kAnchor, .infer = InferSoftmax,
-                                .gradient = LogSoftmaxGradient, .reference = LogSoftmaxReference, .flops = RowFlops};
+  static constexpr OpDef kOp = {.name = "log_softmax",
+                                .kind = OpKind::kAnchor,
+                                .infer = InferSoftmax,
+                                .gradient = LogSoftmaxGradient,
+                                .reference = LogSoftmaxReference,
+                                .flops = RowFlops};
   return kOp;
 }
 const OpDef& SparseCrossEntropyOp() {
-  static constexpr OpDef kOp = {.name = "sparse_cross_entropy", .kind = OpKind::kAnchor, .infer = InferCrossEntropy,
-                                .gradient = CrossEntropyGradient, .reference = CrossEntropyReference,
+  static constexpr OpDef kOp = {.name = "sparse_cross_entropy",
+                                .kind = OpKind::kAnchor,
+                                .infer = InferCrossEntropy,
+                                .gradient = CrossEntropyGradient,
+                                .reference = CrossEntropyReference,
                                 .flops = RowFlops};
   return kOp;
 }

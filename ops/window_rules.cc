@@ -70,7 +70,8 @@ ResolvedPadding ResolveWindows(std::string_view op, std::string_view padding, st
     return {Dims(before.begin(), before.end()), Dims(after.begin(), after.end())};
   }
   ResolvedPadding resolved{Dims(axes, 0), Dims(axes, 0)};
-  if (padding == "causal" && axes != 1) ThrowInvalidArgument(op, ": padding 'causal' needs one spatial axis, not ", axes);
+  if (padding == "causal" && axes != 1)
+    ThrowInvalidArgument(op, ": padding 'causal' needs one spatial axis, not ", axes);
   if (padding == "valid") return resolved;
   if (padding != "same" && padding != "causal") ResolvePadding(op, padding, 1, 1, 1, 1);  // throws
   const bool sizes_fit = windows.size() == axes && strides.size() == axes && dilations.size() == axes;

@@ -95,7 +95,8 @@ TEST(CanonicalOrder, Conv) {
           int64_t tap = 0;
           ForEach(g.axis[0].window, g.axis[1].window, g.axis[2].window, [&](const int64_t* k) {
             int64_t at[3];
-            for (int i = 0; i < 3; ++i) at[i] = p[i] * g.axis[i].stride + k[i] * g.axis[i].dilation - g.axis[i].pad_before;
+            for (int i = 0; i < 3; ++i)
+              at[i] = p[i] * g.axis[i].stride + k[i] * g.axis[i].dilation - g.axis[i].pad_before;
             for (int64_t c = 0; c < g.group_in(); ++c) {
               acc = std::fma(x(n, at, first + c), w[(tap * g.group_in() + c) * g.out_channels + o], acc);
             }
@@ -218,7 +219,8 @@ float RowSum(const std::vector<std::vector<float>>& runs) {
   for (const std::vector<float>& run : runs) {
     for (size_t begin = 0; begin < run.size(); begin += kReduceRowBlock) {
       float lane[kReduceLanes] = {};
-      for (size_t j = begin; j < std::min(begin + kReduceRowBlock, run.size()); ++j) lane[(j - begin) % kReduceLanes] += run[j];
+      for (size_t j = begin; j < std::min(begin + kReduceRowBlock, run.size()); ++j)
+        lane[(j - begin) % kReduceLanes] += run[j];
       for (int w : {8, 4, 2, 1}) {
         for (int i = 0; i < w; ++i) lane[i] += lane[i + w];
       }

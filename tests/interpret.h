@@ -57,7 +57,8 @@ class Interpreter {
     }
     WEIR_CHECK(node.op->reference != nullptr, node.op->name);
     node.op->reference({node.attrs, input_types, output_types, input_data, output_data, errors_});
-    for (int i = 0; i < static_cast<int>(outputs.size()); ++i) tensors_[{ref.node, i}] = outputs[static_cast<size_t>(i)];
+    for (int i = 0; i < static_cast<int>(outputs.size()); ++i)
+      tensors_[{ref.node, i}] = outputs[static_cast<size_t>(i)];
     return outputs[static_cast<size_t>(ref.output)];
   }
 

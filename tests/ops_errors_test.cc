@@ -33,15 +33,18 @@ class OpsErrors : public ::testing::Test {
 };
 
 TEST_F(OpsErrors, ConvolutionReadsWell) {
-  const int line = __LINE__ + 2;
-  const std::string message =
-      Message([&] { Conv2D(In({8, 32, 32, 3}), In({3, 3, 4, 16})); });
+  const int line = __LINE__ + 1;
+  const std::string message = Message([&] { Conv2D(In({8, 32, 32, 3}), In({3, 3, 4, 16})); });
   EXPECT_EQ(message, StrCat("Conv2D: input has 3 channels, filter expects 4 (input f32[8,32,32,3], filter "
-                            "f32[3,3,4,16]) at ops_errors_test.cc:", line));
+                            "f32[3,3,4,16]) at ops_errors_test.cc:",
+                            line));
   Graph::LayerScope outer(*graph_, "sequential"), inner(*graph_, "conv2d");
-  ExpectMessage([&] { Conv2D(In({1, 3, 3, 1}), In({5, 5, 1, 4})); },
-                "Conv2D: the output would be empty: window 5x5 is larger than the input 3x3 (input f32[1,3,3,1], filter "
-                "f32[5,5,1,4]) at sequential/conv2d, ops_errors_test.cc:");
+  ExpectMessage(
+      [&] {
+        Conv2D(In({1, 3, 3, 1}), In({5, 5, 1, 4}));
+      },
+      "Conv2D: the output would be empty: window 5x5 is larger than the input 3x3 (input f32[1,3,3,1], filter "
+      "f32[5,5,1,4]) at sequential/conv2d, ops_errors_test.cc:");
 }
 
 TEST_F(OpsErrors, NumbersOfWindows) {
@@ -87,7 +90,11 @@ TEST_F(OpsErrors, Pooling) {
 
 TEST_F(OpsErrors, Shapes) {
   ExpectMessage([&] { In({2, 3}) + In({4}); }, "Add: shapes [2,3] and [4] do not broadcast");
-  ExpectMessage([&] { MatMul(In({2, 3}), In({4, 5})); }, "MatMul: first operand has 3 columns, second has 4 rows (f32[2,3], f32[4,5])");
+  ExpectMessage(
+      [&] {
+        MatMul(In({2, 3}), In({4, 5}));
+      },
+      "MatMul: first operand has 3 columns, second has 4 rows (f32[2,3], f32[4,5])");
   ExpectMessage([&] { MatMul(In({3}), In({3, 4})); }, "two axes");
   ExpectMessage([&] { Reshape(In({2, 3}), {4, 2}); }, "Reshape: 6 elements do not fill shape [4,2]");
   ExpectMessage([&] { Reshape(In({2, 3}), {-1, 4}); }, "Reshape");

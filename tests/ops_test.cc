@@ -24,8 +24,12 @@ constexpr DType kF32 = DType::kFloat32;
 
 class OpsTest : public ::testing::Test {
  protected:
-  Value Data(Shape shape, std::vector<float> values) { return graph_->Data(Tensor::Of<float>(std::move(shape), values)); }
-  Value Ints(Shape shape, std::vector<int32_t> values) { return graph_->Data(Tensor::Of<int32_t>(std::move(shape), values)); }
+  Value Data(Shape shape, std::vector<float> values) {
+    return graph_->Data(Tensor::Of<float>(std::move(shape), values));
+  }
+  Value Ints(Shape shape, std::vector<int32_t> values) {
+    return graph_->Data(Tensor::Of<int32_t>(std::move(shape), values));
+  }
   Value Full(Shape shape, double value) { return graph_->Data(Tensor::Full(kF32, std::move(shape), value)); }
   // 1, 2, 3, ...
   Value Count(const Shape& shape) {
@@ -132,7 +136,8 @@ TEST_F(OpsTest, CrossEntropyFromLogitsAndClippedProbabilities) {
 }
 
 TEST_F(OpsTest, LabelOutOfRangeFailsTheRun) {
-  for (const auto& [label, low] : {std::pair{2, "label 2 at row 1 is outside [0, 2)"}, {-1, "label -1 at row 1 is outside [0, 2)"}}) {
+  for (const auto& [label, low] :
+       {std::pair{2, "label 2 at row 1 is outside [0, 2)"}, {-1, "label -1 at row 1 is outside [0, 2)"}}) {
     Interpreter run;
     run.Evaluate(SparseSoftmaxCrossEntropy(Data({3, 2}, {1, 2, 3, 4, 5, 6}), Ints({3}, {1, label, 0})));
     ASSERT_TRUE(run.errors().any());
@@ -204,7 +209,8 @@ TEST_F(OpsTest, NumbersTakeTheTypeTheyMeet) {
   EXPECT_EQ(Values<int32_t>(Sum(flags)), std::vector<int32_t>({2}));
   EXPECT_EQ(Values<int32_t>(flags + flags), std::vector<int32_t>({0, 2, 2}));
   EXPECT_EQ(MatMul(Reshape(bytes, {1, 3}), Reshape(bytes, {3, 1})).dtype(), kF32);
-  EXPECT_EQ(Values<uint8_t>(Cast(Data({4}, {-1, 300, kNan, 7.9f}), DType::kUint8)), std::vector<uint8_t>({0, 255, 0, 7}));
+  EXPECT_EQ(Values<uint8_t>(Cast(Data({4}, {-1, 300, kNan, 7.9f}), DType::kUint8)),
+            std::vector<uint8_t>({0, 255, 0, 7}));
 }
 
 TEST_F(OpsTest, Losses) {
@@ -245,7 +251,8 @@ TEST_F(OpsTest, AssignKeepsTypes) {
   EXPECT_THROW(Assign(w, Full({4}, 1)), Error);
 }
 
-// ---- All cases -------------------------------------------------------------------------------------------------------
+// ---- All cases
+// -------------------------------------------------------------------------------------------------------
 TEST(Cases, EveryOpHasOne) {
   OpRegistry registry;
   RegisterAllOps(registry);
@@ -322,7 +329,8 @@ TEST(Cases, ElementwiseReferencesWorkInPlace) {
           operands.push_back(run.Evaluate(graph->value(ref)).Clone());
           types.push_back(operands.back().type());
         }
-        if (types[target].shape != expected.shape() || SizeOf(types[target].dtype) != SizeOf(expected.dtype())) continue;
+        if (types[target].shape != expected.shape() || SizeOf(types[target].dtype) != SizeOf(expected.dtype()))
+          continue;
         std::vector<const std::byte*> in;
         for (const Tensor& operand : operands) in.push_back(operand.raw());
         std::vector<std::byte*> out = {operands[target].raw()};

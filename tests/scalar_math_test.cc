@@ -146,11 +146,15 @@ TEST(ScalarMath, SigmoidAndFriends) {
       "softplus", [](float x) { return Apply<ScalarOp::kSoftplus>(x); },
       [](long double x) { return x > 60 ? x : std::log1p(std::exp(x)); }, 3, 10007);
   Sweep(
-      "elu", [](float x) { return Apply<ScalarOp::kElu>(x, {1, 0}); },
+      "elu",
+      [](float x) {
+        return Apply<ScalarOp::kElu>(x, {1, 0});
+      },
       [](long double x) { return x > 0 ? x : std::expm1(x); }, 2, 10007);
   Sweep(
       "rsqrt", [](float x) { return Apply<ScalarOp::kRsqrt>(x); },
-      [](long double x) { return x < 0 ? std::numeric_limits<long double>::quiet_NaN() : 1 / std::sqrt(x); }, 1.5, 10007);
+      [](long double x) { return x < 0 ? std::numeric_limits<long double>::quiet_NaN() : 1 / std::sqrt(x); }, 1.5,
+      10007);
   // Cancellation in the left tail: the error is absolute there.
   for (float x = -12; x < 12; x += 1.0f / 128) {
     const long double exact = 0.5L * x * (1 + std::erf(x / std::sqrt(2.0L)));

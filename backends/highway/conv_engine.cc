@@ -7,7 +7,7 @@ namespace weir::highway {
 namespace {
 
 // ---- Sizes that decide the blocking ---------------------------------------------------------------------------------
-constexpr double kTaskFlops = 8e6;            // 40 us at 200 GFLOP/s
+constexpr double kTaskFlops = 4e6;            // 20 us at 200 GFLOP/s
 constexpr int64_t kImageTasks = 16;           // fewer images than this are cut
 constexpr int64_t kChunkFloats = 4096;        // outputs that wait for the epilogue: 16 KiB, half a first-level cache
 constexpr int64_t kLargeFilter = 192 * 1024;  // bytes; larger ones come from the second-level cache or beyond each
@@ -171,39 +171,17 @@ struct RunState {
                 int64_t count, float* dst) const {
     int64_t* u_offset = reinterpret_cast<int64_t*>(call.scratch + list_offset);
     int64_t* dst_offset = u_offset + chunk;
-    int64_t* of_class = dst_offset + chunk;
-    int64_t at[4];  // image, then coordinates
-    int64_t rest = begin;
-    for (int a = 2; a >= 0; --a) {
-      const int64_t size = region.end[a] - region.begin[a];
-      at[a + 1] = region.begin[a] + rest % size;
-      rest /= size;
-    }
-    at[0] = rest;
-    const ConvAxis* axis = problem.axis;
-    const bool one_class = classes.size() == 1;
-    for (int64_t i = 0; i < count; ++i) {
-      int64_t offset = at[0] * image_floats, combination = 0;
-      for (int a = 0; a < 3; ++a) {
-        const size_t q = static_cast<size_t>(at[a + 1]);
-        offset += (axis[a].base[q] - low[a]) * strides[a];
-        combination = combination * axis[a].phases() + axis[a].phase[q];
-      }
-      u_offset[i] = offset;
-      dst_offset[i] = i * problem.dst_channels;
-      of_class[i] = combination;
-      for (int a = 2; a >= 0; --a) {
-        if (++at[a + 1] < region.end[a]) break;
-        at[a + 1] = region.begin[a];
-        if (a == 0) ++at[0];
-      }
-    }
-    if (one_class) {
+    ListPixels(region, low, begin, count, u_offset);
+    for (int64_t i = 0; i < count; ++i) dst_offset[i] = i * problem.dst_channels;
+    if (classes.size() == 1) {
       Multiply(call, classes[0], src, u_offset, dst_offset, count, dst);
       return;
     }
+    // Pixels of one combination of phases after the other.
+    int64_t* of_class = dst_offset + chunk;
     int64_t* u_list = of_class + chunk;
     int64_t* dst_list = u_list + chunk;
+    ListClasses(region, begin, count, of_class);
     for (size_t c = 0; c < classes.size(); ++c) {
       int64_t rows = 0;
       for (int64_t i = 0; i < count; ++i) {
@@ -213,6 +191,41 @@ struct RunState {
       }
       if (rows > 0) Multiply(call, classes[c], src, u_list, dst_list, rows, dst);
     }
+  }
+
+  // Calls row(image, q0, q1, begin, end, i): pixels i, i + 1, ... have innermost coordinates begin .. end - 1.
+  template <class Row>
+  static void ForRows(const Region& region, int64_t begin, int64_t count, const Row& row) {
+    int64_t size[3];
+    for (int a = 0; a < 3; ++a) size[a] = region.end[a] - region.begin[a];
+    int64_t q2 = begin % size[2], rest = begin / size[2];
+    for (int64_t i = 0; i < count;) {
+      const int64_t run = std::min(count - i, size[2] - q2);
+      const int64_t first = region.begin[2] + q2;
+      row(rest / size[1] / size[0], region.begin[0] + rest / size[1] % size[0], region.begin[1] + rest % size[1], first,
+          first + run, i);
+      i += run;
+      q2 = 0;
+      ++rest;
+    }
+  }
+  void ListPixels(const Region& region, const int64_t* low, int64_t begin, int64_t count, int64_t* u_offset) const {
+    const ConvAxis* axis = problem.axis;
+    const int64_t* base2 = axis[2].base.data();
+    ForRows(region, begin, count, [&](int64_t image, int64_t q0, int64_t q1, int64_t first, int64_t last, int64_t i) {
+      const int64_t row = image * image_floats + (axis[0].base[static_cast<size_t>(q0)] - low[0]) * strides[0] +
+                          (axis[1].base[static_cast<size_t>(q1)] - low[1]) * strides[1] - low[2] * strides[2];
+      for (int64_t q = first; q < last; ++q) u_offset[i++] = row + base2[q] * strides[2];
+    });
+  }
+  void ListClasses(const Region& region, int64_t begin, int64_t count, int64_t* of_class) const {
+    const ConvAxis* axis = problem.axis;
+    const int* phase2 = axis[2].phase.data();
+    ForRows(region, begin, count, [&](int64_t, int64_t q0, int64_t q1, int64_t first, int64_t last, int64_t i) {
+      const int64_t row = (axis[0].phase[static_cast<size_t>(q0)] * axis[1].phases() + axis[1].phase[static_cast<size_t>(q1)]) *
+                          axis[2].phases();
+      for (int64_t q = first; q < last; ++q) of_class[i++] = row + phase2[q];
+    });
   }
 
   void Multiply(const KernelCall& call, const std::vector<TermRun>& runs, const float* src,

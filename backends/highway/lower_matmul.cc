@@ -16,15 +16,19 @@
 namespace weir::highway {
 namespace {
 
-constexpr double kTaskFlops = 8e6;  // 40 us at 200 GFLOP/s
+constexpr double kTaskFlops = 4e6;     // 20 us at 200 GFLOP/s
+constexpr double kTaskBytes = 512e3;   // or 25 us at 20 GB/s, where each element is used a few times only
 constexpr int64_t kTasks = 16;
 constexpr int64_t kPartialBytes = 8 << 20;
 constexpr int64_t kPackColumns = 128;      // columns packed at a time: 512 terms of them are 256 KiB
 constexpr int64_t kPackTerms = 64;         // terms packed at a time when all columns are: rows are read whole
 constexpr int64_t kChunkFloats = 6144;     // outputs that wait for the epilogue, while the columns come from a cache
 constexpr int64_t kSmallColumns = 64 * 1024;  // floats: smaller packed columns stay in the second-level cache
+constexpr int64_t kFewRows = 64;           // up to this many, sums over terms may be split among tasks
 constexpr int64_t kChunkRows = 96;         // rows that share larger columns
 constexpr int64_t kPackTaskFloats = 32 * 1024;
+// Rows a power of two apart share few sets of a cache: they are copied to a pitch that does not.
+constexpr int64_t kRowGap = 16, kBadPitch = 128;
 
 // Element (i, k) of an operand at i * outer + k * inner.
 struct Operand2D {
@@ -80,6 +84,7 @@ struct ProductState {
   std::optional<Epilogue> epilogue;
   bool prepacked = false;
   bool by_terms = false;  // a task is one block of k; results go to the workspace
+  bool copy_rows = false;
   int64_t products_per_task = 1;
   int64_t row_block = 0, row_blocks = 1, column_block = 0, column_blocks = 1, k_blocks = 1;
   int64_t chunk_rows = 0, chunk_columns = 0;
@@ -189,15 +194,24 @@ struct ProductState {
     if (p.rows.inner == 1) {
       int64_t* u_offset = reinterpret_cast<int64_t*>(call.scratch + list_offset);
       int64_t* dst_offset = u_offset + rows;
+      int64_t u_pitch = p.rows.outer;
+      if (copy_rows) {
+        u_pitch = terms + kRowGap;
+        float* block = FloatsAt(call.scratch, rows_offset);
+        for (int64_t i = 0; i < rows; ++i) {
+          std::memcpy(block + i * u_pitch, u + i * p.rows.outer, static_cast<size_t>(terms) * sizeof(float));
+        }
+        args.u = block;
+      }
       for (int64_t i = 0; i < rows; ++i) {
-        u_offset[i] = i * p.rows.outer;
+        u_offset[i] = i * u_pitch;
         dst_offset[i] = i * pitch;
       }
       args.u_offset = u_offset;
       args.dst_offset = dst_offset;
       p.kernels->product.row_product(args);
     } else {
-      // Rows lie side by side, terms far apart (often by a power of two, which caches punish): brought together.
+      // Rows lie side by side, terms far apart: brought together.
       float* block = FloatsAt(call.scratch, rows_offset);
       for (int64_t t = 0; t < terms; ++t) {
         std::memcpy(block + t * rows, u + t * p.rows.inner, static_cast<size_t>(rows) * sizeof(float));
@@ -268,12 +282,14 @@ int64_t Split(ProductState& state, bool epilogue) {
   state.row_block = rows;
   state.column_block = columns;
   state.k_blocks = CeilDiv(p.k, kMatMulBlock);
-  const int64_t parts = std::min(CeilDiv(4 * kTasks, p.products), static_cast<int64_t>(flops / kTaskFlops));
+  const double bytes = 4.0 * static_cast<double>(rows + columns) * static_cast<double>(p.k);
+  const int64_t parts = std::min(CeilDiv(4 * kTasks, p.products),
+                                 static_cast<int64_t>(std::max(flops / kTaskFlops, bytes / kTaskBytes)));
   if (parts > 1) {
     const int64_t row_parts = std::min(parts, CeilDiv(rows, 4 * tile));
     if (row_parts >= std::min(parts, kTasks / 2)) {
       state.row_block = RoundUp(CeilDiv(rows, row_parts), tile);
-    } else if (!p.swapped && state.k_blocks >= kTasks / 2 &&
+    } else if (!p.swapped && rows <= kFewRows && state.k_blocks >= kTasks / 2 &&
                state.k_blocks * p.products * rows * columns * 4 <= kPartialBytes && p.columns.outer == 1) {
       state.by_terms = true;
     } else {
@@ -299,6 +315,7 @@ int64_t Split(ProductState& state, bool epilogue) {
     const int64_t wanted = p.swapped ? 2 * kChunkRows : close;
     state.chunk_rows = RoundUp(CeilDiv(state.row_block, CeilDiv(state.row_block, wanted)), tile);
   }
+  state.copy_rows = p.rows.inner == 1 && p.rows.outer % kBadPitch == 0 && rows > 1;
   const int64_t blocks = state.row_blocks * state.column_blocks * (state.by_terms ? state.k_blocks : 1);
   return CeilDiv(p.products, state.products_per_task) * blocks;
 }
@@ -316,6 +333,9 @@ LowerResult LowerMatMul(const LowerContext& context) {
   state->list_offset = scratch.Take(2 * rows * static_cast<int64_t>(sizeof(int64_t)));
   const int64_t terms = std::min(p.k, kMatMulBlock);
   if (p.rows.inner != 1) state->rows_offset = scratch.TakeFloats(rows * terms);
+  if (state->copy_rows) {
+    state->rows_offset = scratch.TakeFloats(rows * ((state->by_terms ? std::min(terms, kPackTerms) : terms) + kRowGap));
+  }
   if (!state->prepacked) {
     state->columns_offset = scratch.TakeFloats((state->by_terms ? std::min(terms, kPackTerms) : terms) *
                                                CeilDiv(columns, p.panel) * p.row_width);

@@ -29,16 +29,25 @@ void AddBenchCases(OpCases& cases) {
   }
   Add(cases, ConvProblem{.batch = 8, .in = {56, 56}, .ic = 64, .oc = 64, .window = {3, 3}, .options = same}.Case(
                  ConvPartial::kForward));
-  Add(cases, ConvProblem{.batch = 8, .in = {28, 28}, .ic = 128, .oc = 256, .window = {1, 1}}.Case(ConvPartial::kForward));
-  Add(cases, ConvProblem{.batch = 8, .in = {56, 56}, .ic = 64, .oc = 64, .window = {3, 3},
-                         .options = {.padding = "same", .groups = 64}}.Case(ConvPartial::kForward));
-  Add(cases, {.name = "conv/bias_relu_mb32ic32ih32iw32oc32kh3kw3_same", .op = "conv",
+  Add(cases,
+      ConvProblem{.batch = 8, .in = {28, 28}, .ic = 128, .oc = 256, .window = {1, 1}}.Case(ConvPartial::kForward));
+  Add(cases, ConvProblem{.batch = 8,
+                         .in = {56, 56},
+                         .ic = 64,
+                         .oc = 64,
+                         .window = {3, 3},
+                         .options = {.padding = "same", .groups = 64}}
+                 .Case(ConvPartial::kForward));
+  Add(cases, {.name = "conv/bias_relu_mb32ic32ih32iw32oc32kh3kw3_same",
+              .op = "conv",
               .inputs = {{{kBatch, 32, 32, 32}}, {{3, 3, 32, 32}}, {{32}}},
               .build = [](Graph&, std::span<const Value> v) {
                 return One(Relu(Conv2D(v[0], v[1], {.padding = "same"}) + v[2]));
               }});
   const auto product = [&](std::string name, Shape a, Shape b, MatMulOptions options) {
-    Add(cases, {.name = StrCat("matmul/", name), .op = "matmul", .inputs = {{a}, {b}},
+    Add(cases, {.name = StrCat("matmul/", name),
+                .op = "matmul",
+                .inputs = {{a}, {b}},
                 .build = [options](Graph&, std::span<const Value> v) { return One(MatMul(v[0], v[1], options)); }});
   };
   product("dense_32x8192,8192x512", {kBatch, 8192}, {8192, 512}, {});
@@ -46,47 +55,77 @@ void AddBenchCases(OpCases& cases) {
   product("dense_dw_32x8192,32x512_ta", {kBatch, 8192}, {kBatch, 512}, {.transpose_a = true});
   product("dense_32x512,512x10", {kBatch, 512}, {512, 10}, {});
   product("square_512", {512, 512}, {512, 512}, {});
-  Add(cases, {.name = "max_pool/32x32x32x32_2x2", .op = "max_pool", .inputs = {{{kBatch, 32, 32, 32}}},
+  Add(cases, {.name = "max_pool/32x32x32x32_2x2",
+              .op = "max_pool",
+              .inputs = {{{kBatch, 32, 32, 32}}},
               .build = [](Graph&, std::span<const Value> v) { return One(MaxPool(v[0])); }});
-  Add(cases, {.name = "max_pool_gradient/32x32x32x32_2x2", .op = "max_pool_gradient",
+  Add(cases, {.name = "max_pool_gradient/32x32x32x32_2x2",
+              .op = "max_pool_gradient",
               .inputs = {{{kBatch, 32, 32, 32}}, {{kBatch, 16, 16, 32}}},
               .build = [](Graph& graph, std::span<const Value> v) {
                 const Value y = MaxPool(v[0]);
                 return One(MaxPoolGradient(v[0], v[1], graph.node(y.ref.node).attrs));
               }});
-  Add(cases, {.name = "average_pool/32x32x32x32_2x2", .op = "average_pool", .inputs = {{{kBatch, 32, 32, 32}}},
+  Add(cases, {.name = "average_pool/32x32x32x32_2x2",
+              .op = "average_pool",
+              .inputs = {{{kBatch, 32, 32, 32}}},
               .build = [](Graph&, std::span<const Value> v) { return One(AveragePool(v[0])); }});
-  Add(cases, {.name = "softmax/32x10", .op = "softmax", .inputs = {{{kBatch, 10}}},
+  Add(cases, {.name = "softmax/32x10",
+              .op = "softmax",
+              .inputs = {{{kBatch, 10}}},
               .build = [](Graph&, std::span<const Value> v) { return One(Softmax(v[0])); }});
-  Add(cases, {.name = "softmax/1024x1000", .op = "softmax", .inputs = {{{1024, 1000}}},
+  Add(cases, {.name = "softmax/1024x1000",
+              .op = "softmax",
+              .inputs = {{{1024, 1000}}},
               .build = [](Graph&, std::span<const Value> v) { return One(Softmax(v[0])); }});
-  Add(cases, {.name = "sparse_cross_entropy/32x10", .op = "sparse_cross_entropy",
+  Add(cases, {.name = "sparse_cross_entropy/32x10",
+              .op = "sparse_cross_entropy",
               .inputs = {{{kBatch, 10}}, {DType::kInt32, {kBatch}, Fill::kIndices, 10}},
               .build = [](Graph&, std::span<const Value> v) { return One(SparseSoftmaxCrossEntropy(v[0], v[1])); }});
-  Add(cases, {.name = "add/adam_update_4194304", .op = "add",
+  Add(cases, {.name = "add/adam_update_4194304",
+              .op = "add",
               .inputs = {{{4194304}}, {{4194304}}, {{4194304}}, {{4194304}, Fill::kPositive}},
               .build = [](Graph&, std::span<const Value> v) {
                 const Value m = v[2] + (v[1] - v[2]) * 0.1;
                 const Value s = v[3] + (v[1] * v[1] - v[3]) * 0.001;
                 return std::vector<Value>{v[0] - 0.001 * m / (Sqrt(s) + 1e-7), m, s};
               }});
-  Add(cases, {.name = "exp/1048576", .op = "exp", .inputs = {{{1048576}}},
-              .build = [](Graph&, std::span<const Value> v) { return One(Exp(v[0])); }});
-  Add(cases, {.name = "tanh/1048576", .op = "tanh", .inputs = {{{1048576}}},
-              .build = [](Graph&, std::span<const Value> v) { return One(Tanh(v[0])); }});
-  Add(cases, {.name = "gelu/1048576", .op = "gelu", .inputs = {{{1048576}}},
-              .build = [](Graph&, std::span<const Value> v) { return One(Gelu(v[0])); }});
-  Add(cases, {.name = "random_uniform/dropout_32x32x32x32", .op = "random_uniform",
+  Add(cases,
+      {.name = "exp/1048576", .op = "exp", .inputs = {{{1048576}}}, .build = [](Graph&, std::span<const Value> v) {
+         return One(Exp(v[0]));
+       }});
+  Add(cases,
+      {.name = "tanh/1048576", .op = "tanh", .inputs = {{{1048576}}}, .build = [](Graph&, std::span<const Value> v) {
+         return One(Tanh(v[0]));
+       }});
+  Add(cases,
+      {.name = "gelu/1048576", .op = "gelu", .inputs = {{{1048576}}}, .build = [](Graph&, std::span<const Value> v) {
+         return One(Gelu(v[0]));
+       }});
+  Add(cases, {.name = "random_uniform/dropout_32x32x32x32",
+              .op = "random_uniform",
               .inputs = {{DType::kInt64, {}, Fill::kStep}, {{kBatch, 32, 32, 32}}},
               .build = [](Graph&, std::span<const Value> v) { return One(Dropout(v[1], 0.3, v[0], 7, 5)); }});
-  Add(cases, {.name = "reduce_sum/bias_32x32x32x32", .op = "reduce_sum", .inputs = {{{kBatch, 32, 32, 32}}},
-              .build = [](Graph&, std::span<const Value> v) { return One(Sum(v[0], {0, 1, 2})); }});
-  Add(cases, {.name = "reduce_sum_squares/8192x512_axis0", .op = "reduce_sum_squares", .inputs = {{{8192, 512}}},
+  Add(cases, {.name = "reduce_sum/bias_32x32x32x32",
+              .op = "reduce_sum",
+              .inputs = {{{kBatch, 32, 32, 32}}},
+              .build = [](Graph&, std::span<const Value> v) {
+                return One(Sum(v[0], {0, 1, 2}));
+              }});
+  Add(cases, {.name = "reduce_sum_squares/8192x512_axis0",
+              .op = "reduce_sum_squares",
+              .inputs = {{{8192, 512}}},
               .build = [](Graph&, std::span<const Value> v) { return One(SumSquares(v[0], {0})); }});
-  Add(cases, {.name = "reduce_sum/1048576", .op = "reduce_sum", .inputs = {{{1048576}}},
+  Add(cases, {.name = "reduce_sum/1048576",
+              .op = "reduce_sum",
+              .inputs = {{{1048576}}},
               .build = [](Graph&, std::span<const Value> v) { return One(Sum(v[0])); }});
-  Add(cases, {.name = "transpose/32x32x32x32_0312", .op = "transpose", .inputs = {{{kBatch, 32, 32, 32}}},
-              .build = [](Graph&, std::span<const Value> v) { return One(Transpose(v[0], {0, 3, 1, 2})); }});
+  Add(cases, {.name = "transpose/32x32x32x32_0312",
+              .op = "transpose",
+              .inputs = {{{kBatch, 32, 32, 32}}},
+              .build = [](Graph&, std::span<const Value> v) {
+                return One(Transpose(v[0], {0, 3, 1, 2}));
+              }});
 }
 
 }  // namespace weir

@@ -33,7 +33,11 @@ std::vector<ConvProblem> Problems() {
       {.batch = 1, .in = {3, 3}, .ic = 1, .oc = 1, .window = {2, 2}, .options = {.padding = "same"}},
       {.batch = 2, .in = {7, 6}, .ic = 3, .oc = 5, .window = {4, 2}, .options = {.strides = {3, 2}, .padding = "same"}},
       {.batch = 2, .in = {9, 10}, .ic = 3, .oc = 4, .window = {3, 2}, .options = {.dilations = {2, 3}}},
-      {.batch = 1, .in = {9, 10}, .ic = 3, .oc = 4, .window = {3, 3},
+      {.batch = 1,
+       .in = {9, 10},
+       .ic = 3,
+       .oc = 4,
+       .window = {3, 3},
        .options = {.strides = {2, 3}, .padding = "same", .dilations = {2, 2}}},
       {.batch = 1, .in = {8, 7}, .ic = 2, .oc = 3, .window = {2, 2}, .options = {.strides = {3, 4}}},
       {.batch = 2, .in = {6, 5}, .ic = 4, .oc = 6, .window = {3, 3}, .options = {.padding = "same", .groups = 2}},
@@ -42,9 +46,17 @@ std::vector<ConvProblem> Problems() {
       {.batch = 2, .in = {5, 6}, .ic = 36, .oc = 36, .window = {3, 3}, .options = {.padding = "same", .groups = 36}},
       {.batch = 1, .in = {5, 6}, .ic = 66, .oc = 34, .window = {1, 1}, .options = {.groups = 2}},
       {.batch = 0, .in = {5, 4}, .ic = 3, .oc = 4, .window = {3, 3}, .options = {.padding = "same"}},
-      {.batch = 2, .in = {4, 6}, .ic = 2, .oc = 3, .window = {3, 3},
+      {.batch = 2,
+       .in = {4, 6},
+       .ic = 2,
+       .oc = 3,
+       .window = {3, 3},
        .options = {.padding_before = {4, 4}, .padding_after = {4, 4}}},
-      {.batch = 1, .in = {4, 5}, .ic = 2, .oc = 3, .window = {3, 3},
+      {.batch = 1,
+       .in = {4, 5},
+       .ic = 2,
+       .oc = 3,
+       .window = {3, 3},
        .options = {.strides = {2, 2}, .padding_before = {0, 3}, .padding_after = {2, 1}}},
       {.batch = 3, .in = {8, 8}, .ic = 3, .oc = 32, .window = {3, 3}, .options = {.padding = "same"}},
       {.batch = 2, .in = {8, 9}, .ic = 32, .oc = 32, .window = {3, 3}, .options = {.padding = "same"}},
@@ -56,17 +68,27 @@ std::vector<ConvProblem> Problems() {
       // One and three spatial axes.
       {.batch = 2, .in = {9}, .ic = 3, .oc = 5, .window = {4}, .options = {.padding = "same"}},
       {.batch = 2, .in = {11}, .ic = 3, .oc = 17, .window = {3}, .options = {.strides = {2}, .padding = "causal"}},
-      {.batch = 1, .in = {12}, .ic = 4, .oc = 6, .window = {3}, .options = {.padding = "causal", .dilations = {3}, .groups = 2}},
+      {.batch = 1,
+       .in = {12},
+       .ic = 4,
+       .oc = 6,
+       .window = {3},
+       .options = {.padding = "causal", .dilations = {3}, .groups = 2}},
       {.batch = 2, .in = {3, 4, 5}, .ic = 2, .oc = 3, .window = {2, 3, 3}, .options = {.padding = "same"}},
       {.batch = 1, .in = {5, 4, 6}, .ic = 3, .oc = 18, .window = {3, 2, 2}, .options = {.strides = {2, 1, 3}}},
-      {.batch = 1, .in = {6, 5, 5}, .ic = 4, .oc = 4, .window = {3, 3, 3},
+      {.batch = 1,
+       .in = {6, 5, 5},
+       .ic = 4,
+       .oc = 4,
+       .window = {3, 3, 3},
        .options = {.padding = "same", .dilations = {2, 1, 2}, .groups = 4}},
       {.batch = 1, .in = {3, 3, 3}, .ic = 1, .oc = 1, .window = {5, 5, 5}, .options = {.padding = "same"}},
   };
   // Tails of channels, on both sides.
   for (int64_t oc : {1, 2, 7, 8, 9, 15, 16, 17, 23, 31, 33}) {
     p.push_back({.batch = 1, .in = {3, 5}, .ic = 2, .oc = oc, .window = {3, 3}, .options = {.padding = "same"}});
-    if (oc != 2) p.push_back({.batch = 1, .in = {3, 5}, .ic = oc, .oc = 2, .window = {3, 3}, .options = {.padding = "same"}});
+    if (oc != 2)
+      p.push_back({.batch = 1, .in = {3, 5}, .ic = oc, .oc = 2, .window = {3, 3}, .options = {.padding = "same"}});
   }
   // Tails of pixels.
   for (int64_t width : {2, 3, 6, 7, 8, 10, 11, 13}) {
@@ -91,33 +113,40 @@ Shape ConvProblem::FilterShape() const {
 }
 std::string ConvProblem::Name() const {
   const bool is_explicit = !options.padding_before.empty() || !options.padding_after.empty();
-  return StrCat("mb", batch, "ic", ic, Numbers("i", in, -1), "oc", oc, Numbers("k", window, -1),
-                Numbers("s", options.strides, 1), Numbers("d", options.dilations, 1),
-                options.groups > 1 ? StrCat("g", options.groups) : "",
-                is_explicit ? StrCat("_pad", StrJoin(options.padding_before, ","), "-", StrJoin(options.padding_after, ","))
-                            : StrCat("_", options.padding));
+  return StrCat(
+      "mb", batch, "ic", ic, Numbers("i", in, -1), "oc", oc, Numbers("k", window, -1), Numbers("s", options.strides, 1),
+      Numbers("d", options.dilations, 1), options.groups > 1 ? StrCat("g", options.groups) : "",
+      is_explicit ? StrCat("_pad", StrJoin(options.padding_before, ","), "-", StrJoin(options.padding_after, ","))
+                  : StrCat("_", options.padding));
 }
 OpCase ConvProblem::Case(ConvPartial partial) const {
   // The attributes and the output's type, from a recording.
   const auto graph = Graph::Create();
-  const Value y = Conv(graph->Input({DType::kFloat32, InputShape()}), graph->Input({DType::kFloat32, FilterShape()}), options);
+  const Value y =
+      Conv(graph->Input({DType::kFloat32, InputShape()}), graph->Input({DType::kFloat32, FilterShape()}), options);
   const AttrMap attrs = graph->node(y.ref.node).attrs;
   const Shape x_shape = InputShape(), w_shape = FilterShape(), y_shape = y.shape();
   switch (partial) {
     case ConvPartial::kForward:
-      return {.name = StrCat("conv/", Name()), .op = "conv", .inputs = {{x_shape}, {w_shape}},
+      return {.name = StrCat("conv/", Name()),
+              .op = "conv",
+              .inputs = {{x_shape}, {w_shape}},
               .build = [options = options](Graph&, std::span<const Value> v) {
                 return std::vector<Value>{Conv(v[0], v[1], options)};
               }};
     case ConvPartial::kInputGradient:
-      return {.name = StrCat("conv_input_gradient/", Name()), .op = "conv_input_gradient",
-              .inputs = {{y_shape}, {w_shape}}, .build = [attrs, x_shape](Graph&, std::span<const Value> v) {
+      return {.name = StrCat("conv_input_gradient/", Name()),
+              .op = "conv_input_gradient",
+              .inputs = {{y_shape}, {w_shape}},
+              .build = [attrs, x_shape](Graph&, std::span<const Value> v) {
                 return std::vector<Value>{ConvInputGradient(v[0], v[1], attrs, x_shape)};
               }};
     case ConvPartial::kFilterGradient: break;
   }
-  return {.name = StrCat("conv_filter_gradient/", Name()), .op = "conv_filter_gradient",
-          .inputs = {{x_shape}, {y_shape}}, .build = [attrs, w_shape](Graph&, std::span<const Value> v) {
+  return {.name = StrCat("conv_filter_gradient/", Name()),
+          .op = "conv_filter_gradient",
+          .inputs = {{x_shape}, {y_shape}},
+          .build = [attrs, w_shape](Graph&, std::span<const Value> v) {
             return std::vector<Value>{ConvFilterGradient(v[0], v[1], attrs, w_shape)};
           }};
 }
@@ -129,19 +158,22 @@ void AddConvCases(OpCases& cases) {
     }
   }
   for (ConvPartial partial : {ConvPartial::kForward, ConvPartial::kInputGradient, ConvPartial::kFilterGradient}) {
-    OpCase special = ConvProblem{.batch = 2, .in = {5, 6}, .ic = 4, .oc = 18, .window = {3, 3},
-                                 .options = {.padding = "same"}}.Case(partial);
+    OpCase special =
+        ConvProblem{.batch = 2, .in = {5, 6}, .ic = 4, .oc = 18, .window = {3, 3}, .options = {.padding = "same"}}.Case(
+            partial);
     special.name += "_specials";
     for (CaseInput& input : special.inputs) input.fill = Fill::kSpecials;
     special.gradient = false;
     cases.push_back(std::move(special));
   }
-  cases.push_back({.name = "conv/bias_relu_mb2ic3ih6iw5oc18kh3kw3_same", .op = "conv",
+  cases.push_back({.name = "conv/bias_relu_mb2ic3ih6iw5oc18kh3kw3_same",
+                   .op = "conv",
                    .inputs = {{{2, 6, 5, 3}}, {{3, 3, 3, 18}}, {{18}}},
                    .build = [](Graph&, std::span<const Value> v) {
                      return std::vector<Value>{Relu(Conv2D(v[0], v[1], {.padding = "same"}) + v[2])};
                    }});
-  cases.push_back({.name = "conv/u8_mb1ic3ih5iw5oc2kh3kw3", .op = "conv",
+  cases.push_back({.name = "conv/u8_mb1ic3ih5iw5oc2kh3kw3",
+                   .op = "conv",
                    .inputs = {{DType::kUint8, {1, 5, 5, 3}, Fill::kBytes}, {DType::kInt32, {3, 3, 3, 2}, Fill::kBytes}},
                    .build = [](Graph&, std::span<const Value> v) { return std::vector<Value>{Conv2D(v[0], v[1])}; },
                    .gradient = false});

@@ -63,9 +63,20 @@ struct ShapePair {
   Shape a, b;
 };
 const ShapePair kShapePairs[] = {
-    {{17}, {17}},         {{3, 5}, {5}},          {{3, 5}, {3, 1}},       {{3, 1}, {1, 5}},      {{4, 7}, {}},
-    {{}, {33}},           {{2, 3, 4, 5}, {3, 1, 5}}, {{2, 1, 3}, {2, 5, 1}}, {{0, 4}, {4}},      {{1}, {1, 1, 1}},
-    {{2, 1, 1, 9}, {1, 3, 2, 1}}, {{5, 600}, {600}}, {{600, 3}, {600, 1}}, {{}, {}},
+    {{17}, {17}},
+    {{3, 5}, {5}},
+    {{3, 5}, {3, 1}},
+    {{3, 1}, {1, 5}},
+    {{4, 7}, {}},
+    {{}, {33}},
+    {{2, 3, 4, 5}, {3, 1, 5}},
+    {{2, 1, 3}, {2, 5, 1}},
+    {{0, 4}, {4}},
+    {{1}, {1, 1, 1}},
+    {{2, 1, 1, 9}, {1, 3, 2, 1}},
+    {{5, 600}, {600}},
+    {{600, 3}, {600, 1}},
+    {{}, {}},
 };
 
 OpCase UnaryCase(const UnaryRow& row, const Shape& shape, Fill fill, const char* suffix = "") {
@@ -87,46 +98,64 @@ OpCase BinaryCase(const BinaryRow& row, const ShapePair& shapes, Fill a, Fill b,
 void AddInteger(OpCases& cases, const char* op, DType dtype, int arity, BuildFn build) {
   std::vector<CaseInput> inputs;
   for (int i = 0; i < arity; ++i) inputs.emplace_back(dtype, Shape{3, 19}, Fill::kBytes);
-  cases.push_back({.name = StrCat(op, "/", ShortName(dtype), "_3x19"), .op = op, .inputs = std::move(inputs),
-                   .build = std::move(build), .gradient = false});
+  cases.push_back({.name = StrCat(op, "/", ShortName(dtype), "_3x19"),
+                   .op = op,
+                   .inputs = std::move(inputs),
+                   .build = std::move(build),
+                   .gradient = false});
 }
 
 std::vector<Value> One(const Value& value) { return {value}; }
 
 void AddLogic(OpCases& cases) {
   const CaseInput flags(DType::kBool, {5, 7}, Fill::kFlags), row(DType::kBool, {7}, Fill::kFlags);
-  cases.push_back({.name = "logical_not/5x7", .op = "logical_not", .inputs = {flags},
-                   .build = [](Graph&, std::span<const Value> v) { return One(LogicalNot(v[0])); }, .gradient = false});
-  cases.push_back({.name = "logical_and/5x7,7", .op = "logical_and", .inputs = {flags, row},
+  cases.push_back({.name = "logical_not/5x7",
+                   .op = "logical_not",
+                   .inputs = {flags},
+                   .build = [](Graph&, std::span<const Value> v) { return One(LogicalNot(v[0])); },
+                   .gradient = false});
+  cases.push_back({.name = "logical_and/5x7,7",
+                   .op = "logical_and",
+                   .inputs = {flags, row},
                    .build = [](Graph&, std::span<const Value> v) { return One(LogicalAnd(v[0], v[1])); },
                    .gradient = false});
-  cases.push_back({.name = "logical_or/5x7,7", .op = "logical_or", .inputs = {flags, row},
+  cases.push_back({.name = "logical_or/5x7,7",
+                   .op = "logical_or",
+                   .inputs = {flags, row},
                    .build = [](Graph&, std::span<const Value> v) { return One(LogicalOr(v[0], v[1])); },
                    .gradient = false});
   const BuildFn select = [](Graph&, std::span<const Value> v) { return One(Where(v[0], v[1], v[2])); };
-  cases.push_back({.name = "select/5x7,5x7,5x7", .op = "select", .inputs = {flags, {{5, 7}}, {{5, 7}}}, .build = select});
+  cases.push_back(
+      {.name = "select/5x7,5x7,5x7", .op = "select", .inputs = {flags, {{5, 7}}, {{5, 7}}}, .build = select});
   cases.push_back({.name = "select/7,5x7,5x1", .op = "select", .inputs = {row, {{5, 7}}, {{5, 1}}}, .build = select});
-  cases.push_back({.name = "select/5x7,scalar,7", .op = "select", .inputs = {flags, {Shape{}}, {{7}}}, .build = select});
-  cases.push_back({.name = "select/5x7_number", .op = "select", .inputs = {flags, {{5, 7}}},
+  cases.push_back(
+      {.name = "select/5x7,scalar,7", .op = "select", .inputs = {flags, {Shape{}}, {{7}}}, .build = select});
+  cases.push_back({.name = "select/5x7_number",
+                   .op = "select",
+                   .inputs = {flags, {{5, 7}}},
                    .build = [](Graph&, std::span<const Value> v) { return One(Where(v[0], v[1], 0.25)); }});
-  cases.push_back({.name = "select/5x7_specials", .op = "select",
-                   .inputs = {flags, {{5, 7}, Fill::kSpecials}, {{5, 7}, Fill::kSpecials}}, .build = select,
+  cases.push_back({.name = "select/5x7_specials",
+                   .op = "select",
+                   .inputs = {flags, {{5, 7}, Fill::kSpecials}, {{5, 7}, Fill::kSpecials}},
+                   .build = select,
                    .gradient = false});
-  cases.push_back({.name = "select/bool_5x7", .op = "select", .inputs = {flags, row, flags}, .build = select,
-                   .gradient = false});
+  cases.push_back(
+      {.name = "select/bool_5x7", .op = "select", .inputs = {flags, row, flags}, .build = select, .gradient = false});
 }
 
 void AddTypes(OpCases& cases) {
   for (DType to : {DType::kBool, DType::kUint8, DType::kInt32, DType::kInt64, DType::kFloat32}) {
     for (DType from : {DType::kBool, DType::kUint8, DType::kInt32, DType::kInt64}) {
       if (from == to) continue;
-      cases.push_back({.name = StrCat("cast/", ShortName(from), "_", ShortName(to), "_37"), .op = "cast",
+      cases.push_back({.name = StrCat("cast/", ShortName(from), "_", ShortName(to), "_37"),
+                       .op = "cast",
                        .inputs = {{from, {37}, from == DType::kBool ? Fill::kFlags : Fill::kBytes}},
                        .build = [to](Graph&, std::span<const Value> v) { return One(Cast(v[0], to)); },
                        .gradient = false});
     }
     if (to == DType::kFloat32) continue;
-    cases.push_back({.name = StrCat("cast/f32_", ShortName(to), "_600_specials"), .op = "cast",
+    cases.push_back({.name = StrCat("cast/f32_", ShortName(to), "_600_specials"),
+                     .op = "cast",
                      .inputs = {{{600}, Fill::kSpecials}},
                      .build = [to](Graph&, std::span<const Value> v) { return One(Cast(v[0], to)); },
                      .gradient = false});
@@ -134,33 +163,39 @@ void AddTypes(OpCases& cases) {
   const Shape targets[] = {{4, 3, 5}, {2, 4, 3, 5}, {4, 3, 5}};
   const Shape sources[] = {{3, 1}, {1, 1, 5}, {}};
   for (int i = 0; i < 3; ++i) {
-    cases.push_back({.name = StrCat("broadcast_to/", ShapeName(sources[i]), "_", ShapeName(targets[i])),
-                     .op = "broadcast_to", .inputs = {{sources[i]}},
-                     .build = [t = targets[i]](Graph&, std::span<const Value> v) { return One(BroadcastTo(v[0], t)); }});
+    cases.push_back(
+        {.name = StrCat("broadcast_to/", ShapeName(sources[i]), "_", ShapeName(targets[i])),
+         .op = "broadcast_to",
+         .inputs = {{sources[i]}},
+         .build = [t = targets[i]](Graph&, std::span<const Value> v) { return One(BroadcastTo(v[0], t)); }});
   }
-  cases.push_back({.name = "constant/3x5", .op = "constant", .inputs = {{Shape{5}}},
-                   .build = [](Graph&, std::span<const Value> v) {
-                     return std::vector<Value>{Constant(v[0], 0.1, v[0].dtype(), {3, 5}) * v[0],
-                                               Constant(v[0], -7, DType::kInt32, {2})};
-                   }});
+  cases.push_back(
+      {.name = "constant/3x5", .op = "constant", .inputs = {{Shape{5}}}, .build = [](Graph&, std::span<const Value> v) {
+         return std::vector<Value>{Constant(v[0], 0.1, v[0].dtype(), {3, 5}) * v[0],
+                                   Constant(v[0], -7, DType::kInt32, {2})};
+       }});
 }
 
 void AddRandom(OpCases& cases) {
   const CaseInput step(DType::kInt64, {}, Fill::kStep);
   for (const Shape& shape : {Shape{1}, Shape{63}, Shape{64}, Shape{65}, Shape{5, 77}, Shape{0, 3}}) {
-    cases.push_back({.name = StrCat("random_uniform/", ShapeName(shape)), .op = "random_uniform", .inputs = {step},
-                     .build = [shape](Graph&, std::span<const Value> v) {
-                       return One(RandomUniform(v[0], shape, 7, 11));
-                     },
-                     .gradient = false});
+    cases.push_back(
+        {.name = StrCat("random_uniform/", ShapeName(shape)),
+         .op = "random_uniform",
+         .inputs = {step},
+         .build = [shape](Graph&, std::span<const Value> v) { return One(RandomUniform(v[0], shape, 7, 11)); },
+         .gradient = false});
   }
   for (double rate : {0.0, 0.3, 0.5, 1.0}) {
-    cases.push_back({.name = StrCat("random_uniform/dropout_rate", rate, "_9x33"), .op = "random_uniform",
-                     .inputs = {step, {{9, 33}}}, .build = [rate](Graph&, std::span<const Value> v) {
-                       return One(Dropout(v[1], rate, v[0], 7, 5));
-                     }});
+    cases.push_back(
+        {.name = StrCat("random_uniform/dropout_rate", rate, "_9x33"),
+         .op = "random_uniform",
+         .inputs = {step, {{9, 33}}},
+         .build = [rate](Graph&, std::span<const Value> v) { return One(Dropout(v[1], rate, v[0], 7, 5)); }});
   }
-  cases.push_back({.name = "random_uniform/dropout_noise_2x6x5", .op = "random_uniform", .inputs = {step, {{2, 6, 5}}},
+  cases.push_back({.name = "random_uniform/dropout_noise_2x6x5",
+                   .op = "random_uniform",
+                   .inputs = {step, {{2, 6, 5}}},
                    .build = [](Graph&, std::span<const Value> v) {
                      return One(Dropout(v[1], 0.5, v[0], 7, 5, Shape{2, 1, 5}));
                    }});
@@ -168,19 +203,23 @@ void AddRandom(OpCases& cases) {
 
 // Chains that fuse: what an optimizer's update and a layer's epilogue look like.
 void AddChains(OpCases& cases) {
-  cases.push_back({.name = "add/adam_update_37x3", .op = "add",
+  cases.push_back({.name = "add/adam_update_37x3",
+                   .op = "add",
                    .inputs = {{{37, 3}}, {{37, 3}}, {{37, 3}}, {{37, 3}, Fill::kPositive}},
                    .build = [](Graph&, std::span<const Value> v) {
                      const Value m = v[2] + (v[1] - v[2]) * 0.1;
                      const Value s = v[3] + (v[1] * v[1] - v[3]) * 0.001;
                      return std::vector<Value>{v[0] - 0.001 * m / (Sqrt(s) + 1e-7), m, s};
                    }});
-  cases.push_back({.name = "mul/normalise_6x5x9", .op = "mul",
+  cases.push_back({.name = "mul/normalise_6x5x9",
+                   .op = "mul",
                    .inputs = {{{6, 5, 9}}, {{9}}, {{9}, Fill::kPositive}, {{9}}, {{9}}},
                    .build = [](Graph&, std::span<const Value> v) {
                      return One(Relu((v[0] - v[1]) * Rsqrt(v[2] + 1e-3) * v[3] + v[4]));
                    }});
-  cases.push_back({.name = "add/same_operand_twice_50", .op = "add", .inputs = {{Shape{50}}},
+  cases.push_back({.name = "add/same_operand_twice_50",
+                   .op = "add",
+                   .inputs = {{Shape{50}}},
                    .build = [](Graph&, std::span<const Value> v) { return One((v[0] + v[0]) * v[0]); }});
 }
 
@@ -200,16 +239,19 @@ void AddElementwiseCases(OpCases& cases) {
     }
     cases.push_back(BinaryCase(row, {{1000}, {1000}}, Fill::kSpecials, Fill::kSpecials, "_specials"));
     cases.push_back(BinaryCase(row, {{41}, {41}}, Fill::kTies, Fill::kTies, "_ties"));
-    cases.push_back({.name = StrCat(row.op, "/31_number"), .op = row.op, .inputs = {{{31}, row.a}},
-                     .build = [f = row.function](Graph&, std::span<const Value> v) {
-                       return One(f(v[0], Constant(v[0], 1.7, v[0].dtype())));
-                     },
-                     .gradient = row.a != Fill::kTies});
+    cases.push_back(
+        {.name = StrCat(row.op, "/31_number"),
+         .op = row.op,
+         .inputs = {{{31}, row.a}},
+         .build = [f = row.function](
+                      Graph&, std::span<const Value> v) { return One(f(v[0], Constant(v[0], 1.7, v[0].dtype()))); },
+         .gradient = row.a != Fill::kTies});
   }
   for (DType dtype : {DType::kUint8, DType::kInt32, DType::kInt64}) {
     for (const UnaryRow& row : kUnaryRows) {
       const std::string op = row.op;
-      if (op != "neg" && op != "abs" && op != "sign" && op != "square" && op != "relu" && op != "stop_gradient") continue;
+      if (op != "neg" && op != "abs" && op != "sign" && op != "square" && op != "relu" && op != "stop_gradient")
+        continue;
       AddInteger(cases, row.op, dtype, 1,
                  [f = row.function](Graph&, std::span<const Value> v) { return One(f(v[0])); });
     }

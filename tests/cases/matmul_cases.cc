@@ -16,9 +16,10 @@ void AddProduct(OpCases& cases, std::vector<int64_t> batch_a, std::vector<int64_
                                   tb ? "tb" : "", fill == Fill::kSpecials ? "_specials" : ""),
                    .op = "matmul",
                    .inputs = {{sa, fill}, {sb, fill}},
-                   .build = [ta, tb](Graph&, std::span<const Value> v) {
-                     return std::vector<Value>{MatMul(v[0], v[1], {.transpose_a = ta, .transpose_b = tb})};
-                   },
+                   .build =
+                       [ta, tb](Graph&, std::span<const Value> v) {
+                         return std::vector<Value>{MatMul(v[0], v[1], {.transpose_a = ta, .transpose_b = tb})};
+                       },
                    .gradient = fill == Fill::kUniform});
 }
 
@@ -48,11 +49,13 @@ void AddMatMulCases(OpCases& cases) {
   for (int64_t n = 1; n <= 33; ++n) AddProduct(cases, {}, {}, 3, 5, n, false, false);
   for (int64_t m : {2, 4, 6, 7, 8, 12, 13, 16, 24, 31, 64}) AddProduct(cases, {}, {}, m, 5, 35, false, false);
   // A dense layer with its epilogue, and integer operands.
-  cases.push_back({.name = "matmul/dense_relu_6x20,20x18", .op = "matmul", .inputs = {{{6, 20}}, {{20, 18}}, {{18}}},
-                   .build = [](Graph&, std::span<const Value> v) {
-                     return std::vector<Value>{Relu(MatMul(v[0], v[1]) + v[2])};
-                   }});
-  cases.push_back({.name = "matmul/u8_4x6,i32_6x5", .op = "matmul",
+  cases.push_back(
+      {.name = "matmul/dense_relu_6x20,20x18",
+       .op = "matmul",
+       .inputs = {{{6, 20}}, {{20, 18}}, {{18}}},
+       .build = [](Graph&, std::span<const Value> v) { return std::vector<Value>{Relu(MatMul(v[0], v[1]) + v[2])}; }});
+  cases.push_back({.name = "matmul/u8_4x6,i32_6x5",
+                   .op = "matmul",
                    .inputs = {{DType::kUint8, {4, 6}, Fill::kBytes}, {DType::kInt32, {6, 5}, Fill::kBytes}},
                    .build = [](Graph&, std::span<const Value> v) { return std::vector<Value>{MatMul(v[0], v[1])}; },
                    .gradient = false});

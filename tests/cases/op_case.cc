@@ -17,9 +17,10 @@ uint64_t HashName(const std::string& name) {
 
 float Special(RandomStream& random) {
   constexpr float kInf = std::numeric_limits<float>::infinity();
-  constexpr float kNumbers[] = {0.0f,   -0.0f, 1,     -1,    kInf,     -kInf,    std::numeric_limits<float>::quiet_NaN(),
-                                1e-40f, -1e-40f, 3e38f, -3e38f, 1e-38f, 88.7f, -88.7f, -103.5f, 0.5f,
-                                16777217.0f, -2.5f};
+  constexpr float kNumbers[] = {
+      0.0f,    -0.0f,   1,           -1,     kInf,   -kInf, std::numeric_limits<float>::quiet_NaN(),
+      1e-40f,  -1e-40f, 3e38f,       -3e38f, 1e-38f, 88.7f, -88.7f,
+      -103.5f, 0.5f,    16777217.0f, -2.5f};
   constexpr uint64_t kCount = std::size(kNumbers);
   const uint64_t draw = random.Below(2 * kCount);
   if (draw < kCount) return kNumbers[draw];

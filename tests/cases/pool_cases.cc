@@ -20,7 +20,8 @@ const Problem kProblems[] = {
     {{1, 6, 6, 4}, {.window = {2, 2}, .strides = {3, 3}}, "2x2s3"},
     {{2, 3, 3, 2}, {.window = {5, 5}, .padding = "same"}, "5x5_same"},
     {{1, 1, 1, 3}, {.window = {1, 1}}, "1x1"},
-    {{1, 6, 5, 3}, {.window = {3, 3}, .strides = {2, 1}, .padding_before = {1, 2}, .padding_after = {2, 0}},
+    {{1, 6, 5, 3},
+     {.window = {3, 3}, .strides = {2, 1}, .padding_before = {1, 2}, .padding_after = {2, 0}},
      "3x3s2,1_pad1,2-2,0"},
     {{0, 4, 4, 3}, {}, "2x2"},
     {{2, 4, 4, 16}, {.window = {4, 4}}, "4x4"},
@@ -37,25 +38,23 @@ void Add(OpCases& cases, const Problem& problem, Fill fill, const char* suffix) 
   const std::string name = StrCat(ShapeName(problem.input), "_", problem.name, suffix);
   const Shape x = problem.input, out = y.shape();
   const auto add = [&](std::string op, std::vector<CaseInput> inputs, BuildFn build) {
-    cases.push_back({.name = StrCat(op, "/", name), .op = op, .inputs = std::move(inputs), .build = std::move(build),
+    cases.push_back({.name = StrCat(op, "/", name),
+                     .op = op,
+                     .inputs = std::move(inputs),
+                     .build = std::move(build),
                      .gradient = fill == Fill::kUniform});
   };
-  add("max_pool", {{x, fill}}, [o = problem.options](Graph&, std::span<const Value> v) {
-    return std::vector<Value>{MaxPool(v[0], o)};
-  });
+  add("max_pool", {{x, fill}},
+      [o = problem.options](Graph&, std::span<const Value> v) { return std::vector<Value>{MaxPool(v[0], o)}; });
   // Winners don't move with x: no derivative in the first operand.
-  add("max_pool_gradient", {{x, fill, false}, {out}}, [attrs](Graph&, std::span<const Value> v) {
-    return std::vector<Value>{MaxPoolGradient(v[0], v[1], attrs)};
-  });
-  add("max_pool_gather", {{x, fill, false}, {x}}, [attrs](Graph&, std::span<const Value> v) {
-    return std::vector<Value>{MaxPoolGather(v[0], v[1], attrs)};
-  });
-  add("average_pool", {{x, fill}}, [o = problem.options](Graph&, std::span<const Value> v) {
-    return std::vector<Value>{AveragePool(v[0], o)};
-  });
-  add("average_pool_gradient", {{out, fill}}, [attrs, x](Graph&, std::span<const Value> v) {
-    return std::vector<Value>{AveragePoolGradient(v[0], attrs, x)};
-  });
+  add("max_pool_gradient", {{x, fill, false}, {out}},
+      [attrs](Graph&, std::span<const Value> v) { return std::vector<Value>{MaxPoolGradient(v[0], v[1], attrs)}; });
+  add("max_pool_gather", {{x, fill, false}, {x}},
+      [attrs](Graph&, std::span<const Value> v) { return std::vector<Value>{MaxPoolGather(v[0], v[1], attrs)}; });
+  add("average_pool", {{x, fill}},
+      [o = problem.options](Graph&, std::span<const Value> v) { return std::vector<Value>{AveragePool(v[0], o)}; });
+  add("average_pool_gradient", {{out, fill}},
+      [attrs, x](Graph&, std::span<const Value> v) { return std::vector<Value>{AveragePoolGradient(v[0], attrs, x)}; });
 }
 
 }  // namespace
@@ -64,7 +63,8 @@ void AddPoolCases(OpCases& cases) {
   for (const Problem& problem : kProblems) Add(cases, problem, Fill::kUniform, "");
   for (int i : {2, 3, 4}) Add(cases, kProblems[i], Fill::kTies, "_ties");
   for (int i : {1, 4, 5}) Add(cases, kProblems[i], Fill::kSpecials, "_specials");
-  cases.push_back({.name = "max_pool/i32_1x4x4x3_2x2", .op = "max_pool",
+  cases.push_back({.name = "max_pool/i32_1x4x4x3_2x2",
+                   .op = "max_pool",
                    .inputs = {{DType::kInt32, {1, 4, 4, 3}, Fill::kBytes}},
                    .build = [](Graph&, std::span<const Value> v) { return std::vector<Value>{MaxPool(v[0])}; },
                    .gradient = false});

@@ -23,10 +23,24 @@ struct Problem {
   Axes axes;
 };
 const Problem kSmall[] = {
-    {{13}, {0}},          {{5, 7}, {0}},       {{5, 7}, {1}},       {{5, 7}, {0, 1}},    {{3, 4, 5}, {1}},
-    {{3, 4, 5}, {0, 2}},  {{2, 3, 4, 5}, {1, 2}}, {{2, 3, 4, 5}, {0, 1, 2}}, {{2, 3, 4, 5}, {1, 3}}, {{1, 7, 1}, {0, 2}},
-    {{4, 1, 3}, {1}},     {{2, 1, 33}, {0, 2}}, {{}, {}},           {{17, 1}, {1}},      {{3, 16}, {1}},
-    {{3, 15}, {1}},       {{3, 17}, {1}},      {{2, 100}, {0}},
+    {{13}, {0}},
+    {{5, 7}, {0}},
+    {{5, 7}, {1}},
+    {{5, 7}, {0, 1}},
+    {{3, 4, 5}, {1}},
+    {{3, 4, 5}, {0, 2}},
+    {{2, 3, 4, 5}, {1, 2}},
+    {{2, 3, 4, 5}, {0, 1, 2}},
+    {{2, 3, 4, 5}, {1, 3}},
+    {{1, 7, 1}, {0, 2}},
+    {{4, 1, 3}, {1}},
+    {{2, 1, 33}, {0, 2}},
+    {{}, {}},
+    {{17, 1}, {1}},
+    {{3, 16}, {1}},
+    {{3, 15}, {1}},
+    {{3, 17}, {1}},
+    {{2, 100}, {0}},
 };
 // Just below, at and above one block, and several blocks with a rest.
 const Problem kLong[] = {
@@ -42,15 +56,15 @@ const Problem kLong[] = {
 };
 
 void Add(OpCases& cases, const Row& row, const Problem& problem, bool keep_dims, Fill fill, const char* suffix) {
-  cases.push_back({.name = StrCat(row.op, "/", ShapeName(problem.shape), "_axes", StrJoin(problem.axes, ","),
-                                  keep_dims ? "_keep" : "", suffix),
-                   .op = row.op,
-                   .inputs = {{problem.shape, fill}},
-                   .build = [f = row.function, axes = problem.axes, keep_dims](Graph&, std::span<const Value> v) {
-                     return std::vector<Value>{f(v[0], axes, keep_dims)};
-                   },
-                   // The largest of nothing has no slope, not even a second one.
-                   .gradient = fill == Fill::kUniform && problem.shape.size() > 0});
+  cases.push_back(
+      {.name = StrCat(row.op, "/", ShapeName(problem.shape), "_axes", StrJoin(problem.axes, ","),
+                      keep_dims ? "_keep" : "", suffix),
+       .op = row.op,
+       .inputs = {{problem.shape, fill}},
+       .build = [f = row.function, axes = problem.axes, keep_dims](
+                    Graph&, std::span<const Value> v) { return std::vector<Value>{f(v[0], axes, keep_dims)}; },
+       // The largest of nothing has no slope, not even a second one.
+       .gradient = fill == Fill::kUniform && problem.shape.size() > 0});
 }
 
 }  // namespace
@@ -69,37 +83,47 @@ void AddReduceCases(OpCases& cases) {
     Add(cases, row, {{29, 31}, {1}}, false, Fill::kSpecials, "_specials");
     Add(cases, row, {{29, 31}, {0}}, false, Fill::kSpecials, "_specials");
     for (DType dtype : {DType::kUint8, DType::kInt32, DType::kInt64}) {
-      cases.push_back({.name = StrCat(row.op, "/", ShortName(dtype), "_9x31_axes1"), .op = row.op,
-                       .inputs = {{dtype, {9, 31}, Fill::kBytes}},
-                       .build = [f = row.function](Graph&, std::span<const Value> v) {
-                         return std::vector<Value>{f(v[0], {1}, false)};
-                       },
-                       .gradient = false});
+      cases.push_back(
+          {.name = StrCat(row.op, "/", ShortName(dtype), "_9x31_axes1"),
+           .op = row.op,
+           .inputs = {{dtype, {9, 31}, Fill::kBytes}},
+           .build = [f = row.function](Graph&,
+                                       std::span<const Value> v) { return std::vector<Value>{f(v[0], {1}, false)}; },
+           .gradient = false});
     }
   }
   for (const Problem& problem : {Problem{{5, 7}, {1}}, Problem{{5, 7}, {}}, Problem{{2, 6, 5, 3}, {1, 2}}}) {
     cases.push_back({.name = StrCat("reduce_sum/mean_", ShapeName(problem.shape), "_axes", StrJoin(problem.axes, ",")),
-                     .op = "reduce_sum", .inputs = {{problem.shape}},
+                     .op = "reduce_sum",
+                     .inputs = {{problem.shape}},
                      .build = [axes = problem.axes](Graph&, std::span<const Value> v) {
                        return std::vector<Value>{Mean(v[0], axes)};
                      }});
   }
   // Mean and variance, as a normalisation layer has them.
-  cases.push_back({.name = "reduce_sum/moments_4x5x6x7", .op = "reduce_sum", .inputs = {{{4, 5, 6, 7}}},
+  cases.push_back({.name = "reduce_sum/moments_4x5x6x7",
+                   .op = "reduce_sum",
+                   .inputs = {{{4, 5, 6, 7}}},
                    .build = [](Graph&, std::span<const Value> v) {
                      const Value mean = Mean(v[0], {0, 1, 2}, true);
                      return std::vector<Value>{mean, Mean(Square(v[0] - mean), {0, 1, 2})};
                    }});
-  for (const auto& [shape, axis] : {std::pair{Shape{7}, 0}, {Shape{5, 10}, 1}, {Shape{5, 10}, 0}, {Shape{2, 9, 33}, 1},
-                                    {Shape{3, 1}, 1}, {Shape{0, 10}, 1}}) {
+  for (const auto& [shape, axis] : {std::pair{Shape{7}, 0},
+                                    {Shape{5, 10}, 1},
+                                    {Shape{5, 10}, 0},
+                                    {Shape{2, 9, 33}, 1},
+                                    {Shape{3, 1}, 1},
+                                    {Shape{0, 10}, 1}}) {
     for (Fill fill : {Fill::kUniform, Fill::kTies, Fill::kSpecials}) {
-      cases.push_back({.name = StrCat("argmax/", ShapeName(shape), "_axis", axis,
-                                      fill == Fill::kTies ? "_ties" : fill == Fill::kSpecials ? "_specials" : ""),
-                       .op = "argmax", .inputs = {{shape, fill}},
-                       .build = [axis = axis](Graph&, std::span<const Value> v) {
-                         return std::vector<Value>{ArgMax(v[0], axis)};
-                       },
-                       .gradient = false});
+      cases.push_back(
+          {.name = StrCat("argmax/", ShapeName(shape), "_axis", axis,
+                          fill == Fill::kTies       ? "_ties"
+                          : fill == Fill::kSpecials ? "_specials"
+                                                    : ""),
+           .op = "argmax",
+           .inputs = {{shape, fill}},
+           .build = [axis = axis](Graph&, std::span<const Value> v) { return std::vector<Value>{ArgMax(v[0], axis)}; },
+           .gradient = false});
     }
   }
 }

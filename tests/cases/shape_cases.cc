@@ -11,7 +11,8 @@ std::vector<Value> One(const Value& value) { return {value}; }
 
 void AddShapeCases(OpCases& cases) {
   const auto add = [&](std::string op, std::string problem, std::vector<CaseInput> inputs, BuildFn build) {
-    cases.push_back({.name = StrCat(op, "/", problem), .op = op, .inputs = std::move(inputs), .build = std::move(build)});
+    cases.push_back(
+        {.name = StrCat(op, "/", problem), .op = op, .inputs = std::move(inputs), .build = std::move(build)});
   };
   for (const Axes& dims : {Axes{24}, Axes{6, 4}, Axes{-1}, Axes{2, -1, 2}, Axes{1, 24, 1}}) {
     add("reshape", StrCat("2x3x4_", StrJoin(dims, "x")), {{{2, 3, 4}}},
@@ -40,19 +41,21 @@ void AddShapeCases(OpCases& cases) {
       {.begin = {3, 0}, .end = {3, 9}},
   };
   for (const SliceOptions& options : slices) {
-    add("slice", StrCat("7x9_b", StrJoin(options.begin, ","), "_e", StrJoin(options.end, ","), "_s",
-                        StrJoin(options.strides, ",")),
+    add("slice",
+        StrCat("7x9_b", StrJoin(options.begin, ","), "_e", StrJoin(options.end, ","), "_s",
+               StrJoin(options.strides, ",")),
         {{{7, 9}}}, [options](Graph&, std::span<const Value> v) { return One(Slice(v[0], options)); });
   }
   add("slice", "u8_5x4x3", {{DType::kUint8, {5, 4, 3}, Fill::kBytes}}, [](Graph&, std::span<const Value> v) {
     return One(Slice(v[0], {.begin = {1, 0, 1}, .end = {4, 4, 3}, .strides = {1, 3, 1}}));
   });
-  add("pad", "3x5_zeros", {{{3, 5}}},
-      [](Graph&, std::span<const Value> v) { return One(Pad(v[0], {1, 2}, {0, 3})); });
-  add("pad", "3x5_value", {{{3, 5}}},
-      [](Graph&, std::span<const Value> v) { return One(Pad(v[0], {0, 1}, {2, 0}, -1.5)); });
-  add("pad", "2x4x4x3_nhwc", {{{2, 4, 4, 3}}},
-      [](Graph&, std::span<const Value> v) { return One(Pad(v[0], {0, 1, 1, 0}, {0, 1, 1, 0})); });
+  add("pad", "3x5_zeros", {{{3, 5}}}, [](Graph&, std::span<const Value> v) { return One(Pad(v[0], {1, 2}, {0, 3})); });
+  add("pad", "3x5_value", {{{3, 5}}}, [](Graph&, std::span<const Value> v) {
+    return One(Pad(v[0], {0, 1}, {2, 0}, -1.5));
+  });
+  add("pad", "2x4x4x3_nhwc", {{{2, 4, 4, 3}}}, [](Graph&, std::span<const Value> v) {
+    return One(Pad(v[0], {0, 1, 1, 0}, {0, 1, 1, 0}));
+  });
   add("pad", "0x5", {{{0, 5}}}, [](Graph&, std::span<const Value> v) { return One(Pad(v[0], {1, 1}, {1, 1}, 2)); });
   add("pad", "i32_4", {{DType::kInt32, {4}, Fill::kBytes}},
       [](Graph&, std::span<const Value> v) { return One(Pad(v[0], {2}, {1}, 9)); });
@@ -72,14 +75,17 @@ void AddShapeCases(OpCases& cases) {
     add("reverse", StrCat("4x7_axes", StrJoin(axes, ",")), {{{4, 7}}},
         [axes](Graph&, std::span<const Value> v) { return One(Reverse(v[0], axes)); });
   }
-  cases.push_back({.name = "assign/5x3", .op = "assign", .inputs = {{{5, 3}}, {{5, 3}}},
+  cases.push_back({.name = "assign/5x3",
+                   .op = "assign",
+                   .inputs = {{{5, 3}}, {{5, 3}}},
                    .build = [](Graph&, std::span<const Value> v) { return One(Assign(v[0], v[0] * 0.9 + v[1])); },
                    .gradient = false});
 }
 
 void AddIndexCases(OpCases& cases) {
   const auto add = [&](std::string op, std::string problem, std::vector<CaseInput> inputs, BuildFn build) {
-    cases.push_back({.name = StrCat(op, "/", problem), .op = op, .inputs = std::move(inputs), .build = std::move(build)});
+    cases.push_back(
+        {.name = StrCat(op, "/", problem), .op = op, .inputs = std::move(inputs), .build = std::move(build)});
   };
   for (DType dtype : {DType::kInt32, DType::kInt64}) {
     const std::string type = ShortName(dtype);
@@ -92,7 +98,9 @@ void AddIndexCases(OpCases& cases) {
     add("gather", StrCat(type, "_4x6_by_scalar_axis-1"), {{{4, 6}}, {dtype, {}, Fill::kIndices, 6}},
         [](Graph&, std::span<const Value> v) { return One(Gather(v[0], v[1], -1)); });
     add("scatter_add", StrCat(type, "_40_to_6x5"), {{dtype, {40}, Fill::kIndices, 6}, {{40, 5}}},
-        [](Graph&, std::span<const Value> v) { return One(ScatterAdd(v[0], v[1], {6, 5})); });
+        [](Graph&, std::span<const Value> v) {
+          return One(ScatterAdd(v[0], v[1], {6, 5}));
+        });
     add("scatter_add", StrCat(type, "_3x4_to_5"), {{dtype, {3, 4}, Fill::kIndices, 5}, {{3, 4}}},
         [](Graph&, std::span<const Value> v) { return One(ScatterAdd(v[0], v[1], {5})); });
     add("take_along_last", StrCat(type, "_4x3x10"), {{{4, 3, 10}}, {dtype, {4, 3}, Fill::kIndices, 10}},

@@ -13,7 +13,10 @@ std::vector<Value> One(const Value& value) { return {value}; }
 void AddSoftmaxCases(OpCases& cases) {
   const auto add = [&](std::string op, std::string problem, std::vector<CaseInput> inputs, BuildFn build,
                        bool gradient = true) {
-    cases.push_back({.name = StrCat(op, "/", problem), .op = op, .inputs = std::move(inputs), .build = std::move(build),
+    cases.push_back({.name = StrCat(op, "/", problem),
+                     .op = op,
+                     .inputs = std::move(inputs),
+                     .build = std::move(build),
                      .gradient = gradient});
   };
   const BuildFn softmax = [](Graph&, std::span<const Value> v) { return One(Softmax(v[0])); };
@@ -33,11 +36,12 @@ void AddSoftmaxCases(OpCases& cases) {
   add("softmax", "4x5x6_axis1", {{{4, 5, 6}}}, [](Graph&, std::span<const Value> v) { return One(Softmax(v[0], 1)); });
   add("log_softmax", "4x5_axis0", {{{4, 5}}},
       [](Graph&, std::span<const Value> v) { return One(LogSoftmax(v[0], 0)); });
-  for (const auto& [fill, name] : {std::pair{Fill::kLarge, "large"}, {Fill::kSpecials, "specials"}, {Fill::kTies, "ties"}}) {
+  for (const auto& [fill, name] :
+       {std::pair{Fill::kLarge, "large"}, {Fill::kSpecials, "specials"}, {Fill::kTies, "ties"}}) {
     add("softmax", StrCat("40x10_", name), {{{40, 10}, fill}}, softmax, false);
     add("log_softmax", StrCat("40x10_", name), {{{40, 10}, fill}}, log_softmax, false);
-    add("sparse_cross_entropy", StrCat("40x10_", name), {{{40, 10}, fill}, {DType::kInt32, {40}, Fill::kIndices, 10}}, loss,
-        false);
+    add("sparse_cross_entropy", StrCat("40x10_", name), {{{40, 10}, fill}, {DType::kInt32, {40}, Fill::kIndices, 10}},
+        loss, false);
   }
   add("sparse_cross_entropy", "mean_32x10", {{{32, 10}}, {DType::kUint8, {32}, Fill::kIndices, 10}},
       [](Graph&, std::span<const Value> v) { return One(Mean(SparseSoftmaxCrossEntropy(v[0], v[1]))); });

@@ -1,4 +1,4 @@
-// Moving elements: transposition of 4-byte elements, 4 x 4 or 8 x 8 at a time where the target has the shuffles.
+// Moving elements: transposition of 4-byte elements, 4 x 4 at a time.
 #include <cstddef>
 #include <cstdint>
 
@@ -16,8 +16,9 @@ namespace weir::highway {
 namespace HWY_NAMESPACE {
 namespace {
 
-// A tile of 16 x 16 keeps both sides' cache lines in use until they are done with.
-constexpr int64_t kTile = 16;
+// Strips of columns whose lines of dst stay in the first-level cache while all rows pass; within a strip four rows at
+// a time, so that sources a power of two apart don't evict each other.
+constexpr int64_t kStrip = 64;
 
 #if HWY_TARGET == HWY_SCALAR
 HWY_INLINE void Transpose4(const float* src, int64_t src_stride, float* dst, int64_t dst_stride) {
@@ -44,21 +45,19 @@ HWY_INLINE void Transpose4(const float* src, int64_t src_stride, float* dst, int
 
 void Transpose(const float* src, int64_t src_stride, int64_t rows, int64_t columns, float* dst,
                int64_t dst_stride) noexcept {
-  for (int64_t r0 = 0; r0 < rows; r0 += kTile) {
-    const int64_t r1 = HWY_MIN(r0 + kTile, rows);
-    for (int64_t c0 = 0; c0 < columns; c0 += kTile) {
-      const int64_t c1 = HWY_MIN(c0 + kTile, columns);
+  for (int64_t c0 = 0; c0 < columns; c0 += kStrip) {
+    const int64_t c1 = HWY_MIN(c0 + kStrip, columns);
+    int64_t r = 0;
+    for (; r + 4 <= rows; r += 4) {
+      const float* from = src + r * src_stride;
       int64_t c = c0;
-      for (; c + 4 <= c1; c += 4) {
-        int64_t r = r0;
-        for (; r + 4 <= r1; r += 4) Transpose4(src + r * src_stride + c, src_stride, dst + c * dst_stride + r, dst_stride);
-        for (; r < r1; ++r) {
-          for (int64_t k = c; k < c + 4; ++k) dst[k * dst_stride + r] = src[r * src_stride + k];
-        }
-      }
+      for (; c + 4 <= c1; c += 4) Transpose4(from + c, src_stride, dst + c * dst_stride + r, dst_stride);
       for (; c < c1; ++c) {
-        for (int64_t r = r0; r < r1; ++r) dst[c * dst_stride + r] = src[r * src_stride + c];
+        for (int64_t i = 0; i < 4; ++i) dst[c * dst_stride + r + i] = from[i * src_stride + c];
       }
+    }
+    for (; r < rows; ++r) {
+      for (int64_t c = c0; c < c1; ++c) dst[c * dst_stride + r] = src[r * src_stride + c];
     }
   }
 }

@@ -1,0 +1,188 @@
+// Saved models: whole or refused, strict or listed, and training that goes on as if it had never stopped.
+#include <signal.h>
+#include <sys/wait.h>
+
+#include "frontend_test_util.h"
+
+namespace weir {
+namespace {
+
+namespace fs = std::filesystem;
+
+std::string ReadBytes(const std::string& path) {
+  std::ifstream file(path, std::ios::binary);
+  return {std::istreambuf_iterator<char>(file), {}};
+}
+
+void WriteBytes(const std::string& path, std::string_view bytes) {
+  std::ofstream(path, std::ios::binary | std::ios::trunc).write(bytes.data(), static_cast<std::streamsize>(bytes.size()));
+}
+
+TEST(ModelFiles, TwoAndTwoEpochsAreFour) {
+  for (const char* optimizer : {"adam", "rmsprop", "sgd"}) {
+    const Tensor x = UniformTensor({30, 8, 8, 3}, 1), y = Labels(30, 5);
+    const Sequential straight = SmallModel({.seed = 9}), model = SmallModel({.seed = 9});
+    for (const Model& m : {Model(straight), Model(model)}) m.Compile({.optimizer = optimizer, .loss = "sparse_categorical_crossentropy"});
+    straight.Fit(x, y, {.epochs = 4, .batch_size = 7, .verbose = 0});
+    model.Fit(x, y, {.epochs = 2, .batch_size = 7, .verbose = 0});
+    TempFolder folder;
+    ASSERT_TRUE(model.Save(folder / "m").ok());
+    const absl::StatusOr<Model> loaded = LoadModel(folder / "m");
+    ASSERT_TRUE(loaded.ok()) << loaded.status();
+    EXPECT_EQ(loaded->iterations(), 10);
+    EXPECT_EQ(loaded->name(), "sequential");
+    const History history = loaded->Fit(x, y, {.epochs = 4, .batch_size = 7, .verbose = 0, .initial_epoch = 2});
+    EXPECT_EQ(history.epoch, (std::vector<int64_t>{2, 3}));
+    EXPECT_TRUE(SameWeights(straight, *loaded)) << optimizer;
+    EXPECT_EQ(loaded->history()["loss"], straight.history()["loss"]);
+  }
+}
+
+TEST(ModelFiles, FunctionalNestedAndSharedModels) {
+  const Sequential inner({Dense({.units = 4, .activation = "tanh", .input_shape = {3}}), Dense(3)}, {.name = "inner"});
+  const Layer shared = Dense({.units = 3, .name = "shared"});
+  const SymbolicTensor a = Input({3}, {.name = "left"}), b = Input({3}, {.name = "right"});
+  const SymbolicTensor sum = Add()({inner(a), shared(b)});
+  const Model model({a, b}, {shared(sum), Concatenate({.name = "joined"})({sum, a})});
+  const std::vector<Tensor> x{UniformTensor({2, 3}, 1), UniformTensor({2, 3}, 2)};
+  TempFolder folder;
+  ASSERT_TRUE(model.Save(folder / "m").ok());
+  const absl::StatusOr<Model> loaded = LoadModel(folder / "m");
+  ASSERT_TRUE(loaded.ok()) << loaded.status();
+  const std::vector<Tensor> before = model.Predict(x), after = loaded->Predict(x);
+  ASSERT_EQ(after.size(), 2u);
+  EXPECT_TRUE(BitEqual(before[0], after[0]));
+  EXPECT_TRUE(BitEqual(before[1], after[1]));
+  EXPECT_EQ(loaded->output_names(), model.output_names());
+  EXPECT_EQ(loaded->SummaryText(), model.SummaryText());
+}
+
+TEST(ModelFiles, CutFilesAreRefused) {
+  TempFolder folder;
+  const Sequential model = SmallModel();
+  CompileTutorial(model);
+  model.TrainOnBatch(Examples(UniformTensor({2, 8, 8, 3}, 1), Labels(2, 5)));
+  const std::string path = folder / "m";
+  ASSERT_TRUE(model.Save(path).ok());
+  for (const char* name : {"/config.json", "/weights.safetensors"}) {
+    const std::string whole = ReadBytes(path + name);
+    for (size_t size = 0; size < whole.size(); size += 97) {
+      WriteBytes(path + name, std::string_view(whole).substr(0, size));
+      const absl::StatusOr<Model> loaded = LoadModel(path);
+      ASSERT_FALSE(loaded.ok()) << name << " cut to " << size;
+      EXPECT_NE(std::string(loaded.status().message()).find(name), std::string::npos) << loaded.status();
+    }
+    WriteBytes(path + name, whole);
+  }
+  EXPECT_TRUE(LoadModel(path).ok());
+  fs::remove(path + "/config.json");
+  EXPECT_EQ(LoadModel(path).status().code(), absl::StatusCode::kNotFound);
+}
+
+TEST(ModelFiles, AChangedWeightIsNoticed) {
+  TempFolder folder;
+  const Sequential model = SmallModel();
+  const std::string path = folder / "m", file = path + "/weights.safetensors";
+  ASSERT_TRUE(model.Save(path).ok());
+  std::string bytes = ReadBytes(file);
+  const uint64_t header = *reinterpret_cast<const uint64_t*>(bytes.data());
+  // The first weight's exponent.
+  bytes[8 + header + 3] = static_cast<char>(bytes[8 + header + 3] ^ 0x41);
+  WriteBytes(file, bytes);
+  const absl::Status status = LoadModel(path).status();
+  EXPECT_EQ(status.code(), absl::StatusCode::kDataLoss);
+  EXPECT_NE(std::string(status.message()).find("computes something else"), std::string::npos) << status;
+}
+
+TEST(ModelFiles, HostileConfigs) {
+  TempFolder folder;
+  const Sequential model = SmallModel();
+  const std::string path = folder / "m";
+  ASSERT_TRUE(model.Save(path).ok());
+  const std::string good = ReadBytes(path + "/config.json");
+  const auto load = [&](std::string text) {
+    // Padded to the size that the weights' file knows.
+    if (text.size() < good.size()) text.append(good.size() - text.size(), ' ');
+    WriteBytes(path + "/config.json", text);
+    return LoadModel(path).status();
+  };
+  for (const char* text : {"{}", "[]", "null", "3", "{\"weir_format\": 99}", "{\"weir_format\": \"x\"}",
+                           "{\"weir_format\": 1, \"seed\": 0, \"class_name\": \"Sequential\"}",
+                           "{\"weir_format\": 1, \"seed\": 0, \"class_name\": \"Sequential\", \"config\": {\"layers\": [{\"class_name\": \"Evil\", \"config\": {}}]}}",
+                           "{\"weir_format\": 1, \"seed\": 0, \"class_name\": \"Sequential\", \"config\": {\"layers\": [{\"class_name\": \"Dense\", \"config\": {\"units\": -4}}]}}"}) {
+    EXPECT_FALSE(load(text).ok()) << text;
+  }
+  EXPECT_FALSE(load(std::string(good.size(), '[')).ok());
+}
+
+TEST(ModelFiles, SavingReplacesWholly) {
+  TempFolder folder;
+  const std::string path = folder / "m";
+  const Sequential a = SmallModel({.seed = 1}), b = SmallModel({.seed = 2});
+  ASSERT_TRUE(a.Save(path).ok());
+  ASSERT_TRUE(b.Save(path).ok());
+  const absl::StatusOr<Model> loaded = LoadModel(path);
+  ASSERT_TRUE(loaded.ok());
+  EXPECT_TRUE(SameWeights(b, *loaded));
+  int entries = 0;
+  for ([[maybe_unused]] const auto& entry : fs::directory_iterator(folder.path())) ++entries;
+  EXPECT_EQ(entries, 1);  // no temporary is left
+  // A folder of something else is not replaced.
+  fs::create_directory(folder / "mine");
+  WriteBytes(folder / "mine/notes.txt", "important");
+  EXPECT_FALSE(a.Save(folder / "mine").ok());
+  EXPECT_EQ(ReadBytes(folder / "mine/notes.txt"), "important");
+  EXPECT_FALSE(a.Save("/dev/full/m").ok());
+  EXPECT_EQ(a.SaveWeights("/dev/full").code(), absl::StatusCode::kResourceExhausted);
+}
+
+TEST(ModelFiles, AKillDuringSaveLeavesTheOldModel) {
+  TempFolder folder;
+  const std::string path = folder / "m";
+  const Sequential model = SmallModel();
+  ASSERT_TRUE(model.Save(path).ok());
+  for (int microseconds : {200, 1000, 3000, 8000}) {
+    const pid_t child = fork();
+    if (child == 0) {
+      for (;;) (void)SaveWeights(model.model(), path + "/weights.safetensors");
+    }
+    usleep(static_cast<useconds_t>(microseconds));
+    kill(child, SIGKILL);
+    int status = 0;
+    waitpid(child, &status, 0);
+    EXPECT_TRUE(LoadWeights(SmallModel().model(), path).ok());
+  }
+}
+
+TEST(Weights, StrictByDefault) {
+  TempFolder folder;
+  const std::string path = folder / "w.safetensors";
+  const auto make = [](int64_t units, const char* last) {
+    return Sequential({Dense({.units = 6, .input_shape = {4}}), Dense({.units = units, .name = last})});
+  };
+  const Sequential saved = make(10, "head");
+  ASSERT_TRUE(saved.SaveWeights(path).ok());
+  // Another model of the same process has the same names.
+  const Sequential again = make(10, "head");
+  ASSERT_TRUE(again.LoadWeights(path).ok());
+  EXPECT_TRUE(SameWeights(saved, again));
+
+  const Sequential narrower = make(25, "head");
+  const Tensor before = narrower.layer(0).kernel().value();
+  const absl::Status mismatch = narrower.LoadWeights(path).status();
+  EXPECT_NE(std::string(mismatch.message()).find("mismatched: head/kernel: file f32[6,10], model f32[6,25]"), std::string::npos) << mismatch;
+  EXPECT_TRUE(BitEqual(before, narrower.layer(0).kernel().value()));
+
+  const Sequential renamed = make(10, "tail");
+  const absl::Status missing = renamed.LoadWeights(path).status();
+  EXPECT_NE(std::string(missing.message()).find("missing: tail/kernel (6, 10)"), std::string::npos) << missing;
+  EXPECT_NE(std::string(missing.message()).find("unexpected: head/bias (10,)"), std::string::npos) << missing;
+
+  const absl::StatusOr<std::vector<std::string>> skipped = renamed.LoadWeights(path, /*partial=*/true);
+  ASSERT_TRUE(skipped.ok());
+  EXPECT_EQ(skipped->size(), 4u);
+  EXPECT_TRUE(BitEqual(saved.layer(0).kernel().value(), renamed.layer(0).kernel().value()));
+}
+
+}  // namespace
+}  // namespace weir

@@ -1,0 +1,145 @@
+// Taps: names, values, gradients, statistics, and that looking changes nothing.
+#include "frontend_test_util.h"
+
+namespace weir {
+namespace {
+
+Sequential ReluNet(Runtime& runtime) {
+  return Sequential({Conv2D({.filters = 8, .kernel_size = 3, .padding = "same", .activation = "relu", .input_shape = {8, 8, 3}}),
+                     MaxPooling2D(), Flatten(), Dense({.units = 5, .activation = "softmax"})},
+                    {.seed = 2, .runtime = &runtime});
+}
+
+class Taps : public testing::TestWithParam<std::string> {
+ protected:
+  Runtime& runtime() { return TestRuntime(GetParam(), 2); }
+};
+INSTANTIATE_TEST_SUITE_P(Backends, Taps, testing::Values("reference", "highway"));
+
+TEST_P(Taps, TheTappedValueIsWhatTheLayerMade) {
+  const Sequential model = ReluNet(runtime());
+  const Tensor x = UniformTensor({3, 8, 8, 3}, 1);
+  const Tensor untapped = model.PredictOne(x);
+  const TapHandle before = model.Tap("conv2d/pre_activation"), after = model.Tap("conv2d"), pooled = model.Tap("max_pooling2d");
+  EXPECT_TRUE(BitEqual(model.PredictOne(x), untapped));
+  float smallest = 0;
+  for (float v : before.value().data<float>()) smallest = std::min(smallest, v);
+  EXPECT_LT(smallest, 0);
+  const std::vector<float> z = Floats(before.value()), y = Floats(after.value());
+  for (size_t i = 0; i < z.size(); ++i) ASSERT_EQ(std::max(z[i], 0.f), y[i]);
+  EXPECT_TRUE(BitEqual(Model(model.inputs(), model.layer(1).output(), {.runtime = &runtime()}).PredictOne(x), pooled.value()));
+  // A later run leaves what was handed out alone.
+  const Tensor kept = before.value(), copy = kept.Clone();
+  model.PredictOne(UniformTensor({3, 8, 8, 3}, 2));
+  EXPECT_TRUE(BitEqual(kept, copy));
+  EXPECT_FALSE(BitEqual(before.value(), copy));
+}
+
+TEST_P(Taps, TrainingIsBitEqualWithAndWithout) {
+  const Tensor x = UniformTensor({10, 8, 8, 3}, 1), y = Labels(10, 5);
+  const auto train = [&](std::vector<TapRequest> taps) {
+    const Sequential model = SmallModel({.seed = 4, .runtime = &runtime()});
+    CompileTutorial(model);
+    model.Fit(x, y, {.epochs = 3, .batch_size = 4, .verbose = 0, .taps = std::move(taps)});
+    return model;
+  };
+  int readings = 0;
+  const TapReceiver count = [&](const TapReading& reading) {
+    EXPECT_TRUE(reading.value.defined());
+    ++readings;
+  };
+  EXPECT_TRUE(SameWeights(train({}), train({{"**", {.receive = count}}, {"**/conv2d*/**", {.gradient = true, .receive = count}},
+                                            {"dense/kernel", {.gradient = true, .receive = count}}})));
+  EXPECT_GT(readings, 9 * 10);
+}
+
+TEST_P(Taps, GradientsOfActivations) {
+  // y = sum(w x): the gradient of the loss is known.
+  const Sequential model({Dense({.units = 1, .use_bias = false, .input_shape = {3}})}, {.runtime = &runtime()});
+  model.layer(0).kernel().Assign(Tensor::Of<float>({3, 1}, {1, 2, 3}));
+  model.Compile({.optimizer = "sgd", .loss = "mse"});
+  const Tensor x = Tensor::Of<float>({1, 3}, {1, 1, 2}), y = Tensor::Of<float>({1, 1}, {5});  // prediction 9
+  std::map<std::string, Tensor> seen;
+  const TapOptions gradient{.gradient = true, .receive = [&](const TapReading& r) { seen[r.path] = r.value; }};
+  model.Evaluate(x, y, {.taps = {{"dense", gradient}, {"dense/kernel", gradient}, {"dense_input", gradient}}});
+  EXPECT_EQ(Floats(seen.at("sequential/dense/output")), (std::vector<float>{8}));
+  EXPECT_EQ(Floats(seen.at("sequential/dense/kernel")), (std::vector<float>{8, 8, 16}));
+  EXPECT_EQ(Floats(seen.at("sequential/dense_input/output")), (std::vector<float>{8, 16, 24}));
+  EXPECT_NE(MessageOf([&] { model.Predict(x, {.taps = {{"dense", gradient}}}); }).find("Predict has no loss"), std::string::npos);
+}
+
+TEST_P(Taps, StatisticsOnly) {
+  const Sequential model = ReluNet(runtime());
+  const TapHandle tap = model.Tap("conv2d", {.statistics_only = true});
+  const TapHandle full = model.Tap("conv2d");
+  model.PredictOne(UniformTensor({2, 8, 8, 3}, 1));
+  EXPECT_FALSE(tap.value().defined());
+  const TapStatistics& s = tap.reading().statistics;
+  double sum = 0;
+  int64_t zeros = 0;
+  for (float v : full.value().data<float>()) {
+    sum += v;
+    zeros += v == 0;
+  }
+  EXPECT_EQ(s.count, 2 * 8 * 8 * 8);
+  EXPECT_EQ(s.zeros, zeros);
+  EXPECT_NEAR(s.mean, sum / static_cast<double>(s.count), 1e-12);
+  EXPECT_EQ(s.min, 0);
+  EXPECT_EQ(s.nans, 0);
+  EXPECT_GT(s.std, 0);
+}
+
+TEST(TapNames, SharedLayersAreAddressedByUse) {
+  const Layer dense = Dense({.units = 3, .activation = "relu"});
+  const SymbolicTensor input = Input({3});
+  const Model model(input, dense(dense(input)));
+  const std::string message = MessageOf([&] { model.Tap("dense"); });
+  EXPECT_NE(message.find("'dense' is ambiguous, it may be model/dense#0/output, model/dense#1/output"), std::string::npos) << message;
+  const TapHandle first = model.Tap("dense#0"), second = model.Tap("dense#1"), kernel = model.Tap("dense/kernel");
+  const Tensor y = model.PredictOne(UniformTensor({2, 3}, 1));
+  EXPECT_TRUE(BitEqual(second.value(), y));
+  EXPECT_FALSE(BitEqual(first.value(), y));
+  EXPECT_TRUE(BitEqual(kernel.value(), dense.kernel().value()));
+}
+
+TEST(TapNames, GlobsAndNestedModels) {
+  const Sequential inner({Dense({.units = 4, .activation = "tanh", .name = "deep", .input_shape = {3}})}, {.name = "inner"});
+  const Sequential model({inner, Dense({.units = 2, .activation = "relu"})});
+  const Tensor x = UniformTensor({2, 3}, 1);
+  const TapHandle deep = model.Tap("deep"), all = model.Tap("**/pre_activation"), full = model.Tap("sequential/inner/deep/kernel");
+  model.PredictOne(x);
+  EXPECT_TRUE(BitEqual(deep.value(), inner.PredictOne(x)));
+  ASSERT_EQ(all.readings().size(), 2u);
+  EXPECT_EQ(all.readings()[0].path, "sequential/inner/deep/pre_activation");
+  EXPECT_EQ(all.readings()[1].path, "sequential/dense/pre_activation");
+  EXPECT_EQ(full.value().shape(), (Shape{3, 4}));
+}
+
+TEST(TapNames, AnyNodeOfTheGraph) {
+  const Sequential model = SmallModel();
+  const TapHandle convolution = model.Tap("sequential/conv2d/conv_*");
+  model.PredictOne(UniformTensor({1, 8, 8, 3}, 1));
+  ASSERT_EQ(convolution.readings().size(), 1u);
+  EXPECT_EQ(convolution.value().shape(), (Shape{1, 8, 8, 4}));
+}
+
+TEST(TapNames, UnknownNamesListTheNearest) {
+  const Sequential model = SmallModel();
+  const std::string message = MessageOf([&] { model.Tap("conv2s"); });
+  EXPECT_NE(message.find("unknown value 'conv2s' (did you mean 'conv2d'?)"), std::string::npos) << message;
+}
+
+TEST(TapNames, HandlesEndWithTheirLife) {
+  const Sequential model = SmallModel();
+  const Tensor x = UniformTensor({1, 8, 8, 3}, 1);
+  int calls = 0;
+  {
+    const TapHandle tap = model.Tap("conv2d", {.receive = [&](const TapReading&) { ++calls; }});
+    model.PredictOne(x);
+  }
+  model.PredictOne(x);
+  EXPECT_EQ(calls, 1);
+}
+
+}  // namespace
+}  // namespace weir
