@@ -66,7 +66,7 @@ void SmallAndLarge(const k::Tensor& image) {
   for (int64_t size : {3, 5, 9, 15}) {
     const auto count = static_cast<size_t>(size * size);
     pictures.push_back(Convolve(image, PerColour(size, std::vector<float>(count, 1.0f / static_cast<float>(count)))));
-    k::examples::ExitIfError(k::plot::SaveImage(pictures.back()[0], Path("blur_" + std::to_string(size) + ".png"), {.scale = 8}));
+    k::examples::ExitIfError(k::plot::SaveImage(pictures.back()[0], Path("blur_" + std::to_string(size) + ".png"), 8));
   }
   k::Tensor edges = Convolve(image, PerColour(3, {-1, -1, -1, -1, 8, -1, -1, -1, -1}));
   k::examples::ExitIfError(k::plot::SaveFeatureMaps(edges, Path("edges.png"), {.rows = 1, .columns = 3, .title = "edges in red, green and blue"}));
@@ -100,8 +100,8 @@ void TwoSmallAgainstOneLarge(const k::Tensor& image) {
 void MixChannels(const k::Tensor& image) {
   const k::Tensor grey = Convolve(image, k::Tensor::Of<float>({1, 1, 3, 1}, {0.299f, 0.587f, 0.114f}));
   const k::Tensor sepia = Convolve(image, k::Tensor::Of<float>({1, 1, 3, 3}, {0.393f, 0.349f, 0.272f, 0.769f, 0.686f, 0.534f, 0.189f, 0.168f, 0.131f}));
-  k::examples::ExitIfError(k::plot::SaveImage(grey[0], Path("grey.png"), {.scale = 8}));
-  k::examples::ExitIfError(k::plot::SaveImage(sepia[0], Path("sepia.png"), {.scale = 8}));
+  k::examples::ExitIfError(k::plot::SaveImage(grey[0], Path("grey.png"), 8));
+  k::examples::ExitIfError(k::plot::SaveImage(sepia[0], Path("sepia.png"), 8));
   std::printf("4. a 1x1 convolution makes %s of %s\n", k::PythonTuple(grey.shape()).c_str(), k::PythonTuple(image.shape()).c_str());
 }
 
@@ -122,7 +122,7 @@ int main(int argc, char** argv) {
   const auto data = k::datasets::LoadCifar10OrGenerated();
   k::examples::ExitIfError(data.status());
   const k::Tensor image = data->data.train.Slice(absl::GetFlag(FLAGS_index), absl::GetFlag(FLAGS_index) + 1).Scaled(1 / 255.0).image(0);
-  k::examples::ExitIfError(k::plot::SaveImage(image[0], Path("picture.png"), {.scale = 8}));
+  k::examples::ExitIfError(k::plot::SaveImage(image[0], Path("picture.png"), 8));
   OneMapByHand(image);
   SmallAndLarge(image);
   TwoSmallAgainstOneLarge(image);

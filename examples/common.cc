@@ -2,19 +2,38 @@
 
 #include <cstdlib>
 #include <iostream>
+#include <memory>
 
 #include "absl/flags/flag.h"
 #include "absl/flags/parse.h"
 #include "absl/flags/usage.h"
 #include "absl/flags/usage_config.h"
 #include "weir/core/strings.h"
+#include "weir/frontend/io/file.h"
 #include "weir/frontend/session.h"
 
 ABSL_FLAG(std::string, backend, "", "what computes: highway or reference; empty: the fastest, or WEIR_BACKEND");
 ABSL_FLAG(int, threads, 0, "threads to compute on; 0: all that this process may use, or WEIR_THREADS");
+ABSL_FLAG(std::string, profile, "", "file for a trace of every step (chrome://tracing reads it); a table goes to standard error");
 ABSL_FLAG(bool, quick, false, "a few seconds instead of the real thing");
 
 namespace weir::examples {
+namespace {
+
+// Never destroyed: it is read when the program ends, after the default runtime may be gone.
+std::shared_ptr<Profiler>& TheProfiler() {
+  static auto* profiler = new std::shared_ptr<Profiler>();
+  return *profiler;
+}
+
+// At the program's end, if --profile was given.
+void WriteProfile() {
+  std::cerr << TheProfiler()->Table();
+  const absl::Status written = WriteFileAtomically(absl::GetFlag(FLAGS_profile), TheProfiler()->ChromeTrace());
+  if (!written.ok()) std::cerr << "error: " << std::string(written.message()) << "\n";
+}
+
+}  // namespace
 
 void Start(int argc, char** argv, const std::string& usage) {
   // --help lists the flags of this program's own files, wherever they are defined; not those of libraries.
@@ -26,6 +45,11 @@ void Start(int argc, char** argv, const std::string& usage) {
   absl::SetProgramUsageMessage(usage);
   absl::ParseCommandLine(argc, argv);
   ExitIfError(SetDefaultRuntime({.backend = absl::GetFlag(FLAGS_backend), .threads = absl::GetFlag(FLAGS_threads)}));
+  if (!absl::GetFlag(FLAGS_profile).empty()) {
+    TheProfiler() = std::make_shared<Profiler>();
+    DefaultRuntime().SetProfiler(TheProfiler());
+    std::atexit(WriteProfile);
+  }
 }
 
 bool Quick() { return absl::GetFlag(FLAGS_quick); }

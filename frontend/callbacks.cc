@@ -5,7 +5,7 @@
 
 #include "weir/core/error.h"
 #include "weir/frontend/checkpoint_path.h"
-#include "weir/frontend/model_files.h"
+#include "weir/frontend/model.h"
 
 namespace weir {
 namespace {
@@ -165,7 +165,7 @@ class ModelCheckpointCallback : public Callback {
 
  private:
   void Save(FitContext& fit, const std::string& path) const {
-    ThrowIfError(options_.save_weights_only ? SaveWeights(fit.model(), path) : SaveModel(fit.model(), path));
+    ThrowIfError(options_.save_weights_only ? fit.model().SaveWeights(path) : fit.model().Save(path));
   }
 
   ModelCheckpointOptions options_;

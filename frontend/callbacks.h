@@ -17,15 +17,16 @@
 #include <vector>
 
 #include "weir/frontend/history.h"
-#include "weir/frontend/model_base.h"
 
 namespace weir {
+
+class Model;
 
 // What a callback sees of the training it is part of, and may change.
 class FitContext {
  public:
   virtual ~FitContext() = default;
-  virtual ModelBase& model() = 0;
+  virtual Model model() = 0;
   virtual int64_t epochs() const = 0;
   virtual int64_t steps_per_epoch() const = 0;
   virtual bool has_validation() const = 0;

@@ -7,6 +7,7 @@
 #include "weir/core/error.h"
 #include "weir/core/rng.h"
 #include "weir/frontend/interrupt.h"
+#include "weir/frontend/model.h"
 #include "weir/frontend/trainer.h"
 
 namespace weir {
@@ -83,7 +84,7 @@ class FitLoop : public FitContext {
     return std::move(result_);
   }
 
-  ModelBase& model() override { return trainer_.model_; }
+  Model model() override { return Model(std::static_pointer_cast<ModelBase>(trainer_.model_.shared_from_this())); }
   int64_t epochs() const override { return options_.epochs; }
   int64_t steps_per_epoch() const override { return steps_; }
   bool has_validation() const override { return validation_.has_value(); }

@@ -10,11 +10,15 @@
 #include "weir/frontend/data/cifar10.h"        // IWYU pragma: export
 #include "weir/frontend/data/dataset.h"        // IWYU pragma: export
 #include "weir/frontend/data/generated.h"      // IWYU pragma: export
+#include "weir/frontend/history_curves.h"       // IWYU pragma: export
+#include "weir/frontend/io/file.h"             // IWYU pragma: export
+#include "weir/frontend/io/npy.h"              // IWYU pragma: export
 #include "weir/frontend/layers/layers.h"       // IWYU pragma: export
 #include "weir/frontend/model.h"               // IWYU pragma: export
 #include "weir/frontend/model_files.h"         // IWYU pragma: export
 #include "weir/frontend/pictures/image.h"      // IWYU pragma: export
 #include "weir/frontend/plot/feature_maps.h"   // IWYU pragma: export
+#include "weir/frontend/plot/images.h"         // IWYU pragma: export
 #include "weir/frontend/sequential.h"          // IWYU pragma: export
 #include "weir/frontend/session.h"             // IWYU pragma: export
 #include "weir/ops/gradients.h"                // IWYU pragma: export

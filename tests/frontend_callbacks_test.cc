@@ -155,10 +155,11 @@ TEST(CheckpointPaths, PythonsFormats) {
 
 TEST(Progress, PipesGetOnePlainLineAnEpoch) {
   std::string text;
-  const ProgressOutput output{.write = [&](std::string_view part) {
+  ProgressOutput output;
+  output.write = [&](std::string_view part) {
     text += part;
     return true;
-  }};
+  };
   const Sequential model = Tiny();
   const auto fit = [&](int verbose) {
     text.clear();

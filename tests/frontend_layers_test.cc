@@ -85,7 +85,7 @@ TEST_P(GoldenLayer, AsKeras) {
   ASSERT_EQ(readings.size(), taps.size());
   for (size_t i = 0; i < taps.size(); ++i) {
     const bool of_input = i < inputs.size();
-    const nlohmann::json& grad = of_input ? keras["grads"].at("inputs").at(i) : keras["grads"].at("weights").at(i - inputs.size());
+    const nlohmann::json& grad = of_input ? keras["grads"].at("inputs").at(i) : keras["grads"].at("weights").at(weights[i - inputs.size()].leaf_name());
     ExpectNear(readings[i].value, Floats(GoldenTensor(grad)), kTolerance, readings[i].path);
   }
   for (size_t i = 0; i < weights.size(); ++i) {

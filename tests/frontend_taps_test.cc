@@ -103,7 +103,7 @@ TEST(TapNames, SharedLayersAreAddressedByUse) {
 }
 
 TEST(TapNames, GlobsAndNestedModels) {
-  const Sequential inner({Dense({.units = 4, .activation = "tanh", .name = "deep", .input_shape = {3}})}, {.name = "inner"});
+  const Sequential inner({Dense({.units = 4, .activation = "tanh", .input_shape = {3}, .name = "deep"})}, {.name = "inner"});
   const Sequential model({inner, Dense({.units = 2, .activation = "relu"})});
   const Tensor x = UniformTensor({2, 3}, 1);
   const TapHandle deep = model.Tap("deep"), all = model.Tap("**/pre_activation"), full = model.Tap("sequential/inner/deep/kernel");

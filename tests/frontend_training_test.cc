@@ -25,7 +25,7 @@ TEST_P(GoldenTraining, ThreeAdamStepsAsKeras) {
                           Dense({.units = 4, .activation = "sigmoid", .kernel_constraint = MaxNorm(max_norm)})},
                          {.runtime = &TestRuntime(backend, 2)});
   const bool logits = golden["path"] == "logits";
-  model.Compile({.optimizer = Adam({.learning_rate = 0.01}),
+  model.Compile({.optimizer = Adam({.learning_rate = golden["optimizer"]["lr"].get<double>()}),
                  .loss = SparseCategoricalCrossEntropy({.engine = logits ? "tensorflow" : "torch"}),
                  .metrics = {"sparse_categorical_accuracy"}});
   std::vector<Variable> weights = model.weights();
@@ -222,7 +222,7 @@ TEST(Inference, ModeIsAnArgumentOfTheRun) {
     const Tensor x = UniformTensor({12, 8}, 1), y = UniformTensor({12, 3}, 2);
     const CallbackPtr callback = LambdaCallback({.on_batch_end = [&](FitContext& fit, int64_t, const Logs&) {
       if (!predict) return;
-      const std::vector<Tensor> a = fit.model().trainer().Predict({x}, {}), b = fit.model().trainer().Predict({x}, {});
+      const std::vector<Tensor> a = fit.model().Predict(x), b = fit.model().Predict(x);
       EXPECT_TRUE(BitEqual(a[0], b[0]));
     }});
     model.Fit(x, y, {.validation_split = 0.25, .epochs = 3, .batch_size = 4, .verbose = 0, .callbacks = {callback}});

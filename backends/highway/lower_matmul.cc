@@ -315,7 +315,7 @@ int64_t Split(ProductState& state, bool epilogue) {
     const int64_t wanted = p.swapped ? 2 * kChunkRows : close;
     state.chunk_rows = RoundUp(CeilDiv(state.row_block, CeilDiv(state.row_block, wanted)), tile);
   }
-  state.copy_rows = p.rows.inner == 1 && p.rows.outer % kBadPitch == 0 && rows > 1;
+  state.copy_rows = p.rows.inner == 1 && p.rows.outer % kBadPitch == 0 && rows > 1 && columns > 2 * p.panel;
   const int64_t blocks = state.row_blocks * state.column_blocks * (state.by_terms ? state.k_blocks : 1);
   return CeilDiv(p.products, state.products_per_task) * blocks;
 }

@@ -16,9 +16,10 @@ namespace weir::highway {
 namespace HWY_NAMESPACE {
 namespace {
 
-// Strips of columns whose lines of dst stay in the first-level cache while all rows pass; within a strip four rows at
-// a time, so that sources a power of two apart don't evict each other.
-constexpr int64_t kStrip = 64;
+// Blocks of one cache line's floats each way, within strips of columns whose lines of dst stay in the first-level cache.
+constexpr int64_t kBlock = 16, kStrip = 64;
+// Lines this far apart (in floats) tend to evict each other: then as few as possible are in use at once.
+constexpr int64_t kFar = 256;
 
 #if HWY_TARGET == HWY_SCALAR
 HWY_INLINE void Transpose4(const float* src, int64_t src_stride, float* dst, int64_t dst_stride) {
@@ -43,21 +44,40 @@ HWY_INLINE void Transpose4(const float* src, int64_t src_stride, float* dst, int
 }
 #endif
 
-void Transpose(const float* src, int64_t src_stride, int64_t rows, int64_t columns, float* dst,
-               int64_t dst_stride) noexcept {
-  for (int64_t c0 = 0; c0 < columns; c0 += kStrip) {
-    const int64_t c1 = HWY_MIN(c0 + kStrip, columns);
-    int64_t r = 0;
-    for (; r + 4 <= rows; r += 4) {
-      const float* from = src + r * src_stride;
-      int64_t c = c0;
-      for (; c + 4 <= c1; c += 4) Transpose4(from + c, src_stride, dst + c * dst_stride + r, dst_stride);
-      for (; c < c1; ++c) {
-        for (int64_t i = 0; i < 4; ++i) dst[c * dst_stride + r + i] = from[i * src_stride + c];
+// A block of at most kBlock rows and columns.
+HWY_INLINE void TransposeBlock(const float* src, int64_t src_stride, int64_t rows, int64_t columns, float* dst,
+                               int64_t dst_stride) {
+  const int64_t whole_rows = rows & ~int64_t{3}, whole_columns = columns & ~int64_t{3};
+  if (dst_stride >= kFar) {
+    for (int64_t c = 0; c < whole_columns; c += 4) {
+      for (int64_t r = 0; r < whole_rows; r += 4) {
+        Transpose4(src + r * src_stride + c, src_stride, dst + c * dst_stride + r, dst_stride);
       }
     }
-    for (; r < rows; ++r) {
-      for (int64_t c = c0; c < c1; ++c) dst[c * dst_stride + r] = src[r * src_stride + c];
+  } else {
+    for (int64_t r = 0; r < whole_rows; r += 4) {
+      for (int64_t c = 0; c < whole_columns; c += 4) {
+        Transpose4(src + r * src_stride + c, src_stride, dst + c * dst_stride + r, dst_stride);
+      }
+    }
+  }
+  for (int64_t c = whole_columns; c < columns; ++c) {
+    for (int64_t r = 0; r < whole_rows; ++r) dst[c * dst_stride + r] = src[r * src_stride + c];
+  }
+  for (int64_t r = whole_rows; r < rows; ++r) {
+    for (int64_t c = 0; c < columns; ++c) dst[c * dst_stride + r] = src[r * src_stride + c];
+  }
+}
+
+void Transpose(const float* src, int64_t src_stride, int64_t rows, int64_t columns, float* dst,
+               int64_t dst_stride) noexcept {
+  for (int64_t strip = 0; strip < columns; strip += kStrip) {
+    const int64_t end = HWY_MIN(strip + kStrip, columns);
+    for (int64_t r = 0; r < rows; r += kBlock) {
+      for (int64_t c = strip; c < end; c += kBlock) {
+        TransposeBlock(src + r * src_stride + c, src_stride, HWY_MIN(kBlock, rows - r), HWY_MIN(kBlock, end - c),
+                       dst + c * dst_stride + r, dst_stride);
+      }
     }
   }
 }

@@ -7,7 +7,7 @@ foreach(room core ops backends frontend)
   install(DIRECTORY ${CMAKE_SOURCE_DIR}/${room}/ DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/weir/${room}
     FILES_MATCHING PATTERN "*.h" PATTERN "kernels" EXCLUDE)
 endforeach()
-configure_package_config_file(cmake/weirConfig.cmake.in ${CMAKE_BINARY_DIR}/weirConfig.cmake
+configure_package_config_file(tools/cmake/weirConfig.cmake.in ${CMAKE_BINARY_DIR}/weirConfig.cmake
   INSTALL_DESTINATION ${CMAKE_INSTALL_LIBDIR}/cmake/weir)
 write_basic_package_version_file(${CMAKE_BINARY_DIR}/weirConfigVersion.cmake COMPATIBILITY SameMinorVersion)
 install(FILES ${CMAKE_BINARY_DIR}/weirConfig.cmake ${CMAKE_BINARY_DIR}/weirConfigVersion.cmake
