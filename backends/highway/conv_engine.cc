@@ -253,6 +253,7 @@ struct RunState {
                                     .runs = runs.data(),
                                     .run_count = static_cast<int64_t>(runs.size()),
                                     .dst = dst + group * problem.group_dst,
+                                    .far = layout.panel_floats * 4 > kFarPanelBytes,
                                     .u_offset = u_offset,
                                     .dst_offset = dst_offset});
     }

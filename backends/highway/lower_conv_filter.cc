@@ -19,7 +19,7 @@ namespace {
 constexpr int64_t kPartialBytes = 8 << 20;    // of partial results: they should stay in the last-level cache
 constexpr double kTaskFlops = 8e6;            // 40 us at 200 GFLOP/s
 constexpr int64_t kTasks = 16;
-constexpr int64_t kBandFloats = 10 * 1024;    // of x and dy that all rows pass over while they are in the first cache
+constexpr int64_t kBandFloats = 8 * 1024;     // of x and dy that all rows pass over while they are in the first cache
 
 // Rows [row, row + rows) of dw, of which row i reads x at `u` + i.
 struct Segment {

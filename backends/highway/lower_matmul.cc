@@ -190,7 +190,8 @@ struct ProductState {
                      .runs = &run,
                      .run_count = 1,
                      .dst = dst,
-                     .accumulate = accumulate};
+                     .accumulate = accumulate,
+                     .far = terms * p.row_width * 4 > kFarPanelBytes};
     if (p.rows.inner == 1) {
       int64_t* u_offset = reinterpret_cast<int64_t*>(call.scratch + list_offset);
       int64_t* dst_offset = u_offset + rows;

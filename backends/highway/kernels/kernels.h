@@ -28,6 +28,9 @@ enum class Accumulate : uint8_t {
   kAddBlock,  // dst = dst + (sum from 0)
 };
 
+// Bytes of a panel from which on it is `far`.
+inline constexpr int64_t kFarPanelBytes = 40 * 1024;
+
 // What both products share. v is [columns] wide at each term, in panels of panel_vectors vectors: panel j begins at
 // v + j * panel_stride. Whole vectors of v are read, so its rows must be padded to whole vectors; only `columns`
 // elements of a row of dst are written (and read).
@@ -42,6 +45,7 @@ struct ProductArgs {
   int64_t run_count = 0;
   float* dst = nullptr;
   Accumulate accumulate = Accumulate::kStore;
+  bool far = false;  // a hint: v's panels are larger than the first-level cache
   // RowProduct: row i reads u + u_offset[i] + run.u + k and writes dst + dst_offset[i].
   const int64_t* u_offset = nullptr;
   const int64_t* dst_offset = nullptr;
