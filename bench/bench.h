@@ -2,6 +2,9 @@
 #ifndef WEIR_BENCH_BENCH_H_
 #define WEIR_BENCH_BENCH_H_
 
+#include <algorithm>
+#include <chrono>
+#include <cstdint>
 #include <span>
 #include <string>
 
@@ -21,8 +24,22 @@ struct Work {
   double bytes = 0;
 };
 
-// Adds the counters GFLOP/s, GB/s and the shares of the machine's peak to a finished loop.
-void Report(benchmark::State& state, const Work& work, const MachinePeak& peak);
+// Runs the benchmark's loop over `body` and adds the counters GFLOP/s, GB/s and the shares of the machine's peaks.
+template <class F>
+void Measure(benchmark::State& state, const Work& work, const MachinePeak& peak, F&& body) {
+  const auto begin = std::chrono::steady_clock::now();
+  for (auto _ : state) body();
+  const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count() /
+                         static_cast<double>(std::max<int64_t>(1, static_cast<int64_t>(state.iterations())));
+  if (work.flops > 0) {
+    state.counters["GFLOP/s"] = work.flops / seconds * 1e-9;
+    state.counters["%peak"] = 100 * work.flops / seconds / peak.flops;
+  }
+  if (work.bytes > 0) {
+    state.counters["GB/s"] = work.bytes / seconds * 1e-9;
+    state.counters["%triad"] = 100 * work.bytes / seconds / peak.triad_bytes;
+  }
+}
 
 // "bench_conv/...": every op case marked for benchmarks.
 void RegisterOpBenchmarks(std::span<const NamedRuntime> runtimes, const MachinePeak& peak);

@@ -11,23 +11,6 @@
 #include "weir/bench/bench.h"
 #include "weir/frontend/session.h"
 
-namespace weir::bench {
-
-void Report(benchmark::State& state, const Work& work, const MachinePeak& peak) {
-  using benchmark::Counter;
-  const auto rate = Counter::kIsIterationInvariantRate;
-  if (work.flops > 0) {
-    state.counters["GFLOP/s"] = Counter(work.flops * 1e-9, rate);
-    state.counters["%flops"] = Counter(100 * work.flops / peak.flops, rate);
-  }
-  if (work.bytes > 0) {
-    state.counters["GB/s"] = Counter(work.bytes * 1e-9, rate);
-    state.counters["%triad"] = Counter(100 * work.bytes / peak.triad_bytes, rate);
-  }
-}
-
-}  // namespace weir::bench
-
 int main(int argc, char** argv) {
   using namespace weir;
   benchmark::Initialize(&argc, argv);

@@ -43,16 +43,15 @@ void TrainingStep(benchmark::State& state, Runtime* runtime, int64_t batch, cons
   Tensor y(DType::kInt32, {batch});
   for (int64_t i = 0; i < batch; ++i) y.data<int32_t>()[static_cast<size_t>(i)] = static_cast<int32_t>(i % 10);
   model.TrainOnBatch({x, y});
-  for (auto _ : state) model.TrainOnBatch({x, y});
-  Report(state, {.flops = kTrainingFlops * static_cast<double>(batch), .bytes = 0}, peak);
+  Measure(state, {.flops = kTrainingFlops * static_cast<double>(batch)}, peak, [&] { model.TrainOnBatch({x, y}); });
 }
 
 void Inference(benchmark::State& state, Runtime* runtime, int64_t batch, const MachinePeak& peak) {
   const Sequential model = TutorialModel(runtime);
   const Tensor x = Pictures(batch);
   model.PredictOne(x, {.batch_size = batch});
-  for (auto _ : state) benchmark::DoNotOptimize(model.PredictOne(x, {.batch_size = batch}));
-  Report(state, {.flops = kForwardFlops * static_cast<double>(batch), .bytes = 0}, peak);
+  Measure(state, {.flops = kForwardFlops * static_cast<double>(batch)}, peak,
+          [&] { benchmark::DoNotOptimize(model.PredictOne(x, {.batch_size = batch})); });
 }
 
 }  // namespace

@@ -39,14 +39,10 @@ void RunCase(benchmark::State& state, const OpCase& op_case, Runtime& runtime, c
     return;
   }
   std::vector<Tensor> inputs = MakeInputs(op_case), outputs(roots.size());
-  for (auto _ : state) {
-    if (const absl::Status status = runtime.Run(**executable, inputs, outputs); !status.ok()) {
-      state.SkipWithError(std::string(status.message()).c_str());
-      return;
-    }
-    benchmark::ClobberMemory();
-  }
-  Report(state, WorkOf((*executable)->plan().program), peak);
+  absl::Status status;
+  Measure(state, WorkOf((*executable)->plan().program), peak,
+          [&] { status.Update(runtime.Run(**executable, inputs, outputs)); });
+  if (!status.ok()) state.SkipWithError(std::string(status.message()).c_str());
 }
 
 }  // namespace

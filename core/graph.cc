@@ -57,6 +57,13 @@ NodeId Graph::AppendCopy(const Graph& from, NodeId id, std::span<const Ref> inpu
   return size() - 1;
 }
 
+void Graph::CopyOrigin(const Graph& from, NodeId id, NodeId to) {
+  Node& node = nodes_[static_cast<size_t>(to)];
+  node.origin = from.node(id).origin;
+  node.origin.layer = InternLayer(from.LayerPath(node.origin.layer));
+  node.name = from.node(id).name;
+}
+
 int32_t Graph::InternLayer(std::string path) {
   if (path.empty()) return 0;
   const auto [found, added] = layer_index_.try_emplace(path, static_cast<int32_t>(layer_paths_.size()));

@@ -95,6 +95,9 @@ class Graph : public std::enable_shared_from_this<Graph> {
   // build a new graph from an old one. Nothing is inferred again.
   NodeId AppendCopy(const Graph& from, NodeId id, std::span<const Ref> inputs);
 
+  // Gives node `to` layer, line, direction and name of a node of another graph.
+  void CopyOrigin(const Graph& from, NodeId id, NodeId to);
+
   // A leaf whose data is given when the graph is run: by position, in the order of an Executable's inputs.
   Value Input(TensorType type, std::string name = "", std::source_location where = std::source_location::current());
   // A leaf that carries its data; the data is no part of the structure, so recording it anew with other elements of

@@ -81,9 +81,18 @@ using ReferenceFn = void (*)(const ReferenceCall& call);
 // Floating-point operations of one node (an fma counts 2): for profiles and benchmarks.
 using FlopsFn = double (*)(const AttrMap& attrs, std::span<const TensorType> inputs, std::span<const TensorType> outputs);
 
-// An existing value that equals the node's only output bit for bit and can replace it (x * 1, a cast to the same
-// dtype), or nothing.
-using SimplifyFn = std::optional<Ref> (*)(const Graph& graph, NodeId id);
+// A node about to be copied from one graph to the next by the simplify pass. Its inputs are already in the new graph.
+struct SimplifyContext {
+  Graph& graph;
+  const Node& node;
+  std::span<const Ref> inputs;
+
+  const Node& producer(int i) const { return graph.node(inputs[static_cast<size_t>(i)].node); }
+};
+
+// A value of the new graph that equals the node's only output bit for bit and takes its place (x * 1, a reshape of a
+// reshape), or nothing. It may append nodes.
+using SimplifyFn = std::optional<Ref> (*)(const SimplifyContext& context);
 
 struct OpDef {
   std::string_view name;  // "conv": lower_snake

@@ -139,12 +139,13 @@ std::function<std::string(int64_t)> MakeWriter(const Tensor& tensor, const std::
         real.push_back(data[i].real());
         imaginary.push_back(std::fabs(data[i].imag()));
       }
-      return [data, re = FloatWriter<double>(real, precision), im = FloatWriter<double>(imaginary, precision)](int64_t i) {
-        std::string part = im(std::fabs(data[i].imag()));
-        const size_t end = part.find_last_not_of(' ') + 1;
-        return re(data[i].real()) + (std::signbit(data[i].imag()) ? "-" : "+") + part.substr(0, end) + "j" +
-               std::string(part.size() - end, ' ');
-      };
+      return
+          [data, re = FloatWriter<double>(real, precision), im = FloatWriter<double>(imaginary, precision)](int64_t i) {
+            std::string part = im(std::fabs(data[i].imag()));
+            const size_t end = part.find_last_not_of(' ') + 1;
+            return re(data[i].real()) + (std::signbit(data[i].imag()) ? "-" : "+") + part.substr(0, end) + "j" +
+                   std::string(part.size() - end, ' ');
+          };
     }
   });
 }
@@ -153,14 +154,18 @@ std::function<std::string(int64_t)> MakeWriter(const Tensor& tensor, const std::
 class ArrayWriter {
  public:
   ArrayWriter(const Tensor& tensor, std::string separator, const TensorFormat& format)
-      : shape_(tensor.shape()), separator_(std::move(separator)), format_(format),
+      : shape_(tensor.shape()),
+        separator_(std::move(separator)),
+        format_(format),
         summarise_(tensor.size() > format.threshold) {
     std::vector<int64_t> shown;
     ForEachShown(shape_, format_.edge_items, summarise_, 0, 0, [&](int64_t i) { shown.push_back(i); });
     write_ = MakeWriter(tensor, shown, format_.precision);
   }
 
-  std::string Write(int indent, int width) const { return Axis(0, 0, std::string(static_cast<size_t>(indent) + 1, ' '), width); }
+  std::string Write(int indent, int width) const {
+    return Axis(0, 0, std::string(static_cast<size_t>(indent) + 1, ' '), width);
+  }
 
  private:
   std::string Axis(int axis, int64_t offset, const std::string& indent, int width) const {
@@ -215,7 +220,8 @@ std::ostream& operator<<(std::ostream& out, const Tensor& tensor) {
   const TensorFormat format;
   // NumPy leaves out the types that it would choose itself for such values.
   const DType dtype = tensor.dtype();
-  const bool implied = tensor.size() > 0 && dtype != DType::kUint8 && dtype != DType::kInt32 && dtype != DType::kFloat32;
+  const bool implied =
+      tensor.size() > 0 && dtype != DType::kUint8 && dtype != DType::kInt32 && dtype != DType::kFloat32;
   std::string text = "array(";
   if (tensor.size() > 0) {
     text += ArrayWriter(tensor, ", ", format).Write(static_cast<int>(text.size()), format.line_width - 1);

@@ -90,8 +90,12 @@ void DrawGradients(const k::Model& model, const Picture& picture) {
     std::cout << "no label given: taking the predicted class " << label << "\n";
   }
   model.Compile({.optimizer = "sgd", .loss = "sparse_categorical_crossentropy"});
+  // The loss is computed from what goes into the last activation, so that is where its gradient begins.
+  std::vector<std::string> values;
+  for (const k::Layer& layer : model.layers()) values.push_back(layer.name());
+  values.back() += "/pre_activation";
   std::vector<k::TapHandle> taps;
-  for (const k::Layer& layer : model.layers()) taps.push_back(model.Tap(layer.name(), {.gradient = true}));
+  for (const std::string& value : values) taps.push_back(model.Tap(value, {.gradient = true}));
   model.Evaluate(picture.pixels, k::Tensor::Of<int32_t>({1}, {label}), {.batch_size = 1});
   for (size_t i = 0; i < taps.size(); ++i) Draw(model.layer(static_cast<int>(i)).name() + "_gradient", taps[i].value(), picture);
 }

@@ -37,7 +37,7 @@ std::string Path(const std::string& name) { return absl::GetFlag(FLAGS_out) + "/
 // Feature map n is the sum over channels c of channel c under the kernel's slice [:, :, c, n].
 void OneMapByHand(const k::Tensor& image) {
   k::Sequential model({k::Conv2D({.filters = 32, .kernel_size = 3, .padding = "same", .input_shape = {32, 32, 3}})});
-  const k::Tensor maps = model.Predict(image)[0];
+  const k::Tensor maps = model.PredictOne(image)[0];
   const k::Tensor kernel = model.layer(0).kernel().value(), bias = model.layer(0).bias().value();
   const int64_t n = 5;
   float largest_difference = 0;

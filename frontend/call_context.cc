@@ -48,7 +48,8 @@ void CallContext::Name(const Value& value, std::string_view name) {
   named_.push_back({path_.empty() ? std::string(name) : StrCat(path_, "/", name), value});
 }
 
-std::vector<Value> CallContext::CallLayer(const LayerBase& layer, std::string_view scope, std::span<const Value> inputs) {
+std::vector<Value> CallContext::CallLayer(const LayerBase& layer, std::string_view scope,
+                                          std::span<const Value> inputs) {
   const std::string outer = path_;
   path_ = outer.empty() ? std::string(scope) : StrCat(outer, "/", scope);
   Graph::LayerScope layer_scope(*graph_, scope);

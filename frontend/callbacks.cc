@@ -28,7 +28,9 @@ class Monitor {
   double best() const { return best_; }
   void set_best(double best) { best_ = best; }
   bool Better(double value) const { return Better(value, best_); }
-  bool Better(double value, double than) const { return larger_ ? value - min_delta_ > than : value + min_delta_ < than; }
+  bool Better(double value, double than) const {
+    return larger_ ? value - min_delta_ > than : value + min_delta_ < than;
+  }
 
   // The value, or nothing, with a message, if the epoch has none.
   std::optional<double> Find(FitContext& fit, const Logs& logs) const {
@@ -92,9 +94,11 @@ class EarlyStoppingCallback : public Callback {
   }
 
   void OnTrainEnd(FitContext& fit) override {
-    if (stopped_epoch_ >= 0 && options_.verbose > 0) fit.Print(StrCat("Epoch ", stopped_epoch_ + 1, ": early stopping"));
+    if (stopped_epoch_ >= 0 && options_.verbose > 0)
+      fit.Print(StrCat("Epoch ", stopped_epoch_ + 1, ": early stopping"));
     if (!options_.restore_best_weights || best_weights_.empty()) return;
-    if (options_.verbose > 0) fit.Print(StrCat("Restoring model weights from the end of the best epoch: ", best_epoch_ + 1, "."));
+    if (options_.verbose > 0)
+      fit.Print(StrCat("Restoring model weights from the end of the best epoch: ", best_epoch_ + 1, "."));
     std::vector<Variable> weights = fit.model().weights();
     for (size_t i = 0; i < weights.size(); ++i) weights[i].Assign(best_weights_[i]);
   }
@@ -145,7 +149,8 @@ class ModelCheckpointCallback : public Callback {
     if (!value) return;
     if (!monitor_.Better(*value)) {
       if (options_.verbose > 0) {
-        fit.Print(StrCat("Epoch ", epoch + 1, ": ", monitor_.name(), " did not improve from ", Fixed5(monitor_.best())));
+        fit.Print(
+            StrCat("Epoch ", epoch + 1, ": ", monitor_.name(), " did not improve from ", Fixed5(monitor_.best())));
       }
       return;
     }
@@ -175,14 +180,21 @@ class ModelCheckpointCallback : public Callback {
 
 class TerminateOnNaNCallback : public Callback {
  public:
+  explicit TerminateOnNaNCallback(const TerminateOnNaNOptions& options) : options_(options) {}
+
   std::string class_name() const override { return "TerminateOnNaN"; }
   bool guards_weights() const override { return true; }
   void OnBatchEnd(FitContext& fit, int64_t batch, const Logs& logs) override {
     const double* loss = logs.Find("loss");
     if (loss == nullptr || std::isfinite(*loss)) return;
     fit.Print(StrCat("Batch ", batch, ": Invalid loss, terminating training"));
+    const std::string origin = options_.find_origin ? fit.FirstNonFinite() : "";
+    if (!origin.empty()) fit.Print("The first value that is not finite is " + origin);
     fit.StopTraining();
   }
+
+ private:
+  TerminateOnNaNOptions options_;
 };
 
 class ReduceLROnPlateauCallback : public Callback {
@@ -228,7 +240,9 @@ class ReduceLROnPlateauCallback : public Callback {
     wait_ = 0;
   }
 
-  nlohmann::json State() const override { return {{"wait", wait_}, {"cooldown", cooldown_}, {"best", monitor_.State()}}; }
+  nlohmann::json State() const override {
+    return {{"wait", wait_}, {"cooldown", cooldown_}, {"best", monitor_.State()}};
+  }
   void SetState(const nlohmann::json& state) override {
     wait_ = state.at("wait").get<int64_t>();
     cooldown_ = state.at("cooldown").get<int64_t>();
@@ -251,9 +265,13 @@ class LambdaCallbackCallback : public Callback {
   void OnTrainBegin(FitContext& fit) override { Call(options_.on_train_begin, fit); }
   void OnTrainEnd(FitContext& fit) override { Call(options_.on_train_end, fit); }
   void OnEpochBegin(FitContext& fit, int64_t epoch) override { Call(options_.on_epoch_begin, fit, epoch); }
-  void OnEpochEnd(FitContext& fit, int64_t epoch, Logs& logs) override { Call(options_.on_epoch_end, fit, epoch, logs); }
+  void OnEpochEnd(FitContext& fit, int64_t epoch, Logs& logs) override {
+    Call(options_.on_epoch_end, fit, epoch, logs);
+  }
   void OnBatchBegin(FitContext& fit, int64_t batch) override { Call(options_.on_batch_begin, fit, batch); }
-  void OnBatchEnd(FitContext& fit, int64_t batch, const Logs& logs) override { Call(options_.on_batch_end, fit, batch, logs); }
+  void OnBatchEnd(FitContext& fit, int64_t batch, const Logs& logs) override {
+    Call(options_.on_batch_end, fit, batch, logs);
+  }
 
  private:
   template <class F, class... Args>
@@ -275,7 +293,8 @@ class LearningRateSchedulerCallback : public Callback {
   void OnEpochBegin(FitContext& fit, int64_t epoch) override {
     const double rate = schedule_(epoch, fit.learning_rate());
     fit.set_learning_rate(rate);
-    if (verbose_ > 0) fit.Print(StrCat("Epoch ", epoch + 1, ": LearningRateScheduler setting learning rate to ", rate, "."));
+    if (verbose_ > 0)
+      fit.Print(StrCat("Epoch ", epoch + 1, ": LearningRateScheduler setting learning rate to ", rate, "."));
   }
   void OnEpochEnd(FitContext& fit, int64_t /*epoch*/, Logs& logs) override { logs.Set("lr", fit.learning_rate()); }
 
@@ -289,13 +308,23 @@ class LearningRateSchedulerCallback : public Callback {
 nlohmann::json Callback::State() const { return nlohmann::json::object(); }
 void Callback::SetState(const nlohmann::json& /*state*/) {}
 
-CallbackPtr EarlyStopping(const EarlyStoppingOptions& options) { return std::make_shared<EarlyStoppingCallback>(options); }
-CallbackPtr ModelCheckpoint(const ModelCheckpointOptions& options) { return std::make_shared<ModelCheckpointCallback>(options); }
-CallbackPtr TerminateOnNaN() { return std::make_shared<TerminateOnNaNCallback>(); }
+CallbackPtr EarlyStopping(const EarlyStoppingOptions& options) {
+  return std::make_shared<EarlyStoppingCallback>(options);
+}
+CallbackPtr ModelCheckpoint(const ModelCheckpointOptions& options) {
+  return std::make_shared<ModelCheckpointCallback>(options);
+}
+CallbackPtr TerminateOnNaN(const TerminateOnNaNOptions& options) {
+  return std::make_shared<TerminateOnNaNCallback>(options);
+}
 CallbackPtr LearningRateScheduler(std::function<double(int64_t epoch, double learning_rate)> schedule, int verbose) {
   return std::make_shared<LearningRateSchedulerCallback>(std::move(schedule), verbose);
 }
-CallbackPtr ReduceLROnPlateau(const ReduceLROnPlateauOptions& options) { return std::make_shared<ReduceLROnPlateauCallback>(options); }
-CallbackPtr LambdaCallback(LambdaCallbackOptions options) { return std::make_shared<LambdaCallbackCallback>(std::move(options)); }
+CallbackPtr ReduceLROnPlateau(const ReduceLROnPlateauOptions& options) {
+  return std::make_shared<ReduceLROnPlateauCallback>(options);
+}
+CallbackPtr LambdaCallback(LambdaCallbackOptions options) {
+  return std::make_shared<LambdaCallbackCallback>(std::move(options));
+}
 
 }  // namespace weir

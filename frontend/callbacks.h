@@ -22,23 +22,32 @@ namespace weir {
 
 class Model;
 
-// What a callback sees of the training it is part of, and may change.
+class FitLoop;
+
+// What a callback sees of the training it is part of, and may change. Valid while Fit runs.
 class FitContext {
  public:
-  virtual ~FitContext() = default;
-  virtual Model model() = 0;
-  virtual int64_t epochs() const = 0;
-  virtual int64_t steps_per_epoch() const = 0;
-  virtual bool has_validation() const = 0;
+  explicit FitContext(FitLoop& loop) : loop_(loop) {}
+
+  Model model() const;
+  int64_t epochs() const;
+  int64_t steps_per_epoch() const;
+  bool has_validation() const;
   // Keys an epoch's logs can have, in order: fixed from the start.
-  virtual const std::vector<std::string>& keys() const = 0;
+  const std::vector<std::string>& keys() const;
   // Ends the training after the running step, or epoch.
-  virtual void StopTraining() = 0;
-  virtual bool stopping() const = 0;
-  virtual double learning_rate() const = 0;
-  virtual void set_learning_rate(double learning_rate) = 0;  // throws Error if it is a schedule
+  void StopTraining();
+  bool stopping() const;
+  double learning_rate() const;
+  void set_learning_rate(double learning_rate);  // throws Error if it is a schedule
   // A line for the user, shown unless Fit is silent.
-  virtual void Print(const std::string& line) = 0;
+  void Print(const std::string& line);
+  // The first value of the last step, in the order of computation, that holds a NaN or an infinity, with their counts:
+  // the batch is run again, in inference, to find out. Empty if all are finite. Costs a run and memory for all values.
+  std::string FirstNonFinite();
+
+ private:
+  FitLoop& loop_;
 };
 
 class Callback {
@@ -67,7 +76,7 @@ using CallbackPtr = std::shared_ptr<Callback>;
 struct EarlyStoppingOptions {
   std::string monitor = "val_loss";
   double min_delta = 0;
-  int64_t patience = 0;              // epochs without improvement before it stops
+  int64_t patience = 0;  // epochs without improvement before it stops
   int verbose = 0;
   std::string mode = "auto";
   std::optional<double> baseline = {};
@@ -96,15 +105,19 @@ struct CSVLoggerOptions {
 };
 CallbackPtr CSVLogger(const CSVLoggerOptions& options);
 
-// Stops at the first loss that is not finite; the weights stay those of the step before.
-CallbackPtr TerminateOnNaN();
+// Stops at the first loss that is not finite, saying in which batch and, with find_origin, which value was the first;
+// the weights stay those of the step before.
+struct TerminateOnNaNOptions {
+  bool find_origin = true;
+};
+CallbackPtr TerminateOnNaN(const TerminateOnNaNOptions& options = {});
 
 // The rate for each epoch from its number and the rate so far.
 CallbackPtr LearningRateScheduler(std::function<double(int64_t epoch, double learning_rate)> schedule, int verbose = 0);
 
 struct ReduceLROnPlateauOptions {
   std::string monitor = "val_loss";
-  double factor = 0.1;   // below 1
+  double factor = 0.1;  // below 1
   int64_t patience = 10;
   int verbose = 0;
   std::string mode = "auto";

@@ -10,16 +10,20 @@ namespace {
 
 // Python's format language as far as file names need it: [0][width][.precision](d|f|e).
 std::string Format(double value, bool integer, const std::string& format, const std::string& pattern) {
-  const auto bad = [&]() { ThrowInvalidArgument("path '", pattern, "': format '", format, "' is none of d, f, e with width and precision"); };
+  const auto bad = [&]() {
+    ThrowInvalidArgument("path '", pattern, "': format '", format, "' is none of d, f, e with width and precision");
+  };
   size_t i = 0;
   const bool zeros = i < format.size() && format[i] == '0';
   size_t width = 0;
   int precision = 6;
-  while (i < format.size() && std::isdigit(static_cast<unsigned char>(format[i]))) width = width * 10 + static_cast<size_t>(format[i++] - '0');
+  while (i < format.size() && std::isdigit(static_cast<unsigned char>(format[i])))
+    width = width * 10 + static_cast<size_t>(format[i++] - '0');
   if (i < format.size() && format[i] == '.') {
     precision = 0;
     ++i;
-    while (i < format.size() && std::isdigit(static_cast<unsigned char>(format[i]))) precision = precision * 10 + (format[i++] - '0');
+    while (i < format.size() && std::isdigit(static_cast<unsigned char>(format[i])))
+      precision = precision * 10 + (format[i++] - '0');
   }
   const char kind = i < format.size() ? format[i++] : (integer ? 'd' : 'g');
   if (i != format.size() || width > 64 || precision > 64 || (kind == 'd') != integer) bad();
@@ -54,7 +58,8 @@ std::string CheckpointPath(const std::string& pattern, int64_t epoch, const Logs
     const std::string field = pattern.substr(i + 1, end - i - 1);
     const size_t colon = field.find(':');
     const std::string name = field.substr(0, colon), format = colon == std::string::npos ? "" : field.substr(colon + 1);
-    path += name == "epoch" ? Format(static_cast<double>(epoch), true, format, pattern) : Format(logs[name], false, format, pattern);
+    path += name == "epoch" ? Format(static_cast<double>(epoch), true, format, pattern)
+                            : Format(logs[name], false, format, pattern);
     i = end;
   }
   return path;
@@ -73,7 +78,8 @@ std::string PythonFloat(double value) {
   const double magnitude = std::fabs(value);
   const bool fixed = magnitude == 0 || (magnitude >= 1e-4 && magnitude < 1e16);
   std::string text(buffer, std::to_chars(buffer, buffer + sizeof(buffer), value,
-                                         fixed ? std::chars_format::fixed : std::chars_format::scientific).ptr);
+                                         fixed ? std::chars_format::fixed : std::chars_format::scientific)
+                               .ptr);
   if (fixed && text.find('.') == std::string::npos) text += ".0";
   return text;
 }

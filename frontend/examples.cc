@@ -36,7 +36,8 @@ std::string Hint(const Shape& shape, const TensorSpec& expected) {
     if (shape[first] == channels && shape[-1] != channels) {
       return ": looks like channels-first data, transpose to (N, height, width, channels)";
     }
-    if (shape.rank() == 3 && shape[-1] == channels) return ": the batch axis is missing, and the picture must be resized";
+    if (shape.rank() == 3 && shape[-1] == channels)
+      return ": the batch axis is missing, and the picture must be resized";
     if (shape.rank() == 4 && shape[-1] == channels) return ": resize the pictures";
     if (shape.rank() == 4) return StrCat(": the pictures have ", shape[-1], " channels, not ", channels);
   }
@@ -57,6 +58,12 @@ void CopyScaled(const From* src, To* dst, int64_t count, double scale) {
       dst[i] = scale == 1 ? static_cast<To>(src[i]) : static_cast<To>(static_cast<double>(src[i]) * scale);
     }
   }
+}
+
+// Labels stay integers, real targets become float32.
+DType TargetDType(DType given) {
+  if (given == DType::kUint8 || given == DType::kBool) return DType::kInt32;
+  return given == DType::kFloat64 ? DType::kFloat32 : given;
 }
 
 TensorType BatchType(const Tensor& data, DType dtype, int64_t count) {
@@ -81,6 +88,14 @@ Examples::Examples(std::vector<Tensor> x_values, std::vector<NamedTensor> y_valu
 
 BoundExamples::BoundExamples(const ModelBase& model, const Examples& examples, bool with_targets, double scale,
                              const std::map<int64_t, double>& class_weight) {
+  BindInputs(model, examples, scale);
+  if (with_targets) BindTargets(model, examples);
+  CheckSizes();
+  if (with_targets && !examples.sample_weights.empty()) BindWeights(model, examples);
+  if (!class_weight.empty()) AddClassWeights(class_weight);
+}
+
+void BoundExamples::BindInputs(const ModelBase& model, const Examples& examples, double scale) {
   const Network& network = model.network();
   if (examples.x.size() != network.inputs.size()) {
     ThrowInvalidArgument("Model \"", model.name(), "\" has ", network.inputs.size(), " input(s) (",
@@ -91,65 +106,73 @@ BoundExamples::BoundExamples(const ModelBase& model, const Examples& examples, b
     const Tensor& x = examples.x[i];
     if (!x.defined()) ThrowInvalidArgument("Model \"", model.name(), "\": input ", i, " is an undefined tensor");
     if (!Fits(x.shape(), expected)) {
-      const std::string hint = Hint(x.shape(), expected);
       std::string wanted = ShapeText(expected.dims);
       if (expected.dims[0] == kNone) wanted.replace(1, 4, "N");
       ThrowInvalidArgument("Input ", i, " of model \"", model.name(), "\" is incompatible: expected shape ", wanted,
-                           ", got ", PythonTuple(x.shape()), hint);
+                           ", got ", PythonTuple(x.shape()), Hint(x.shape(), expected));
     }
     inputs_.push_back({x, expected.dtype, scale});
   }
-  if (with_targets) {
-    const std::vector<std::string> names = model.OutputNames();
-    std::vector<Tensor> targets(names.size());
-    if (examples.y.size() != names.size()) {
-      ThrowInvalidArgument("Model \"", model.name(), "\" has ", names.size(), " output(s) (", StrJoin(names, ", "), "), ",
-                           examples.y.size(), " target(s) given");
-    }
-    for (size_t i = 0; i < examples.y.size(); ++i) {
-      const auto& [name, tensor] = examples.y[i];
-      const size_t at = name.empty() ? i : static_cast<size_t>(std::find(names.begin(), names.end(), name) - names.begin());
-      if (at == names.size()) ThrowNotFound("Model \"", model.name(), "\": ", UnknownNameMessage("output", name, names));
-      if (targets[at].defined()) ThrowInvalidArgument("Model \"", model.name(), "\": output \"", names[at], "\" has two targets");
-      targets[at] = tensor;
-    }
-    for (size_t i = 0; i < targets.size(); ++i) {
-      if (!targets[i].defined() || targets[i].shape().rank() == 0) {
-        ThrowInvalidArgument("Model \"", model.name(), "\": the target of output \"", names[i], "\" is missing or has no batch axis");
-      }
-      const DType dtype = targets[i].dtype();
-      targets_.push_back({targets[i], dtype == DType::kUint8 || dtype == DType::kBool ? DType::kInt32
-                                      : dtype == DType::kFloat64                        ? DType::kFloat32
-                                                                                        : dtype, 1});
-    }
+}
+
+void BoundExamples::BindTargets(const ModelBase& model, const Examples& examples) {
+  const std::vector<std::string> names = model.OutputNames();
+  if (examples.y.size() != names.size()) {
+    ThrowInvalidArgument("Model \"", model.name(), "\" has ", names.size(), " output(s) (", StrJoin(names, ", "), "), ",
+                         examples.y.size(), " target(s) given");
   }
+  std::vector<Tensor> targets(names.size());
+  for (size_t i = 0; i < examples.y.size(); ++i) {
+    const auto& [name, tensor] = examples.y[i];
+    const size_t at =
+        name.empty() ? i : static_cast<size_t>(std::find(names.begin(), names.end(), name) - names.begin());
+    if (at == names.size()) ThrowNotFound("Model \"", model.name(), "\": ", UnknownNameMessage("output", name, names));
+    if (targets[at].defined())
+      ThrowInvalidArgument("Model \"", model.name(), "\": output \"", names[at], "\" has two targets");
+    targets[at] = tensor;
+  }
+  for (size_t i = 0; i < targets.size(); ++i) {
+    if (!targets[i].defined() || targets[i].shape().rank() == 0) {
+      ThrowInvalidArgument("Model \"", model.name(), "\": the target of output \"", names[i],
+                           "\" is missing or has no batch axis");
+    }
+    targets_.push_back({targets[i], TargetDType(targets[i].dtype()), 1});
+  }
+}
+
+void BoundExamples::CheckSizes() {
   size_ = inputs_[0].data.shape()[0];
-  std::vector<std::string> sizes_x, sizes_y;
+  std::vector<std::string> sizes[2];
   bool equal = true;
-  for (const Column& c : inputs_) sizes_x.push_back(std::to_string(c.data.shape()[0]));
-  for (const Column& c : targets_) sizes_y.push_back(std::to_string(c.data.shape()[0]));
-  for (const auto* sizes : {&sizes_x, &sizes_y}) {
-    for (const std::string& size : *sizes) equal = equal && size == sizes_x[0];
+  int side = 0;
+  for (const auto* columns : {&inputs_, &targets_}) {
+    for (const Column& column : *columns) {
+      equal = equal && column.data.shape()[0] == size_;
+      sizes[side].push_back(std::to_string(column.data.shape()[0]));
+    }
+    ++side;
   }
   if (!equal) {
-    ThrowInvalidArgument("Data cardinality is ambiguous: x sizes: ", StrJoin(sizes_x, ", "), "; y sizes: ",
-                         StrJoin(sizes_y, ", "), ". Make sure all arrays contain the same number of samples.");
+    ThrowInvalidArgument("Data cardinality is ambiguous: x sizes: ", StrJoin(sizes[0], ", "),
+                         "; y sizes: ", StrJoin(sizes[1], ", "),
+                         ". Make sure all arrays contain the same number of samples.");
   }
-  if (!examples.sample_weights.empty() && with_targets) {
-    if (examples.sample_weights.size() != 1 && examples.sample_weights.size() != targets_.size()) {
-      ThrowInvalidArgument("Model \"", model.name(), "\": ", examples.sample_weights.size(), " sample weights for ",
-                           targets_.size(), " outputs");
-    }
-    for (size_t i = 0; i < targets_.size(); ++i) {
-      const Tensor& weight = examples.sample_weights[examples.sample_weights.size() == 1 ? 0 : i];
-      if (!weight.defined() || weight.size() != size_ || weight.shape()[0] != size_) {
-        ThrowInvalidArgument("Model \"", model.name(), "\": sample_weight is ", weight.type(), ", expected one number for each of the ",
-                             size_, " samples");
-      }
-      weights_.push_back({weight.Reshaped({size_}).Cast(DType::kFloat32), DType::kFloat32, 1});
-    }
+}
+
+void BoundExamples::BindWeights(const ModelBase& model, const Examples& examples) {
+  const std::vector<Tensor>& given = examples.sample_weights;
+  if (given.size() != 1 && given.size() != targets_.size()) {
+    ThrowInvalidArgument("Model \"", model.name(), "\": ", given.size(), " sample weights for ", targets_.size(),
+                         " outputs");
   }
-  if (!class_weight.empty()) AddClassWeights(class_weight);
+  for (size_t i = 0; i < targets_.size(); ++i) {
+    const Tensor& weight = given[given.size() == 1 ? 0 : i];
+    if (!weight.defined() || weight.shape().rank() == 0 || weight.size() != size_ || weight.shape()[0] != size_) {
+      ThrowInvalidArgument("Model \"", model.name(), "\": sample_weight is ", weight.type(),
+                           ", expected one number for each of the ", size_, " samples");
+    }
+    weights_.push_back({weight.Reshaped({size_}).Cast(DType::kFloat32), DType::kFloat32, 1});
+  }
 }
 
 void BoundExamples::AddClassWeights(const std::map<int64_t, double>& class_weight) {
@@ -160,7 +183,8 @@ void BoundExamples::AddClassWeights(const std::map<int64_t, double>& class_weigh
   const Tensor values = labels.Cast(DType::kFloat64);
   const int64_t columns = size_ == 0 ? 1 : labels.size() / size_;
   for (int64_t i = 0; i < size_; ++i) {
-    const std::span<const double> row = values.data<double>().subspan(static_cast<size_t>(i * columns), static_cast<size_t>(columns));
+    const std::span<const double> row =
+        values.data<double>().subspan(static_cast<size_t>(i * columns), static_cast<size_t>(columns));
     const int64_t label = columns > 1 ? std::max_element(row.begin(), row.end()) - row.begin()
                                       : static_cast<int64_t>(std::llround(row[0]));
     const auto found = class_weight.find(label);
@@ -216,14 +240,6 @@ void BoundExamples::Gather(std::span<const int64_t> rows, std::span<Tensor> batc
       }
     }
   }
-}
-
-double BoundExamples::WeightSum(std::span<const int64_t> rows, size_t i) const {
-  if (weights_.empty()) return static_cast<double>(rows.size());
-  const std::span<const float> weights = weights_[i].data.data<float>();
-  double sum = 0;
-  for (int64_t row : rows) sum += weights[static_cast<size_t>(offset_ + row)];
-  return sum;
 }
 
 }  // namespace weir

@@ -30,8 +30,8 @@ struct Examples {
   bool defined() const { return !x.empty(); }
 
   std::vector<Tensor> x;
-  std::vector<NamedTensor> y;            // "" where the order counts
-  std::vector<Tensor> sample_weights;    // (N), one an output, or one for all; empty: all 1
+  std::vector<NamedTensor> y;          // "" where the order counts
+  std::vector<Tensor> sample_weights;  // (N), one an output, or one for all; empty: all 1
 };
 
 // Examples checked against a model, in its order and with its dtypes known.
@@ -53,8 +53,6 @@ class BoundExamples {
   std::vector<TensorType> WeightTypes(int64_t count) const;
   // Copies the rows with these numbers to the batch's tensors, converted and scaled.
   void Gather(std::span<const int64_t> rows, std::span<Tensor> batch) const;
-  // Sum of the sample weights of `rows` for output `i`: their count without weights.
-  double WeightSum(std::span<const int64_t> rows, size_t i) const;
 
  private:
   struct Column {
@@ -63,6 +61,10 @@ class BoundExamples {
     double scale = 1;
   };
 
+  void BindInputs(const ModelBase& model, const Examples& examples, double scale);
+  void BindTargets(const ModelBase& model, const Examples& examples);
+  void BindWeights(const ModelBase& model, const Examples& examples);
+  void CheckSizes();
   void AddClassWeights(const std::map<int64_t, double>& class_weight);
 
   int64_t size_ = 0;

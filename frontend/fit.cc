@@ -28,8 +28,10 @@ std::vector<int64_t> EpochOrder(int64_t count, bool shuffle, uint64_t seed, int6
 
 void CheckOptions(const FitOptions& options) {
   if (options.batch_size <= 0) ThrowInvalidArgument("Fit: batch_size ", options.batch_size, ", expected at least 1");
-  if (options.validation_batch_size < 0) ThrowInvalidArgument("Fit: validation_batch_size ", options.validation_batch_size);
-  if (options.validation_freq <= 0) ThrowInvalidArgument("Fit: validation_freq ", options.validation_freq, ", expected at least 1");
+  if (options.validation_batch_size < 0)
+    ThrowInvalidArgument("Fit: validation_batch_size ", options.validation_batch_size);
+  if (options.validation_freq <= 0)
+    ThrowInvalidArgument("Fit: validation_freq ", options.validation_freq, ", expected at least 1");
   if (options.epochs < 0 || options.initial_epoch < 0) ThrowInvalidArgument("Fit: a negative number of epochs");
   if (!(options.validation_split >= 0 && options.validation_split < 1)) {
     ThrowInvalidArgument("Fit: validation_split ", options.validation_split, ", expected a share in [0, 1)");
@@ -42,11 +44,16 @@ void CheckOptions(const FitOptions& options) {
 }  // namespace
 
 // The running of one Fit.
-class FitLoop : public FitContext {
+class FitLoop {
  public:
   FitLoop(Trainer& trainer, const Examples& data, const FitOptions& options)
-      : trainer_(trainer), options_(options), all_(trainer.model_, data, true, options.scale, options.class_weight),
-        train_(all_), means_(*trainer.compiled_), interrupt_(options.handle_interrupt) {
+      : trainer_(trainer),
+        options_(options),
+        all_(trainer.model_, data, true, options.scale, options.class_weight),
+        train_(all_),
+        means_(*trainer.compiled_),
+        interrupt_(options.handle_interrupt),
+        context_(*this) {
     SplitValidation();
     steps_ = (train_.size() + options.batch_size - 1) / options.batch_size;
     keys_ = means_.keys();
@@ -71,7 +78,7 @@ class FitLoop : public FitContext {
     if (first > 0 || options_.resume) RestoreCallbacks();
     KeepEpochsBefore(before, first);
     trainer_.history_ = std::move(before);
-    ForEachCallback([&](Callback& callback) { callback.OnTrainBegin(*this); });
+    ForEachCallback([&](Callback& callback) { callback.OnTrainBegin(context_); });
     int64_t step = first_step;
     for (int64_t epoch = first; epoch < options_.epochs && !stop_; ++epoch) {
       if (!Epoch(epoch, step)) break;
@@ -79,33 +86,14 @@ class FitLoop : public FitContext {
       SaveCallbacks();
     }
     progress_ = nullptr;
-    ForEachCallback([&](Callback& callback) { callback.OnTrainEnd(*this); });
+    ForEachCallback([&](Callback& callback) { callback.OnTrainEnd(context_); });
     if (trainer_.compiled_->optimizer.options().use_ema) trainer_.TakeAverages();
     return std::move(result_);
   }
 
-  Model model() override { return Model(std::static_pointer_cast<ModelBase>(trainer_.model_.shared_from_this())); }
-  int64_t epochs() const override { return options_.epochs; }
-  int64_t steps_per_epoch() const override { return steps_; }
-  bool has_validation() const override { return validation_.has_value(); }
-  const std::vector<std::string>& keys() const override { return keys_; }
-  void StopTraining() override { stop_ = true; }
-  bool stopping() const override { return stop_; }
-  double learning_rate() const override {
-    return trainer_.compiled_->optimizer.learning_rate().At(trainer_.state_.iterations);
-  }
-  void set_learning_rate(double learning_rate) override { trainer_.set_learning_rate(learning_rate); }
-  void Print(const std::string& line) override {
-    if (options_.verbose == 0) return;
-    if (progress_ != nullptr) {
-      progress_->Message(line);
-      return;
-    }
-    const ProgressOutput output = options_.output.write ? options_.output : StandardOutput();
-    output.write(line + "\n");
-  }
-
  private:
+  friend class FitContext;
+
   template <class F>
   void ForEachCallback(const F& call) {
     for (const CallbackPtr& callback : options_.callbacks) call(*callback);
@@ -116,7 +104,8 @@ class FitLoop : public FitContext {
       validation_.emplace(trainer_.model_, options_.validation_data, true, options_.scale);
       if (validation_->size() == 0) ThrowInvalidArgument("Fit: validation_data has no examples");
     } else if (options_.validation_split > 0) {
-      const int64_t split = static_cast<int64_t>(std::floor(static_cast<double>(all_.size()) * (1 - options_.validation_split)));
+      const int64_t split =
+          static_cast<int64_t>(std::floor(static_cast<double>(all_.size()) * (1 - options_.validation_split)));
       if (split == all_.size() && split > 0) {
         ThrowInvalidArgument("Fit: validation_split ", options_.validation_split, " of ", all_.size(),
                              " examples leaves no validation examples");
@@ -125,7 +114,8 @@ class FitLoop : public FitContext {
       validation_ = all_.Part(split, all_.size());
     }
     if (train_.size() == 0) {
-      ThrowInvalidArgument("Fit: zero training samples remain", all_.size() == 0
+      ThrowInvalidArgument("Fit: zero training samples remain",
+                           all_.size() == 0
                                ? ": the data has none"
                                : StrCat(" of ", all_.size(), " with validation_split ", options_.validation_split));
     }
@@ -148,10 +138,13 @@ class FitLoop : public FitContext {
   // False if the training ends within the epoch.
   bool Epoch(int64_t epoch, int64_t first_step) {
     if (first_step == 0) means_.Reset();
-    ProgressLine progress({.steps = steps_, .epoch = epoch, .epochs = options_.epochs, .verbose = options_.verbose,
+    ProgressLine progress({.steps = steps_,
+                           .epoch = epoch,
+                           .epochs = options_.epochs,
+                           .verbose = options_.verbose,
                            .output = options_.output});
     progress_ = &progress;
-    ForEachCallback([&](Callback& callback) { callback.OnEpochBegin(*this, epoch); });
+    ForEachCallback([&](Callback& callback) { callback.OnEpochBegin(context_, epoch); });
     const std::vector<int64_t> order = EpochOrder(train_.size(), options_.shuffle, trainer_.model_.seed(), epoch);
     int64_t step = first_step;
     while (step < steps_ && !stop_) {
@@ -165,7 +158,7 @@ class FitLoop : public FitContext {
       for (const auto& [key, value] : validation) logs.Set("val_" + key, value);
     }
     progress.Finish(step, logs.entries());
-    ForEachCallback([&](Callback& callback) { callback.OnEpochEnd(*this, epoch, logs); });
+    ForEachCallback([&](Callback& callback) { callback.OnEpochEnd(context_, epoch, logs); });
     result_.Append(epoch, logs);
     trainer_.history_.Append(epoch, logs);
     progress_ = nullptr;
@@ -175,11 +168,12 @@ class FitLoop : public FitContext {
   }
 
   void Step(const std::vector<int64_t>& order, int64_t step) {
-    ForEachCallback([&](Callback& callback) { callback.OnBatchBegin(*this, step); });
+    ForEachCallback([&](Callback& callback) { callback.OnBatchBegin(context_, step); });
     const int64_t begin = step * options_.batch_size, end = std::min(begin + options_.batch_size, train_.size());
     const std::span<const int64_t> rows(order.data() + begin, static_cast<size_t>(end - begin));
     const StepProgram& program =
         trainer_.RunBatch(RunMode::kTrain, train_, rows, options_.taps, trainer_.state_.iterations, guard_);
+    last_rows_ = rows;
     nan_ = guard_ && !std::isfinite(program.loss());
     means_.Add(program, end - begin);
     // A step that was held back is no step.
@@ -187,7 +181,20 @@ class FitLoop : public FitContext {
     if (progress_->WantsUpdate()) progress_->Update(step + 1, means_.Values().entries());
     if (options_.callbacks.empty()) return;
     const Logs logs = means_.Values();
-    ForEachCallback([&](Callback& callback) { callback.OnBatchEnd(*this, step, logs); });
+    ForEachCallback([&](Callback& callback) { callback.OnBatchEnd(context_, step, logs); });
+  }
+
+  std::string FirstNonFinite() {
+    std::string first;
+    const TapReceiver look = [&](const TapReading& reading) {
+      const TapStatistics& s = reading.statistics;
+      if (!first.empty() || s.nans + s.infinities == 0) return;
+      first =
+          StrCat(reading.path, " (", s.nans, " NaNs and ", s.infinities, " infinities among ", s.count, " elements)");
+    };
+    trainer_.RunBatch(RunMode::kEvaluate, train_, last_rows_, {{"**", {.statistics_only = true, .receive = look}}},
+                      trainer_.state_.iterations, false);
+    return first;
   }
 
   bool Interrupt(int64_t epoch, int64_t step) {
@@ -203,7 +210,9 @@ class FitLoop : public FitContext {
 
   void SaveCallbacks() {
     nlohmann::json states = nlohmann::json::array();
-    ForEachCallback([&](Callback& callback) { states.push_back({{"class_name", callback.class_name()}, {"state", callback.State()}}); });
+    ForEachCallback([&](Callback& callback) {
+      states.push_back({{"class_name", callback.class_name()}, {"state", callback.State()}});
+    });
     trainer_.callback_states_ = std::make_unique<nlohmann::json>(std::move(states));
   }
 
@@ -228,14 +237,41 @@ class FitLoop : public FitContext {
   std::optional<BoundExamples> validation_;
   EpochMeans means_;
   InterruptScope interrupt_;
+  FitContext context_;
   ProgressLine* progress_ = nullptr;
   std::vector<std::string> keys_;
   int64_t steps_ = 0;
+  std::span<const int64_t> last_rows_;  // of the step before callbacks are told of it
   bool guard_ = false;
   bool nan_ = false;
   bool stop_ = false;
   History result_;
 };
+
+Model FitContext::model() const {
+  return Model(std::static_pointer_cast<ModelBase>(loop_.trainer_.model_.shared_from_this()));
+}
+int64_t FitContext::epochs() const { return loop_.options_.epochs; }
+int64_t FitContext::steps_per_epoch() const { return loop_.steps_; }
+bool FitContext::has_validation() const { return loop_.validation_.has_value(); }
+const std::vector<std::string>& FitContext::keys() const { return loop_.keys_; }
+void FitContext::StopTraining() { loop_.stop_ = true; }
+bool FitContext::stopping() const { return loop_.stop_; }
+double FitContext::learning_rate() const {
+  return loop_.trainer_.compiled_->optimizer.learning_rate().At(loop_.trainer_.state_.iterations);
+}
+void FitContext::set_learning_rate(double learning_rate) { loop_.trainer_.set_learning_rate(learning_rate); }
+std::string FitContext::FirstNonFinite() { return loop_.FirstNonFinite(); }
+
+void FitContext::Print(const std::string& line) {
+  if (loop_.options_.verbose == 0) return;
+  if (loop_.progress_ != nullptr) {
+    loop_.progress_->Message(line);
+    return;
+  }
+  const ProgressOutput output = loop_.options_.output.write ? loop_.options_.output : StandardOutput();
+  output.write(line + "\n");
+}
 
 History Trainer::Fit(const Examples& data, const FitOptions& options) {
   RequireCompiled("Fit");

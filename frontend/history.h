@@ -20,9 +20,9 @@ class Logs {
   explicit Logs(std::vector<Entry> entries) : entries_(std::move(entries)) {}
 
   bool Has(std::string_view key) const { return Find(key) != nullptr; }
-  const double* Find(std::string_view key) const;      // null if there is none
-  double operator[](std::string_view key) const;       // throws Error listing the keys
-  void Set(std::string_view key, double value);        // in its place, or behind the others
+  const double* Find(std::string_view key) const;  // null if there is none
+  double operator[](std::string_view key) const;   // throws Error listing the keys
+  void Set(std::string_view key, double value);    // in its place, or behind the others
   const std::vector<Entry>& entries() const { return entries_; }
   auto begin() const { return entries_.begin(); }
   auto end() const { return entries_.end(); }

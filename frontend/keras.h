@@ -5,31 +5,31 @@
 #ifndef WEIR_FRONTEND_KERAS_H_
 #define WEIR_FRONTEND_KERAS_H_
 
-#include "weir/core/tensor.h"                  // IWYU pragma: export
-#include "weir/frontend/callbacks.h"           // IWYU pragma: export
-#include "weir/frontend/data/cifar10.h"        // IWYU pragma: export
-#include "weir/frontend/data/dataset.h"        // IWYU pragma: export
-#include "weir/frontend/data/generated.h"      // IWYU pragma: export
-#include "weir/frontend/history_curves.h"       // IWYU pragma: export
-#include "weir/frontend/io/file.h"             // IWYU pragma: export
-#include "weir/frontend/io/npy.h"              // IWYU pragma: export
-#include "weir/frontend/layers/layers.h"       // IWYU pragma: export
-#include "weir/frontend/model.h"               // IWYU pragma: export
-#include "weir/frontend/model_files.h"         // IWYU pragma: export
-#include "weir/frontend/pictures/image.h"      // IWYU pragma: export
-#include "weir/frontend/plot/curves.h"         // IWYU pragma: export
-#include "weir/frontend/plot/feature_maps.h"   // IWYU pragma: export
-#include "weir/frontend/plot/images.h"         // IWYU pragma: export
-#include "weir/frontend/plot/images.h"         // IWYU pragma: export
-#include "weir/frontend/sequential.h"          // IWYU pragma: export
-#include "weir/frontend/session.h"             // IWYU pragma: export
-#include "weir/ops/gradients.h"                // IWYU pragma: export
-#include "weir/ops/ops.h"                      // IWYU pragma: export
+#include "weir/core/tensor.h"                 // IWYU pragma: export
+#include "weir/frontend/callbacks.h"          // IWYU pragma: export
+#include "weir/frontend/data/cifar10.h"       // IWYU pragma: export
+#include "weir/frontend/data/dataset.h"       // IWYU pragma: export
+#include "weir/frontend/data/generated.h"     // IWYU pragma: export
+#include "weir/frontend/history_curves.h"     // IWYU pragma: export
+#include "weir/frontend/io/file.h"            // IWYU pragma: export
+#include "weir/frontend/io/npy.h"             // IWYU pragma: export
+#include "weir/frontend/layers/layers.h"      // IWYU pragma: export
+#include "weir/frontend/model.h"              // IWYU pragma: export
+#include "weir/frontend/model_files.h"        // IWYU pragma: export
+#include "weir/frontend/pictures/image.h"     // IWYU pragma: export
+#include "weir/frontend/plot/curves.h"        // IWYU pragma: export
+#include "weir/frontend/plot/feature_maps.h"  // IWYU pragma: export
+#include "weir/frontend/plot/images.h"        // IWYU pragma: export
+#include "weir/frontend/sequential.h"         // IWYU pragma: export
+#include "weir/frontend/session.h"            // IWYU pragma: export
+#include "weir/ops/gradients.h"               // IWYU pragma: export
+#include "weir/ops/ops.h"                     // IWYU pragma: export
 
 namespace weir::plot {
 
 // What Fit returned, a panel for each metric.
-inline absl::Status SaveHistory(const History& history, const std::string& path, const CurveOptions& options = {.width = 640}) {
+inline absl::Status SaveHistory(const History& history, const std::string& path,
+                                const CurveOptions& options = {.width = 640}) {
   std::vector<Series> series;
   for (const auto& [name, values] : history.series) series.push_back({name, values});
   return SaveHistory(series, path, options);

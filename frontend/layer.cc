@@ -68,12 +68,16 @@ std::string SnakeCase(const std::string& class_name) {
 }
 
 LayerBase::LayerBase(std::string class_name, LayerOptions options)
-    : class_name_(std::move(class_name)), name_(std::move(options.name)), trainable_(options.trainable),
-      input_shape_(std::move(options.input_shape)), serial_(NextSerial()) {
+    : class_name_(std::move(class_name)),
+      name_(std::move(options.name)),
+      trainable_(options.trainable),
+      input_shape_(std::move(options.input_shape)),
+      serial_(NextSerial()) {
   if (name_.find('/') != std::string::npos) ThrowInvalidArgument("layer name '", name_, "' must not contain '/'");
   for (int64_t dim : input_shape_) {
     if (dim <= 0 && dim != kNone) {
-      ThrowInvalidArgument(class_name_, ": input_shape ", ShapeText(input_shape_), " has a dimension that is not positive");
+      ThrowInvalidArgument(class_name_, ": input_shape ", ShapeText(input_shape_),
+                           " has a dimension that is not positive");
     }
   }
 }
@@ -113,12 +117,15 @@ void LayerBase::CheckMinRank(const TensorSpec& input, int rank) const {
 
 void LayerBase::CheckChannels(const TensorSpec& input) const {
   if (input.dims.back() == kNone) {
-    ThrowInvalidArgument(Where(), "the last dimension of the inputs should be defined. Found None. Full input shape received: ",
+    ThrowInvalidArgument(Where(),
+                         "the last dimension of the inputs should be defined. Found None. Full input shape received: ",
                          ShapeText(input.dims));
   }
   if (built_ && built_for_[0].dims.back() != input.dims.back()) {
-    ThrowInvalidArgument("Input 0 of layer \"", name(), "\" is incompatible with the layer: expected axis -1 of input shape "
-                         "to have value ", built_for_[0].dims.back(), ", but received input with shape ", ShapeText(input.dims));
+    ThrowInvalidArgument("Input 0 of layer \"", name(),
+                         "\" is incompatible with the layer: expected axis -1 of input shape "
+                         "to have value ",
+                         built_for_[0].dims.back(), ", but received input with shape ", ShapeText(input.dims));
   }
 }
 
@@ -198,7 +205,8 @@ nlohmann::json LayerBase::ToJson() const {
   return object;
 }
 
-// ---- The handle -------------------------------------------------------------------------------------------------------
+// ---- The handle
+// -------------------------------------------------------------------------------------------------------
 
 Layer::Layer(const Activation& activation) : Layer(ActivationLayer({.activation = activation})) {}
 
@@ -229,12 +237,15 @@ SymbolicTensor Layer::operator()(const std::vector<SymbolicTensor>& inputs) cons
   return outputs[0];
 }
 
-SymbolicTensor Layer::operator()(const SymbolicTensor& input) const { return (*this)(std::vector<SymbolicTensor>{input}); }
+SymbolicTensor Layer::operator()(const SymbolicTensor& input) const {
+  return (*this)(std::vector<SymbolicTensor>{input});
+}
 
 std::vector<Variable> Layer::non_trainable_weights() const {
   const std::vector<Variable> trainable = trainable_weights();
   std::vector<Variable> found = weights();
-  std::erase_if(found, [&](const Variable& v) { return std::find(trainable.begin(), trainable.end(), v) != trainable.end(); });
+  std::erase_if(found,
+                [&](const Variable& v) { return std::find(trainable.begin(), trainable.end(), v) != trainable.end(); });
   return found;
 }
 
@@ -291,7 +302,8 @@ SymbolicTensor Layer::output(int use) const {
   }
   const auto& call = calls[static_cast<size_t>(use)];
   if (call->outputs.size() != 1) {
-    ThrowInvalidArgument("layer \"", name(), "\" has ", call->outputs.size(), " outputs: the notion of one output is ill-defined");
+    ThrowInvalidArgument("layer \"", name(), "\" has ", call->outputs.size(),
+                         " outputs: the notion of one output is ill-defined");
   }
   return {call, 0};
 }

@@ -25,9 +25,9 @@ namespace weir {
 
 // Options that every layer has; each layer's own struct repeats them.
 struct LayerOptions {
-  std::string name = {};                    // "": the model chooses one
+  std::string name = {};  // "": the model chooses one
   bool trainable = true;
-  std::vector<int64_t> input_shape = {};    // without the batch axis; for the first layer of a Sequential
+  std::vector<int64_t> input_shape = {};  // without the batch axis; for the first layer of a Sequential
 };
 
 class LayerBase : public std::enable_shared_from_this<LayerBase> {
@@ -37,9 +37,9 @@ class LayerBase : public std::enable_shared_from_this<LayerBase> {
   LayerBase(const LayerBase&) = delete;
   LayerBase& operator=(const LayerBase&) = delete;
 
-  // ---- What a kind of layer implements -------------------------------------------------------------------------------
-  // Throws Error if the layer can't take such inputs: called before Build and before each call. The default wants one
-  // input.
+  // ---- What a kind of layer implements
+  // ------------------------------------------------------------------------------- Throws Error if the layer can't
+  // take such inputs: called before Build and before each call. The default wants one input.
   virtual void Check(std::span<const TensorSpec> inputs) const;
   // Makes the weights (AddWeight) for inputs of these types. Called once, before the first call.
   virtual void Build(std::span<const TensorSpec> inputs);
@@ -56,7 +56,8 @@ class LayerBase : public std::enable_shared_from_this<LayerBase> {
   virtual bool is_input() const { return false; }
   virtual bool is_model() const { return false; }
 
-  // ---- What all have in common ------------------------------------------------------------------------------------------
+  // ---- What all have in common
+  // ------------------------------------------------------------------------------------------
   const std::string& class_name() const { return class_name_; }
   // The name, or while there is none the class name in snake case.
   std::string name() const;
@@ -112,8 +113,8 @@ class Layer {
   Layer() = default;
   explicit Layer(std::shared_ptr<LayerBase> base, std::vector<std::shared_ptr<const LayerCall>> uses = {})
       : base_(std::move(base)), uses_(std::move(uses)) {}
-  Layer(const Activation& activation);    // NOLINT: Activation("relu") where a layer is wanted
-  Layer(const SymbolicTensor& input);     // NOLINT: Input({32, 32, 3}) as the first layer of a Sequential
+  Layer(const Activation& activation);  // NOLINT: Activation("relu") where a layer is wanted
+  Layer(const SymbolicTensor& input);   // NOLINT: Input({32, 32, 3}) as the first layer of a Sequential
 
   // Calls the layer on outputs of others. Throws Error if the layer can't take them, or has more than one output
   // (Outputs gives all).

@@ -29,12 +29,16 @@ Layer Model::layer(const std::string& name) const {
   ThrowNotFound("model \"", this->name(), "\": ", UnknownNameMessage("layer", name, names));
 }
 
-void Model::Summary(std::ostream& out, const SummaryOptions& options) const { out << SummaryText(options) << std::flush; }
+void Model::Summary(std::ostream& out, const SummaryOptions& options) const {
+  out << SummaryText(options) << std::flush;
+}
 std::string Model::SummaryText(const SummaryOptions& options) const { return weir::SummaryText(model(), options); }
 
 void Model::Compile(const ModelCompileOptions& options) const { model().trainer().Compile(options); }
 
-History Model::Fit(const Examples& data, const FitOptions& options) const { return model().trainer().Fit(data, options); }
+History Model::Fit(const Examples& data, const FitOptions& options) const {
+  return model().trainer().Fit(data, options);
+}
 
 Logs Model::Evaluate(const Examples& data, const EvaluateOptions& options) const {
   return model().trainer().Evaluate(data, options);

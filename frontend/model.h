@@ -22,8 +22,8 @@ namespace weir {
 // One symbolic tensor or several.
 class SymbolicList {
  public:
-  SymbolicList(const SymbolicTensor& tensor) : tensors_{tensor} {}                          // NOLINT
-  SymbolicList(std::vector<SymbolicTensor> tensors) : tensors_(std::move(tensors)) {}       // NOLINT
+  SymbolicList(const SymbolicTensor& tensor) : tensors_{tensor} {}                     // NOLINT
+  SymbolicList(std::vector<SymbolicTensor> tensors) : tensors_(std::move(tensors)) {}  // NOLINT
   SymbolicList(std::initializer_list<SymbolicTensor> tensors) : tensors_(tensors) {}
   const std::vector<SymbolicTensor>& tensors() const { return tensors_; }
 
@@ -40,10 +40,11 @@ class Model : public Layer {
   Model(const SymbolicList& inputs, const SymbolicList& outputs, const ModelOptions& options = {});
   explicit Model(std::shared_ptr<ModelBase> base) : Layer(std::move(base)) {}
 
-  // ---- What it consists of --------------------------------------------------------------------------------------------
+  // ---- What it consists of
+  // --------------------------------------------------------------------------------------------
   std::vector<Layer> layers() const { return model().layers(); }
-  Layer layer(int index) const;                      // from the end if negative; throws Error if out of range
-  Layer layer(const std::string& name) const;        // throws Error listing the known ones
+  Layer layer(int index) const;                // from the end if negative; throws Error if out of range
+  Layer layer(const std::string& name) const;  // throws Error listing the known ones
   std::vector<SymbolicTensor> inputs() const { return model().network().inputs; }
   std::vector<SymbolicTensor> outputs() const { return model().network().outputs; }
   std::vector<std::string> output_names() const { return model().OutputNames(); }
@@ -54,11 +55,14 @@ class Model : public Layer {
   void Summary(std::ostream& out = std::cout, const SummaryOptions& options = {}) const;
   std::string SummaryText(const SummaryOptions& options = {}) const;
 
-  // ---- Training (trainer.h) ---------------------------------------------------------------------------------------------
-  // Chooses optimizer, loss and metrics; throws Error for unknown names. State of an earlier optimizer is dropped.
+  // ---- Training (trainer.h)
+  // --------------------------------------------------------------------------------------------- Chooses optimizer,
+  // loss and metrics; throws Error for unknown names. State of an earlier optimizer is dropped.
   void Compile(const ModelCompileOptions& options) const;
   History Fit(const Examples& data, const FitOptions& options = {}) const;
-  History Fit(const Tensor& x, const Tensor& y, const FitOptions& options = {}) const { return Fit(Examples(x, y), options); }
+  History Fit(const Tensor& x, const Tensor& y, const FitOptions& options = {}) const {
+    return Fit(Examples(x, y), options);
+  }
   // Loss and metrics over all examples, in the order of history's keys.
   Logs Evaluate(const Examples& data, const EvaluateOptions& options = {}) const;
   Logs Evaluate(const Tensor& x, const Tensor& y, const EvaluateOptions& options = {}) const {
@@ -77,12 +81,14 @@ class Model : public Layer {
   Optimizer optimizer() const;
   void set_learning_rate(double learning_rate) const;
 
-  // ---- Looking inside (tap.h) -------------------------------------------------------------------------------------------
-  // Watches values in every run as long as the handle lives. Throws Error if nothing matches.
+  // ---- Looking inside (tap.h)
+  // ------------------------------------------------------------------------------------------- Watches values in every
+  // run as long as the handle lives. Throws Error if nothing matches.
   TapHandle Tap(const std::string& pattern, const TapOptions& options = {}) const;
 
-  // ---- Files (model_files.h) ----------------------------------------------------------------------------------------------
-  // Everything needed to use the model or go on training it, in the folder `path`.
+  // ---- Files (model_files.h)
+  // ---------------------------------------------------------------------------------------------- Everything needed to
+  // use the model or go on training it, in the folder `path`.
   [[nodiscard]] absl::Status Save(const std::string& path) const;
   [[nodiscard]] absl::Status SaveWeights(const std::string& path) const;
   // All or nothing. With `partial`, what does not fit is skipped and listed.

@@ -30,14 +30,18 @@ std::vector<Variable> Unique(std::vector<Variable> variables) {
 }  // namespace
 
 ModelBase::ModelBase(std::vector<Layer> layers, const ModelOptions& options)
-    : LayerBase("Sequential", {.name = options.name}), sequential_(true), seed_(options.seed), runtime_(options.runtime) {
+    : LayerBase("Sequential", {.name = options.name}),
+      sequential_(true),
+      seed_(options.seed),
+      runtime_(options.runtime) {
   for (size_t i = 0; i < layers.size(); ++i) {
     if (layers[i].defined() && layers[i].base().is_input() && i == 0) {
       given_input_.push_back(layers[i].output());
       continue;
     }
     if (std::find(given_.begin(), given_.end(), layers[i]) != given_.end()) {
-      ThrowInvalidArgument("Sequential: layer \"", layers[i].name(), "\" is given twice. All layer names should be unique.");
+      ThrowInvalidArgument("Sequential: layer \"", layers[i].name(),
+                           "\" is given twice. All layer names should be unique.");
     }
     given_.push_back(layers[i]);
   }
@@ -45,7 +49,8 @@ ModelBase::ModelBase(std::vector<Layer> layers, const ModelOptions& options)
   if (const std::vector<TensorSpec> input = KnownInput(); !input.empty()) EnsureBuilt(input);
 }
 
-ModelBase::ModelBase(std::vector<SymbolicTensor> inputs, std::vector<SymbolicTensor> outputs, const ModelOptions& options)
+ModelBase::ModelBase(std::vector<SymbolicTensor> inputs, std::vector<SymbolicTensor> outputs,
+                     const ModelOptions& options)
     : LayerBase("Model", {.name = options.name}), sequential_(false), seed_(options.seed), runtime_(options.runtime) {
   Network network = MapNetwork(std::move(inputs), std::move(outputs));
   NameLayers(network.layers);
@@ -116,8 +121,8 @@ void ModelBase::Build(std::span<const TensorSpec> inputs) {
   }
   TensorSpec spec = inputs[0];
   spec.dims[0] = kNone;
-  ConnectSequential(Input({spec.dims.begin() + 1, spec.dims.end()},
-                          {.name = given_[0].name() + "_input", .dtype = spec.dtype}));
+  ConnectSequential(
+      Input({spec.dims.begin() + 1, spec.dims.end()}, {.name = given_[0].name() + "_input", .dtype = spec.dtype}));
 }
 
 void ModelBase::ConnectSequential(const SymbolicTensor& input) {
@@ -148,8 +153,10 @@ void ModelBase::SetSeed(uint64_t seed) {
 
 const Network& ModelBase::network() const {
   if (network_ == nullptr) {
-    ThrowFailedPrecondition("This model has not yet been built. Build the model first by calling `Build()` or by calling "
-                            "the model on a batch of data (model \"", name(), "\").");
+    ThrowFailedPrecondition(
+        "This model has not yet been built. Build the model first by calling `Build()` or by calling "
+        "the model on a batch of data (model \"",
+        name(), "\").");
   }
   return *network_;
 }
@@ -181,6 +188,11 @@ std::vector<std::string> ModelBase::InputNames() const {
 }
 
 Runtime& ModelBase::runtime() const { return runtime_ != nullptr ? *runtime_ : DefaultRuntime(); }
+
+void ModelBase::SetRuntime(Runtime* runtime) {
+  runtime_ = runtime;
+  if (trainer_ != nullptr) trainer_->Forget();
+}
 
 Trainer& ModelBase::trainer() {
   if (trainer_ == nullptr) trainer_ = std::make_unique<Trainer>(*this);
@@ -222,7 +234,8 @@ std::vector<Value> ModelBase::Call(CallContext& context, std::span<const Value> 
     for (const SymbolicTensor& input : call->inputs) arguments.push_back(values.at(input));
     const std::vector<Value> results = context.CallLayer(*call->layer, net.ScopeOf(*call), arguments);
     // try_emplace: a value inside another model that this one is given is not computed again.
-    for (size_t i = 0; i < results.size(); ++i) values.try_emplace(SymbolicTensor(call, static_cast<int>(i)), results[i]);
+    for (size_t i = 0; i < results.size(); ++i)
+      values.try_emplace(SymbolicTensor(call, static_cast<int>(i)), results[i]);
   }
   std::vector<Value> outputs;
   for (const SymbolicTensor& output : net.outputs) outputs.push_back(values.at(output));

@@ -45,7 +45,7 @@ class ModelBase : public LayerBase {
   // Weights that have no value yet will come from this seed.
   void SetSeed(uint64_t seed);
   Runtime& runtime() const;
-  void SetRuntime(Runtime* runtime) { runtime_ = runtime; }
+  void SetRuntime(Runtime* runtime);
   Trainer& trainer();
 
   // As a layer.
@@ -70,7 +70,7 @@ class ModelBase : public LayerBase {
   bool sequential_;
   uint64_t seed_;
   Runtime* runtime_;
-  std::vector<Layer> given_;  // of a Sequential, without input layers
+  std::vector<Layer> given_;                 // of a Sequential, without input layers
   std::vector<SymbolicTensor> given_input_;  // of a Sequential: Input(...) in front, if there was one
   std::unique_ptr<Network> network_;
   std::unique_ptr<Trainer> trainer_;

@@ -88,7 +88,8 @@ nlohmann::json ModelBase::ToJson() const {
   // Keras 3 calls models of inputs and outputs Functional.
   nlohmann::json object = sequential_ ? MakeKerasObject("keras", "Sequential", std::move(config))
                                       : MakeKerasObject("keras.src.models.functional", "Functional", std::move(config));
-  if (built() && network_->inputs.size() == 1) object["build_config"] = {{"input_shape", ShapeJson(network_->inputs[0].spec())}};
+  if (built() && network_->inputs.size() == 1)
+    object["build_config"] = {{"input_shape", ShapeJson(network_->inputs[0].spec())}};
   return object;
 }
 

@@ -88,7 +88,8 @@ NamedTensors Probe(ModelBase& model) {
 
 absl::Status CheckProbe(ModelBase& model, const SafetensorsFile& file, const std::string& path) {
   std::vector<Tensor> inputs;
-  for (size_t i = 0; file.Find(StrCat(kProbeInput, i)) != nullptr; ++i) inputs.push_back(*file.Find(StrCat(kProbeInput, i)));
+  for (size_t i = 0; file.Find(StrCat(kProbeInput, i)) != nullptr; ++i)
+    inputs.push_back(*file.Find(StrCat(kProbeInput, i)));
   if (inputs.empty()) return absl::OkStatus();
   const std::vector<Tensor> outputs = model.trainer().Predict(inputs, {});
   for (size_t i = 0; i < outputs.size(); ++i) {
@@ -111,7 +112,8 @@ absl::Status CheckProbe(ModelBase& model, const SafetensorsFile& file, const std
     }
     if (!same_nans || !(difference <= kProbeTolerance * largest)) {
       return absl::DataLossError(StrCat(path, ": the model computes something else than when it was saved: output ", i,
-                                        " of the stored probe differs by ", difference, " (largest value ", largest, ")"));
+                                        " of the stored probe differs by ", difference, " (largest value ", largest,
+                                        ")"));
     }
   }
   return absl::OkStatus();
@@ -150,7 +152,8 @@ absl::Status CheckReplaceable(const std::string& path) {
   for (const auto& entry : std::filesystem::directory_iterator(path, error)) {
     const std::string name = "/" + entry.path().filename().string();
     if (name != kConfigFile && name != kWeightsFile) {
-      return absl::FailedPreconditionError(StrCat(path, ": holds ", name.substr(1), ", which is no part of a saved model: not replaced"));
+      return absl::FailedPreconditionError(
+          StrCat(path, ": holds ", name.substr(1), ", which is no part of a saved model: not replaced"));
     }
   }
   return absl::OkStatus();
@@ -184,7 +187,8 @@ absl::StatusOr<nlohmann::json> ReadConfig(const std::string& path, const Safeten
   }
   if (NestedDeeper(text, 512)) return absl::InvalidArgumentError(StrCat(path, ": nested too deep"));
   nlohmann::json config = nlohmann::json::parse(text, nullptr, /*allow_exceptions=*/false);
-  if (config.is_discarded()) return absl::DataLossError(StrCat(path, ": is no JSON (", text.size(), " bytes): cut or changed"));
+  if (config.is_discarded())
+    return absl::DataLossError(StrCat(path, ": is no JSON (", text.size(), " bytes): cut or changed"));
   return config;
 }
 
@@ -215,12 +219,14 @@ WeightMatch MatchWeights(const ModelBase& model, const SafetensorsFile& file) {
   return match;
 }
 
-absl::Status Restore(ModelBase& model, const nlohmann::json& config, const SafetensorsFile& file, const std::string& path) {
+absl::Status Restore(ModelBase& model, const nlohmann::json& config, const SafetensorsFile& file,
+                     const std::string& path) {
   Trainer& trainer = model.trainer();
   trainer.CompileFrom(config.value("compile_config", nlohmann::json()));
   const WeightMatch match = MatchWeights(model, file);
   if (!match.skipped.empty()) {
-    return absl::DataLossError(StrCat(path, kWeightsFile, " does not fit ", kConfigFile + 1, ": ", StrJoin(match.skipped, "; ")));
+    return absl::DataLossError(
+        StrCat(path, kWeightsFile, " does not fit ", kConfigFile + 1, ": ", StrJoin(match.skipped, "; ")));
   }
   for (auto [variable, tensor] : match.fitting) variable.Assign(tensor);
   if (config.contains("training_state")) trainer.SetProgressState(config["training_state"]);
@@ -232,8 +238,8 @@ absl::Status Restore(ModelBase& model, const nlohmann::json& config, const Safet
         const Tensor* slot = file.Find(StrCat(kOptimizerPrefix, name, "/", spec.name));
         if (slot == nullptr) break;
         if (slot->type() != variable.type()) {
-          return absl::DataLossError(StrCat(path, kWeightsFile, ": optimizer state ", spec.name, " of ", name, " is ", slot->type(),
-                                            ", expected ", variable.type()));
+          return absl::DataLossError(StrCat(path, kWeightsFile, ": optimizer state ", spec.name, " of ", name, " is ",
+                                            slot->type(), ", expected ", variable.type()));
         }
         slots.push_back(*slot);
       }
@@ -258,7 +264,8 @@ absl::Status SaveModel(ModelBase& model, const std::string& path) {
     for (const auto& [name, variable] : NamedWeights(model)) {
       const auto slots = trainer.state().slots.find(variable.id());
       if (slots == trainer.state().slots.end()) continue;
-      for (size_t i = 0; i < specs.size(); ++i) tensors.emplace_back(StrCat(kOptimizerPrefix, name, "/", specs[i].name), slots->second[i]);
+      for (size_t i = 0; i < specs.size(); ++i)
+        tensors.emplace_back(StrCat(kOptimizerPrefix, name, "/", specs[i].name), slots->second[i]);
     }
   }
   for (auto& entry : Probe(model)) tensors.push_back(std::move(entry));
@@ -274,7 +281,9 @@ absl::Status SaveModel(ModelBase& model, const std::string& path) {
   std::error_code error;
   std::filesystem::remove_all(temporary, error);
   absl::Status status = EnsureDirectory(temporary);
-  if (status.ok()) status = SaveSafetensors(tensors, {{"format", "weir"}, {"config_bytes", std::to_string(text.size())}}, temporary + kWeightsFile);
+  if (status.ok())
+    status = SaveSafetensors(tensors, {{"format", "weir"}, {"config_bytes", std::to_string(text.size())}},
+                             temporary + kWeightsFile);
   if (status.ok()) status = WriteFileAtomically(temporary + kConfigFile, text);
   if (status.ok()) status = SwapIn(temporary, folder);
   if (!status.ok()) std::filesystem::remove_all(temporary, error);
@@ -287,7 +296,8 @@ absl::StatusOr<Model> LoadModel(const std::string& path, const ModelOptions& opt
   try {
     const int version = config.at("weir_format").get<int>();
     if (version != kFormatVersion) {
-      return absl::UnimplementedError(StrCat(path, kConfigFile, ": format ", version, ", this weir reads ", kFormatVersion));
+      return absl::UnimplementedError(
+          StrCat(path, kConfigFile, ": format ", version, ", this weir reads ", kFormatVersion));
     }
     ModelOptions made = options;
     if (made.seed == 0) made.seed = config.at("seed").get<uint64_t>();
@@ -312,7 +322,8 @@ absl::StatusOr<std::vector<std::string>> LoadWeights(ModelBase& model, const std
   WEIR_ASSIGN_OR_RETURN(const SafetensorsFile file, LoadSafetensors(file_path));
   const WeightMatch match = MatchWeights(model, file);
   if (!match.skipped.empty() && !partial) {
-    return absl::InvalidArgumentError(StrCat(file_path, " does not fit model \"", model.name(), "\": ", StrJoin(match.skipped, "; ")));
+    return absl::InvalidArgumentError(
+        StrCat(file_path, " does not fit model \"", model.name(), "\": ", StrJoin(match.skipped, "; ")));
   }
   for (auto [variable, tensor] : match.fitting) variable.Assign(tensor);
   return match.skipped;

@@ -21,7 +21,9 @@ TensorKey KeyOf(const nlohmann::json& history) {
 std::vector<TensorKey> ArgumentsOf(const nlohmann::json& node) {
   std::vector<TensorKey> keys;
   const nlohmann::json& first = node.at("args").at(0);
-  const auto add = [&](const nlohmann::json& tensor) { keys.push_back(KeyOf(tensor.at("config").at("keras_history"))); };
+  const auto add = [&](const nlohmann::json& tensor) {
+    keys.push_back(KeyOf(tensor.at("config").at("keras_history")));
+  };
   if (first.is_array()) {
     for (const nlohmann::json& tensor : first) add(tensor);
   } else {
@@ -47,7 +49,8 @@ std::shared_ptr<ModelBase> SequentialFrom(const nlohmann::json& config, const Mo
   auto model = std::make_shared<ModelBase>(layers, options);
   if (!model->built() && config.contains("build_input_shape") && !config["build_input_shape"].is_null()) {
     TensorSpec spec;
-    for (const nlohmann::json& dim : config["build_input_shape"]) spec.dims.push_back(dim.is_null() ? kNone : dim.get<int64_t>());
+    for (const nlohmann::json& dim : config["build_input_shape"])
+      spec.dims.push_back(dim.is_null() ? kNone : dim.get<int64_t>());
     model->EnsureBuilt(std::vector<TensorSpec>{spec});
   }
   return model;
@@ -96,8 +99,8 @@ std::shared_ptr<ModelBase> FunctionalFrom(const nlohmann::json& config, const Mo
     std::vector<SymbolicTensor> found;
     for (const TensorKey& tensor : KeyList(config.at(key))) {
       if (tensors.count(tensor) == 0) {
-        ThrowInvalidArgument("the configuration's ", key, " name layer \"", std::get<0>(tensor), "\", use ", std::get<1>(tensor),
-                             ", which can't be made from it");
+        ThrowInvalidArgument("the configuration's ", key, " name layer \"", std::get<0>(tensor), "\", use ",
+                             std::get<1>(tensor), ", which can't be made from it");
       }
       found.push_back(tensors[tensor]);
     }

@@ -139,14 +139,16 @@ std::string Network::ScopeOf(const LayerCall& call) const {
 Network MapNetwork(std::vector<SymbolicTensor> inputs, std::vector<SymbolicTensor> outputs) {
   if (inputs.empty()) ThrowInvalidArgument("Model: there are no inputs");
   if (outputs.empty()) ThrowInvalidArgument("Model: there are no outputs");
-  Network network{.inputs = std::move(inputs), .outputs = std::move(outputs), .input_calls = {}, .calls = {}, .layers = {}};
+  Network network{
+      .inputs = std::move(inputs), .outputs = std::move(outputs), .input_calls = {}, .calls = {}, .layers = {}};
   for (const SymbolicTensor& input : network.inputs) {
     const TensorSpec& spec = input.spec();
     if (input.call()->layer->is_input()) {
       network.input_calls.push_back(input.call());
       continue;
     }
-    if (spec.dims.empty()) ThrowInvalidArgument("Model: the input of layer \"", input.layer().name(), "\" has no batch axis");
+    if (spec.dims.empty())
+      ThrowInvalidArgument("Model: the input of layer \"", input.layer().name(), "\" has no batch axis");
     network.input_calls.push_back(
         Input({spec.dims.begin() + 1, spec.dims.end()}, {.dtype = spec.dtype, .batch_size = spec.dims[0]}).call());
   }
@@ -166,7 +168,8 @@ void NameLayers(std::span<const Layer> layers) {
   for (const Layer& layer : layers) {
     if (!layer.base().has_name()) unnamed.push_back(&layer.base());
   }
-  std::sort(unnamed.begin(), unnamed.end(), [](const LayerBase* a, const LayerBase* b) { return a->serial() < b->serial(); });
+  std::sort(unnamed.begin(), unnamed.end(),
+            [](const LayerBase* a, const LayerBase* b) { return a->serial() < b->serial(); });
   std::map<std::string, int> next;
   for (LayerBase* layer : unnamed) {
     const std::string base = layer->is_input() ? "input" : layer->name();

@@ -12,7 +12,7 @@
 namespace weir {
 
 struct Network {
-  std::vector<SymbolicTensor> inputs;   // as given: outputs of input layers, or values inside another model
+  std::vector<SymbolicTensor> inputs;  // as given: outputs of input layers, or values inside another model
   std::vector<SymbolicTensor> outputs;
   // One an input: the call of its input layer. A value inside another model gets an input layer of its own.
   std::vector<std::shared_ptr<const LayerCall>> input_calls;

@@ -17,7 +17,9 @@ class Table {
 
   // Fields longer than their column go on in the next line; so do lists behind each element.
   void Row(std::vector<std::string> fields) {
-    const auto any_left = [&] { return std::any_of(fields.begin(), fields.end(), [](const auto& f) { return !f.empty(); }); };
+    const auto any_left = [&] {
+      return std::any_of(fields.begin(), fields.end(), [](const auto& f) { return !f.empty(); });
+    };
     while (any_left()) {
       std::string line;
       for (size_t column = 0; column < fields.size(); ++column) {
@@ -103,10 +105,12 @@ std::string SummaryText(const ModelBase& model, const SummaryOptions& options) {
   }
   const size_t columns = connected ? 4 : 3;
   if (positions.size() != columns || !std::is_sorted(positions.begin(), positions.end())) {
-    ThrowInvalidArgument("Summary: positions must be ", columns, " rising numbers, received (", StrJoin(positions, ", "), ")");
+    ThrowInvalidArgument("Summary: positions must be ", columns, " rising numbers, received (",
+                         StrJoin(positions, ", "), ")");
   }
   std::vector<int> ends;
-  for (double position : positions) ends.push_back(static_cast<int>(positions.back() <= 1 ? length * position : position));
+  for (double position : positions)
+    ends.push_back(static_cast<int>(positions.back() <= 1 ? length * position : position));
 
   Table table(length, ends);
   table.Text("Model: \"" + model.name() + "\"");

@@ -11,8 +11,8 @@ namespace weir {
 class ModelBase;
 
 struct SummaryOptions {
-  int line_length = 0;                  // 0: 65 columns, or 98 with "Connected to"
-  std::vector<double> positions = {};   // where columns end: shares of the line, or columns if the last exceeds 1
+  int line_length = 0;                 // 0: 65 columns, or 98 with "Connected to"
+  std::vector<double> positions = {};  // where columns end: shares of the line, or columns if the last exceeds 1
 };
 
 // Throws Error if the model is not built.

@@ -69,7 +69,7 @@ struct LayerCall {
   std::shared_ptr<LayerBase> layer;
   std::vector<SymbolicTensor> inputs;  // empty for an input layer
   std::vector<TensorSpec> outputs;
-  int index = 0;                       // the layer's how-manieth call
+  int index = 0;  // the layer's how-manieth call
 };
 
 }  // namespace weir

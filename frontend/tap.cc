@@ -39,7 +39,8 @@ std::vector<std::string> Spellings(const std::string& path) {
 
 // Whether `pattern` is the end of `path` from a '/' on, or all of it.
 bool IsTail(const std::string& path, const std::string& pattern) {
-  return path == pattern || (path.size() > pattern.size() && path.ends_with(pattern) && path[path.size() - pattern.size() - 1] == '/');
+  return path == pattern ||
+         (path.size() > pattern.size() && path.ends_with(pattern) && path[path.size() - pattern.size() - 1] == '/');
 }
 
 bool GlobMatches(const std::string& pattern, const std::string& path) {
@@ -84,7 +85,8 @@ std::vector<NamedValue> Matching(const std::string& pattern, std::span<const Nam
   }
   for (const NamedValue& value : named) {
     const std::vector<std::string> spellings = Spellings(value.path);
-    if (std::any_of(spellings.begin(), spellings.end(), [&](const std::string& s) { return IsTail(s, pattern); })) add(value);
+    if (std::any_of(spellings.begin(), spellings.end(), [&](const std::string& s) { return IsTail(s, pattern); }))
+      add(value);
   }
   if (found.size() <= 1) return found;
   // Of several, the one that the model's name alone is missing from is meant: "dense" is the outer model's, not that
@@ -117,7 +119,8 @@ std::vector<NamedValue> ResolveTap(const std::string& pattern, std::span<const N
     for (const NamedValue& value : named) {
       const size_t slash = value.path.find('/');
       const std::string short_path = slash == std::string::npos ? value.path : value.path.substr(slash + 1);
-      known.push_back(short_path.ends_with(kOutput) ? short_path.substr(0, short_path.size() - kOutput.size()) : short_path);
+      known.push_back(short_path.ends_with(kOutput) ? short_path.substr(0, short_path.size() - kOutput.size())
+                                                    : short_path);
     }
     ThrowNotFound("Tap: ", UnknownNameMessage("value", pattern, known));
   }

@@ -54,8 +54,8 @@ struct TapOptions {
 
 // What a run is asked to show: in Fit's, Predict's, ... option `taps`, or with Model::Tap for all runs.
 struct TapRequest {
-  TapRequest(const char* p, TapOptions o = {}) : pattern(p), options(std::move(o)) {}                     // NOLINT
-  TapRequest(std::string p, TapOptions o = {}) : pattern(std::move(p)), options(std::move(o)) {}          // NOLINT
+  TapRequest(const char* p, TapOptions o = {}) : pattern(p), options(std::move(o)) {}             // NOLINT
+  TapRequest(std::string p, TapOptions o = {}) : pattern(std::move(p)), options(std::move(o)) {}  // NOLINT
 
   std::string pattern;
   TapOptions options;

@@ -34,7 +34,8 @@ StepProgram::StepProgram(const ModelBase& model, const CompiledModel* compiled, 
   }
   first_weight_ = batch_size_;
   for (const TensorType& type : request.weights) {
-    weights.push_back(AddLeaf(graph_->Input(type, StrCat("sample_weight_", weights.size())), {Leaf::kBatch, batch_size_++}));
+    weights.push_back(
+        AddLeaf(graph_->Input(type, StrCat("sample_weight_", weights.size())), {Leaf::kBatch, batch_size_++}));
   }
   for (const auto& [variable, leaf] : context.weights()) {
     AddLeaf(leaf, {Leaf::kVariable, variables_.size()});
@@ -45,7 +46,7 @@ StepProgram::StepProgram(const ModelBase& model, const CompiledModel* compiled, 
   if (request.mode == RunMode::kPredict) {
     for (const Value& output : outputs) output_roots_.push_back(AddRoot(output));
   } else {
-    RecordLosses(*compiled, context, outputs, targets, weights);
+    RecordLosses(*compiled, context, outputs, targets, weights, request.mode == RunMode::kTrain);
     named_.push_back({model.name() + "/loss", total_});
   }
   RecordTaps(compiled, request, context);
@@ -79,7 +80,7 @@ StepProgram::Root StepProgram::AddRoot(const Value& value) {
 }
 
 void StepProgram::RecordLosses(const CompiledModel& compiled, CallContext& context, std::span<const Value> outputs,
-                               std::span<const Value> targets, std::span<const Value> weights) {
+                               std::span<const Value> targets, std::span<const Value> weights, bool trains) {
   const auto add = [&](const Value& value) { total_ = total_.defined() ? total_ + value : value; };
   for (size_t i = 0; i < compiled.outputs.size(); ++i) {
     const OutputPlan& plan = compiled.outputs[i];
@@ -95,7 +96,10 @@ void StepProgram::RecordLosses(const CompiledModel& compiled, CallContext& conte
     if (variable.regularizer().defined()) add(variable.regularizer().Penalty(leaf));
   }
   for (const Value& loss : context.losses()) add(loss);
-  if (!total_.defined()) ThrowFailedPrecondition("the model has neither a loss nor a regularizer: there is nothing to minimise");
+  if (!total_.defined()) {
+    if (trains) ThrowFailedPrecondition("the model has neither a loss nor a regularizer: there is nothing to minimise");
+    total_ = Constant(*graph_, 0, DType::kFloat32);
+  }
   if (graph_->node(total_.ref.node).name.empty()) graph_->SetName(total_.ref.node, "loss");
   loss_root_ = AddRoot(total_);
 }
@@ -286,7 +290,8 @@ std::vector<Tensor> StepProgram::outputs() const {
 std::vector<TapReading> StepProgram::Readings(size_t tap) {
   std::vector<TapReading> readings;
   for (const TapPlan& plan : taps_[tap]) {
-    readings.push_back({.path = plan.path, .gradient = plan.gradient, .step = 0, .value = ValueOf(plan.root), .statistics = {}});
+    readings.push_back(
+        {.path = plan.path, .gradient = plan.gradient, .step = 0, .value = ValueOf(plan.root), .statistics = {}});
   }
   return readings;
 }

@@ -69,7 +69,9 @@ class StepProgram {
   // Of the last run.
   double loss() const { return loss_; }
   const std::vector<double>& output_losses() const { return output_losses_; }
-  const std::vector<WeightedSum>& metrics() const { return metric_sums_; }  // output by output: metrics, then weighted ones
+  const std::vector<WeightedSum>& metrics() const {
+    return metric_sums_;
+  }  // output by output: metrics, then weighted ones
   // The model's outputs (kPredict only); overwritten by the next run.
   std::vector<Tensor> outputs() const;
   // The values of tap `i` of the request, in tensors of their own.
@@ -100,8 +102,9 @@ class StepProgram {
   };
 
   void RecordLosses(const CompiledModel& compiled, CallContext& context, std::span<const Value> outputs,
-                    std::span<const Value> targets, std::span<const Value> weights);
-  void RecordMetrics(const OutputPlan& plan, const Value& y_true, const Value& y_pred, const Value& weight, size_t output);
+                    std::span<const Value> targets, std::span<const Value> weights, bool trains);
+  void RecordMetrics(const OutputPlan& plan, const Value& y_true, const Value& y_pred, const Value& weight,
+                     size_t output);
   void RecordUpdate(const CompiledModel& compiled, const StepRequest& request, CallContext& context,
                     std::span<const Value> tapped, std::vector<Value>& tap_gradients);
   void RecordTaps(const CompiledModel* compiled, const StepRequest& request, CallContext& context);

@@ -91,19 +91,6 @@ Logs EpochMeans::Values() const {
   return logs;
 }
 
-nlohmann::json EpochMeans::State() const {
-  nlohmann::json state = nlohmann::json::array();
-  for (const MeanState& mean : means_) state.push_back({mean.total, mean.count});
-  return state;
-}
-
-void EpochMeans::SetState(const nlohmann::json& state) {
-  for (size_t i = 0; i < means_.size() && i < state.size(); ++i) {
-    means_[i].total = state[i].at(0).get<double>();
-    means_[i].count = state[i].at(1).get<double>();
-  }
-}
-
 Trainer::Trainer(ModelBase& model) : model_(model) {}
 Trainer::~Trainer() = default;
 
@@ -113,14 +100,18 @@ void Trainer::Compile(const ModelCompileOptions& options) {
   if (options.runtime != nullptr) model_.SetRuntime(options.runtime);
   CompiledModel compiled{.optimizer = options.optimizer, .outputs = {}};
   // A Sequential without an input shape has no output names yet, but one output.
-  const std::vector<std::string> names = model_.built() ? model_.OutputNames()
-                                                        : std::vector<std::string>{model_.layers().empty() ? "output" : model_.layers().back().name()};
+  const std::vector<std::string> names =
+      model_.built() ? model_.OutputNames()
+                     : std::vector<std::string>{model_.layers().empty() ? "output" : model_.layers().back().name()};
   const std::vector<Loss> losses = ByOutput<Loss>(options.loss.values(), names, "loss", true, {});
   const std::vector<double> weights = ByOutput<double>(options.loss_weights.values(), names, "loss_weights", false, 1);
   const std::vector<MetricList> metrics = ByOutput<MetricList>(options.metrics.values(), names, "metrics", true, {});
-  const std::vector<MetricList> weighted = ByOutput<MetricList>(options.weighted_metrics.values(), names, "weighted_metrics", true, {});
+  const std::vector<MetricList> weighted =
+      ByOutput<MetricList>(options.weighted_metrics.values(), names, "weighted_metrics", true, {});
   for (size_t i = 0; i < names.size(); ++i) {
-    compiled.outputs.push_back({.name = names[i], .loss = losses[i], .loss_weight = weights[i],
+    compiled.outputs.push_back({.name = names[i],
+                                .loss = losses[i],
+                                .loss_weight = weights[i],
                                 .metrics = {metrics[i].begin(), metrics[i].end()},
                                 .weighted_metrics = {weighted[i].begin(), weighted[i].end()}});
   }
@@ -138,7 +129,8 @@ void Trainer::Adopt(CompiledModel compiled) {
 }
 
 const CompiledModel& Trainer::RequireCompiled(std::string_view what) const {
-  if (!compiled_) ThrowFailedPrecondition("You must call `Compile()` before using ", what, " (model \"", model_.name(), "\").");
+  if (!compiled_)
+    ThrowFailedPrecondition("You must call `Compile()` before using ", what, " (model \"", model_.name(), "\").");
   return *compiled_;
 }
 
@@ -151,16 +143,18 @@ void Trainer::EnsureBuilt(const std::vector<Tensor>& x) {
   if (model_.built()) return;
   std::vector<TensorSpec> specs;
   for (const Tensor& tensor : x) {
-    if (!tensor.defined() || tensor.shape().rank() < 1) ThrowInvalidArgument("model \"", model_.name(), "\": input without a batch axis");
+    if (!tensor.defined() || tensor.shape().rank() < 1)
+      ThrowInvalidArgument("model \"", model_.name(), "\": input without a batch axis");
     specs.push_back({DType::kFloat32, {tensor.shape().begin(), tensor.shape().end()}});
     specs.back().dims[0] = kNone;
   }
   model_.EnsureBuilt(specs);
 }
 
-StepProgram& Trainer::StepFor(RunMode mode, const BoundExamples& data, int64_t count, const std::vector<TapRequest>& taps,
-                              bool guard) {
-  StepRequest request{.mode = mode, .inputs = data.InputTypes(count), .targets = {}, .weights = {}, .taps = taps, .guard = guard};
+StepProgram& Trainer::StepFor(RunMode mode, const BoundExamples& data, int64_t count,
+                              const std::vector<TapRequest>& taps, bool guard) {
+  StepRequest request{
+      .mode = mode, .inputs = data.InputTypes(count), .targets = {}, .weights = {}, .taps = taps, .guard = guard};
   if (mode != RunMode::kPredict) {
     request.targets = data.TargetTypes(count);
     request.weights = data.WeightTypes(count);
@@ -199,7 +193,8 @@ StepProgram& Trainer::RunBatch(RunMode mode, const BoundExamples& data, std::spa
   StepProgram& step = StepFor(mode, data, count, all, guard);
   std::vector<TensorType> types = data.InputTypes(count);
   if (mode != RunMode::kPredict) {
-    for (const auto& more : {data.TargetTypes(count), data.WeightTypes(count)}) types.insert(types.end(), more.begin(), more.end());
+    for (const auto& more : {data.TargetTypes(count), data.WeightTypes(count)})
+      types.insert(types.end(), more.begin(), more.end());
   }
   std::vector<Tensor>& batch = buffers_[TypesKey(types)];
   if (batch.empty()) {
@@ -240,7 +235,8 @@ std::shared_ptr<TapHandle::State> Trainer::AddTap(const TapRequest& request) {
 }
 
 std::vector<Tensor> Trainer::Predict(const std::vector<Tensor>& x, const PredictOptions& options) {
-  if (options.batch_size <= 0) ThrowInvalidArgument("Predict: batch_size ", options.batch_size, ", expected at least 1");
+  if (options.batch_size <= 0)
+    ThrowInvalidArgument("Predict: batch_size ", options.batch_size, ", expected at least 1");
   EnsureBuilt(x);
   const BoundExamples data(model_, Examples(x, std::vector<Tensor>{}), /*with_targets=*/false, options.scale);
   std::vector<Tensor> results;
@@ -254,7 +250,8 @@ std::vector<Tensor> Trainer::Predict(const std::vector<Tensor>& x, const Predict
     for (size_t i = 0; i < outputs.size(); ++i) {
       if (begin == 0) {
         Dims dims(outputs[i].shape().begin(), outputs[i].shape().end());
-        if (dims.empty() || dims[0] != end) ThrowInvalidArgument("Predict: output ", i, " of model \"", model_.name(), "\" has no batch axis");
+        if (dims.empty() || dims[0] != end)
+          ThrowInvalidArgument("Predict: output ", i, " of model \"", model_.name(), "\" has no batch axis");
         dims[0] = data.size();
         results.push_back(Tensor::Uninitialized({outputs[i].dtype(), Shape(dims)}));
       }
@@ -272,8 +269,8 @@ std::vector<Tensor> Trainer::Predict(const std::vector<Tensor>& x, const Predict
   return results;
 }
 
-Logs Trainer::EvaluateBound(const BoundExamples& data, int64_t batch_size, const std::vector<TapRequest>& taps, int verbose,
-                            const ProgressOutput& output) {
+Logs Trainer::EvaluateBound(const BoundExamples& data, int64_t batch_size, const std::vector<TapRequest>& taps,
+                            int verbose, const ProgressOutput& output) {
   EpochMeans means(*compiled_);
   const int64_t steps = (data.size() + batch_size - 1) / batch_size;
   std::optional<ProgressLine> progress;
@@ -292,7 +289,8 @@ Logs Trainer::EvaluateBound(const BoundExamples& data, int64_t batch_size, const
 
 Logs Trainer::Evaluate(const Examples& data, const EvaluateOptions& options) {
   RequireCompiled("Evaluate");
-  if (options.batch_size <= 0) ThrowInvalidArgument("Evaluate: batch_size ", options.batch_size, ", expected at least 1");
+  if (options.batch_size <= 0)
+    ThrowInvalidArgument("Evaluate: batch_size ", options.batch_size, ", expected at least 1");
   EnsureBuilt(data.x);
   const BoundExamples bound(model_, data, /*with_targets=*/true, options.scale);
   if (bound.size() == 0) ThrowInvalidArgument("Evaluate: there are no examples");
@@ -325,85 +323,6 @@ void Trainer::TakeAverages() {
   for (Variable variable : model_.trainable_weights()) {
     const auto slots = state_.slots.find(variable.id());
     if (slots != state_.slots.end()) variable.Assign(slots->second[0]);
-  }
-}
-
-nlohmann::json Trainer::CompileConfig() const {
-  if (!compiled_) return nullptr;
-  const auto metrics_json = [](const std::vector<Metric>& metrics) {
-    nlohmann::json list = nlohmann::json::array();
-    for (const Metric& metric : metrics) list.push_back(metric.ToJson());
-    return list;
-  };
-  nlohmann::json config{{"optimizer", compiled_->optimizer.ToJson()}};
-  if (compiled_->outputs.size() == 1) {
-    const OutputPlan& plan = compiled_->outputs[0];
-    config["loss"] = plan.loss.ToJson();
-    config["loss_weights"] = plan.loss_weight == 1 ? nlohmann::json() : nlohmann::json(plan.loss_weight);
-    config["metrics"] = metrics_json(plan.metrics);
-    config["weighted_metrics"] = metrics_json(plan.weighted_metrics);
-    return config;
-  }
-  for (const OutputPlan& plan : compiled_->outputs) {
-    config["loss"][plan.name] = plan.loss.ToJson();
-    config["loss_weights"][plan.name] = plan.loss_weight;
-    config["metrics"][plan.name] = metrics_json(plan.metrics);
-    config["weighted_metrics"][plan.name] = metrics_json(plan.weighted_metrics);
-  }
-  return config;
-}
-
-void Trainer::CompileFrom(const nlohmann::json& config) {
-  if (config.is_null()) return;
-  CompiledModel compiled{.optimizer = Optimizer::FromJson(config.at("optimizer")), .outputs = {}};
-  const std::vector<std::string> names =
-      model_.built() ? model_.OutputNames() : std::vector<std::string>{model_.layers().back().name()};
-  for (const std::string& name : names) {
-    // One output's choices stand alone, those of several are by name.
-    const auto choice = [&](const char* key) -> nlohmann::json {
-      if (!config.contains(key) || config[key].is_null()) return nullptr;
-      return names.size() == 1 ? config[key] : config[key].at(name);
-    };
-    OutputPlan plan{.name = name, .loss = Loss::FromJson(choice("loss")), .loss_weight = 1, .metrics = {}, .weighted_metrics = {}};
-    if (const nlohmann::json weight = choice("loss_weights"); weight.is_number()) plan.loss_weight = weight.get<double>();
-    for (const auto& metric : choice("metrics")) plan.metrics.push_back(Metric::FromJson(metric));
-    for (const auto& metric : choice("weighted_metrics")) plan.weighted_metrics.push_back(Metric::FromJson(metric));
-    compiled.outputs.push_back(std::move(plan));
-  }
-  Adopt(std::move(compiled));
-}
-
-nlohmann::json Trainer::ProgressState() const {
-  nlohmann::json series = nlohmann::json::array();
-  for (const auto& [key, values] : history_.series) series.push_back({key, values});
-  nlohmann::json state{{"iterations", state_.iterations}, {"epochs", history_.epoch}, {"history", series}};
-  // The file's optimizer has the rate as Keras writes it, rounded to float32.
-  if (compiled_ && !compiled_->optimizer.learning_rate().is_schedule()) {
-    state["learning_rate"] = compiled_->optimizer.learning_rate().At(0);
-  }
-  if (callback_states_) state["callbacks"] = *callback_states_;
-  if (interrupted_at_) {
-    state["interrupted"] = {{"epoch", interrupted_at_->epoch}, {"step", interrupted_at_->step}, {"means", *interrupted_means_}};
-  }
-  return state;
-}
-
-void Trainer::SetProgressState(const nlohmann::json& state) {
-  state_.iterations = state.at("iterations").get<int64_t>();
-  history_ = {};
-  history_.epoch = state.at("epochs").get<std::vector<int64_t>>();
-  for (const nlohmann::json& entry : state.at("history")) {
-    std::vector<double> values;
-    // JSON has no NaN; it is written as null.
-    for (const nlohmann::json& value : entry.at(1)) values.push_back(value.is_null() ? std::nan("") : value.get<double>());
-    history_.series.emplace_back(entry.at(0).get<std::string>(), std::move(values));
-  }
-  if (compiled_ && state.contains("learning_rate")) compiled_->optimizer.set_learning_rate(state["learning_rate"].get<double>());
-  if (state.contains("callbacks")) callback_states_ = std::make_unique<nlohmann::json>(state["callbacks"]);
-  if (state.contains("interrupted")) {
-    const nlohmann::json& at = state["interrupted"];
-    interrupted_at_ = Position{at.at("epoch").get<int64_t>(), at.at("step").get<int64_t>()};
-    interrupted_means_ = std::make_unique<nlohmann::json>(at.at("means"));
   }
 }
 

@@ -58,8 +58,9 @@ class Trainer {
   // Drops recorded programs: the model's structure has changed.
   void Forget() { steps_.clear(); }
 
-  // ---- For model_files.cc ------------------------------------------------------------------------------------------------
-  // Optimizer, losses and metrics as Keras writes them; null if not compiled.
+  // ---- For model_files.cc
+  // ------------------------------------------------------------------------------------------------ Optimizer, losses
+  // and metrics as Keras writes them; null if not compiled.
   nlohmann::json CompileConfig() const;
   void CompileFrom(const nlohmann::json& config);
   // Counters, history and callbacks' states; slots are tensors and go apart.
@@ -68,6 +69,7 @@ class Trainer {
   TrainingState& mutable_state() { return state_; }
 
  private:
+  friend class FitContext;
   friend class FitLoop;
 
   // Where an interrupted epoch stopped.
@@ -78,7 +80,8 @@ class Trainer {
 
   void EnsureBuilt(const std::vector<Tensor>& x);
   void Adopt(CompiledModel compiled);
-  StepProgram& StepFor(RunMode mode, const BoundExamples& data, int64_t count, const std::vector<TapRequest>& taps, bool guard);
+  StepProgram& StepFor(RunMode mode, const BoundExamples& data, int64_t count, const std::vector<TapRequest>& taps,
+                       bool guard);
   // One batch through the right program, its taps delivered.
   StepProgram& RunBatch(RunMode mode, const BoundExamples& data, std::span<const int64_t> rows,
                         const std::vector<TapRequest>& taps, int64_t tap_step, bool guard);

@@ -30,12 +30,12 @@ class PerOutput {
 
   PerOutput() = default;
   PerOutput(const char* name) requires std::is_constructible_v<T, const char*> : values_{{"", T(name)}} {}  // NOLINT
-  PerOutput(T value) : values_{{"", std::move(value)}} {}                                               // NOLINT
+  PerOutput(T value) : values_{{"", std::move(value)}} {}                                                   // NOLINT
   PerOutput(std::initializer_list<T> values) {
     for (const T& value : values) values_.emplace_back("", value);
   }
   PerOutput(std::initializer_list<Named> values) : values_(values) {}
-  PerOutput(std::vector<Named> values) : values_(std::move(values)) {}                                  // NOLINT
+  PerOutput(std::vector<Named> values) : values_(std::move(values)) {}  // NOLINT
 
   const std::vector<Named>& values() const { return values_; }
   bool empty() const { return values_.empty(); }
@@ -50,12 +50,12 @@ class OutputMetrics {
   using Named = std::pair<std::string, MetricList>;
 
   OutputMetrics() = default;
-  OutputMetrics(const char* name) : values_{{"", MetricList(name)}} {}                  // NOLINT
-  OutputMetrics(const Metric& metric) : values_{{"", MetricList(metric)}} {}            // NOLINT
-  OutputMetrics(MetricList metrics) : values_{{"", std::move(metrics)}} {}              // NOLINT
+  OutputMetrics(const char* name) : values_{{"", MetricList(name)}} {}        // NOLINT
+  OutputMetrics(const Metric& metric) : values_{{"", MetricList(metric)}} {}  // NOLINT
+  OutputMetrics(MetricList metrics) : values_{{"", std::move(metrics)}} {}    // NOLINT
   OutputMetrics(std::initializer_list<Metric> metrics) : values_{{"", MetricList(metrics)}} {}
   OutputMetrics(std::initializer_list<Named> values) : values_(values) {}
-  OutputMetrics(std::vector<Named> values) : values_(std::move(values)) {}              // NOLINT
+  OutputMetrics(std::vector<Named> values) : values_(std::move(values)) {}  // NOLINT
 
   const std::vector<Named>& values() const { return values_; }
   bool empty() const { return values_.empty(); }
@@ -76,21 +76,21 @@ struct ModelCompileOptions {
 
 struct FitOptions {
   Examples validation_data = {};
-  double validation_split = 0;    // share of the last examples kept for validation; validation_data wins over it
-  int64_t epochs = 1;             // number of the last epoch
+  double validation_split = 0;  // share of the last examples kept for validation; validation_data wins over it
+  int64_t epochs = 1;           // number of the last epoch
   int64_t batch_size = 32;
-  bool shuffle = true;            // anew each epoch, from the model's seed and the epoch's number
-  int verbose = 1;                // 0: silent; 1: progress bar; 2: one line an epoch
+  bool shuffle = true;  // anew each epoch, from the model's seed and the epoch's number
+  int verbose = 1;      // 0: silent; 1: progress bar; 2: one line an epoch
   std::vector<std::shared_ptr<Callback>> callbacks = {};
-  int64_t initial_epoch = 0;      // above 0, callbacks go on from the state they had at the end of the last Fit
+  int64_t initial_epoch = 0;  // above 0, callbacks go on from the state they had at the end of the last Fit
   std::map<int64_t, double> class_weight = {};  // by label; 1 for those left out
-  int64_t validation_batch_size = 0;  // 0: batch_size
-  int64_t validation_freq = 1;    // epochs between validations
-  double scale = 1;               // multiplies every input: 1 / 255. for pictures of bytes
+  int64_t validation_batch_size = 0;            // 0: batch_size
+  int64_t validation_freq = 1;                  // epochs between validations
+  double scale = 1;                             // multiplies every input: 1 / 255. for pictures of bytes
   std::vector<TapRequest> taps = {};
-  bool resume = false;            // go on where the last Fit stopped, within an epoch too; initial_epoch is ignored
-  bool handle_interrupt = true;   // SIGINT ends training after the running step; a second one ends the process
-  ProgressOutput output = {};     // default: standard output
+  bool resume = false;           // go on where the last Fit stopped, within an epoch too; initial_epoch is ignored
+  bool handle_interrupt = true;  // SIGINT ends training after the running step; a second one ends the process
+  ProgressOutput output = {};    // default: standard output
 };
 
 struct EvaluateOptions {

@@ -76,8 +76,8 @@ std::ostream& operator<<(std::ostream& out, const Variable& variable) {
   if (!variable.defined()) return out << "<undefined variable>";
   const std::string values = StrCat(variable.value());
   return out << "<tf.Variable '" << variable.name() << "' shape=" << PythonTuple(variable.shape())
-             << " dtype=" << Name(variable.type().dtype) << ", numpy=" << (values.find('\n') != std::string::npos ? "\n" : "")
-             << values << ">";
+             << " dtype=" << Name(variable.type().dtype)
+             << ", numpy=" << (values.find('\n') != std::string::npos ? "\n" : "") << values << ">";
 }
 
 }  // namespace weir

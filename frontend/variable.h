@@ -31,9 +31,9 @@ class Variable {
   Variable(VariableOptions options, std::string owner);
 
   bool defined() const { return state_ != nullptr; }
-  std::string path() const;                     // "conv2d/kernel"
+  std::string path() const;  // "conv2d/kernel"
   std::string name() const { return path() + ":0"; }
-  const std::string& leaf_name() const;         // "kernel"
+  const std::string& leaf_name() const;  // "kernel"
   const TensorType& type() const;
   const Shape& shape() const { return type().shape; }
   bool trainable() const;

@@ -6,6 +6,7 @@
 
 #include "weir/ops/op_rows.h"
 #include "weir/ops/ops.h"
+#include "weir/ops/simplify_rules.h"
 
 namespace weir {
 namespace {
@@ -64,7 +65,8 @@ std::array<OpDef, kScalarOps> MakeRows(std::index_sequence<kIndex...>) {
                 .kind = OpKind::kElementwise,
                 .infer = InferElementwise,
                 .gradient = ElementwiseGradient(static_cast<ScalarOp>(kIndex)),
-                .reference = ElementwiseReference(static_cast<ScalarOp>(kIndex))}...};
+                .reference = ElementwiseReference(static_cast<ScalarOp>(kIndex)),
+                .simplify = ElementwiseSimplify(static_cast<ScalarOp>(kIndex))}...};
 }
 
 const std::array<OpDef, kScalarOps>& Rows() {

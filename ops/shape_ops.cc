@@ -6,6 +6,7 @@
 #include "weir/ops/op_rows.h"
 #include "weir/ops/ops.h"
 #include "weir/ops/scalar_float.h"
+#include "weir/ops/simplify_rules.h"
 
 namespace weir {
 namespace {
@@ -247,7 +248,8 @@ const OpDef& ReshapeOp() {
                                 .kind = OpKind::kAlias,
                                 .infer = InferReshape,
                                 .gradient = ReshapeGradient,
-                                .reference = ReshapeReference};
+                                .reference = ReshapeReference,
+                                .simplify = SimplifyReshape};
   return kOp;
 }
 const OpDef& TransposeOp() {
@@ -255,17 +257,28 @@ const OpDef& TransposeOp() {
                                 .infer = InferTranspose,
                                 .gradient = TransposeGradient,
                                 .reference = TransposeReference,
-                                .flops = NoFlops};
+                                .flops = NoFlops,
+                                .simplify = SimplifyTranspose};
   return kOp;
 }
 const OpDef& SliceOp() {
   static constexpr OpDef kOp = {
-      .name = "slice", .infer = InferSlice, .gradient = SliceGradient, .reference = SliceReference, .flops = NoFlops};
+      .name = "slice",
+      .infer = InferSlice,
+      .gradient = SliceGradient,
+      .reference = SliceReference,
+      .flops = NoFlops,
+      .simplify = SimplifySlice};
   return kOp;
 }
 const OpDef& PadOp() {
   static constexpr OpDef kOp = {
-      .name = "pad", .infer = InferPad, .gradient = PadGradient, .reference = PadReference, .flops = NoFlops};
+      .name = "pad",
+      .infer = InferPad,
+      .gradient = PadGradient,
+      .reference = PadReference,
+      .flops = NoFlops,
+      .simplify = SimplifyPad};
   return kOp;
 }
 const OpDef& ConcatenateOp() {
@@ -273,7 +286,8 @@ const OpDef& ConcatenateOp() {
                                 .infer = InferConcatenate,
                                 .gradient = ConcatenateGradient,
                                 .reference = ConcatenateReference,
-                                .flops = NoFlops};
+                                .flops = NoFlops,
+                                .simplify = SimplifyConcatenate};
   return kOp;
 }
 const OpDef& ReverseOp() {

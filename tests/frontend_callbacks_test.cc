@@ -35,24 +35,34 @@ std::string Contents(const std::string& path) {
 TEST(EarlyStopping, StopsAndRestores) {
   const Sequential model = Tiny();
   std::vector<Tensor> kernels;
-  const CallbackPtr keep = LambdaCallback({.on_epoch_end = [&](FitContext&, int64_t, Logs&) { kernels.push_back(model.layer(0).kernel().value()); }});
-  const History history = model.Fit(X(), Y(), {.epochs = 10, .verbose = 0,
-      .callbacks = {Dictate("val_loss", {3, 1, 2, 2, 2, 2, 2, 2, 2, 2}), keep, EarlyStopping({.patience = 2, .restore_best_weights = true})}});
+  const CallbackPtr keep = LambdaCallback(
+      {.on_epoch_end = [&](FitContext&, int64_t, Logs&) { kernels.push_back(model.layer(0).kernel().value()); }});
+  const History history = model.Fit(X(), Y(),
+                                    {.epochs = 10,
+                                     .verbose = 0,
+                                     .callbacks = {Dictate("val_loss", {3, 1, 2, 2, 2, 2, 2, 2, 2, 2}), keep,
+                                                   EarlyStopping({.patience = 2, .restore_best_weights = true})}});
   EXPECT_EQ(history.epoch.size(), 4u);
   EXPECT_TRUE(BitEqual(kernels[1], model.layer(0).kernel().value()));
 }
 
 TEST(EarlyStopping, DirectionFollowsTheName) {
-  const History history = Tiny().Fit(X(), Y(), {.epochs = 10, .verbose = 0,
-      .callbacks = {Dictate("val_accuracy", {.1, .2, .3, .2, .2, .2, .2, .2, .2, .2}), EarlyStopping({.monitor = "val_accuracy", .patience = 1})}});
+  const History history = Tiny().Fit(X(), Y(),
+                                     {.epochs = 10,
+                                      .verbose = 0,
+                                      .callbacks = {Dictate("val_accuracy", {.1, .2, .3, .2, .2, .2, .2, .2, .2, .2}),
+                                                    EarlyStopping({.monitor = "val_accuracy", .patience = 1})}});
   EXPECT_EQ(history.epoch.size(), 4u);
   EXPECT_THROW(EarlyStopping({.mode = "best"}), Error);
 }
 
 TEST(ReduceLROnPlateau, ReducesAndReports) {
   const Sequential model = Tiny();
-  const History history = model.Fit(X(), Y(), {.epochs = 5, .verbose = 0,
-      .callbacks = {Dictate("val_loss", {1, 1, 1, 1, 1}), ReduceLROnPlateau({.factor = 0.5, .patience = 2})}});
+  const History history = model.Fit(
+      X(), Y(),
+      {.epochs = 5,
+       .verbose = 0,
+       .callbacks = {Dictate("val_loss", {1, 1, 1, 1, 1}), ReduceLROnPlateau({.factor = 0.5, .patience = 2})}});
   EXPECT_EQ(history["lr"], (std::vector<double>{0.1, 0.1, 0.1, 0.05, 0.05}));
   EXPECT_THROW(ReduceLROnPlateau({.factor = 1}), Error);
 }
@@ -60,7 +70,8 @@ TEST(ReduceLROnPlateau, ReducesAndReports) {
 TEST(LearningRateScheduler, SetsTheRateOfEachEpoch) {
   const Sequential model = Tiny();
   const Tensor before = model.layer(0).kernel().value();
-  const History history = model.Fit(X(), Y(), {.epochs = 2, .verbose = 0, .callbacks = {LearningRateScheduler([](int64_t, double) { return 0.0; })}});
+  const History history = model.Fit(
+      X(), Y(), {.epochs = 2, .verbose = 0, .callbacks = {LearningRateScheduler([](int64_t, double) { return 0.0; })}});
   EXPECT_EQ(history["lr"], (std::vector<double>{0, 0}));
   EXPECT_TRUE(BitEqual(before, model.layer(0).kernel().value()));
 }
@@ -77,8 +88,12 @@ TEST(TerminateOnNaN, KeepsTheLastGoodWeights) {
       good.clear();
       for (const Variable& v : model.weights()) good.push_back(v.value());
     }});
-    const History history = model.Fit(x, Labels(12, 5), {.epochs = 3, .batch_size = 4, .shuffle = false, .verbose = 0,
-        .callbacks = {keep, TerminateOnNaN(), CSVLogger({.path = folder / "log.csv"})}});
+    const History history = model.Fit(x, Labels(12, 5),
+                                      {.epochs = 3,
+                                       .batch_size = 4,
+                                       .shuffle = false,
+                                       .verbose = 0,
+                                       .callbacks = {keep, TerminateOnNaN(), CSVLogger({.path = folder / "log.csv"})}});
     EXPECT_EQ(history.epoch.size(), 1u);
     EXPECT_EQ(model.iterations(), 2);
     for (size_t i = 0; i < good.size(); ++i) EXPECT_TRUE(BitEqual(good[i], model.weights()[i].value()));
@@ -101,8 +116,13 @@ TEST(CSVLogger, ColumnsAreFixedAndMissingCellsEmpty) {
   const std::string path = folder / "log.csv";
   const Sequential model = Tiny();
   const auto fit = [&](int64_t epochs, int64_t initial, bool append) {
-    model.Fit(X(), Y(), {.validation_data = {X(), Y()}, .epochs = epochs, .verbose = 0, .callbacks = {CSVLogger({.path = path, .append = append})},
-                         .initial_epoch = initial, .validation_freq = 2});
+    model.Fit(X(), Y(),
+              {.validation_data = {X(), Y()},
+               .epochs = epochs,
+               .verbose = 0,
+               .callbacks = {CSVLogger({.path = path, .append = append})},
+               .initial_epoch = initial,
+               .validation_freq = 2});
   };
   fit(3, 0, false);
   std::istringstream lines(Contents(path));
@@ -129,10 +149,15 @@ TEST(ModelCheckpoint, KeepsTheBest) {
   TempFolder folder;
   const Sequential model = Tiny();
   std::vector<Tensor> kernels;
-  const CallbackPtr keep = LambdaCallback({.on_epoch_end = [&](FitContext&, int64_t, Logs&) { kernels.push_back(model.layer(0).kernel().value()); }});
-  model.Fit(X(), Y(), {.epochs = 4, .verbose = 0,
-      .callbacks = {Dictate("val_loss", {3, 1, 2, 1}), keep, ModelCheckpoint({.path = folder / "best", .save_best_only = true}),
-                    ModelCheckpoint({.path = folder / "at_{epoch:02d}_{val_loss:.1f}.safetensors", .save_weights_only = true})}});
+  const CallbackPtr keep = LambdaCallback(
+      {.on_epoch_end = [&](FitContext&, int64_t, Logs&) { kernels.push_back(model.layer(0).kernel().value()); }});
+  model.Fit(X(), Y(),
+            {.epochs = 4,
+             .verbose = 0,
+             .callbacks = {Dictate("val_loss", {3, 1, 2, 1}), keep,
+                           ModelCheckpoint({.path = folder / "best", .save_best_only = true}),
+                           ModelCheckpoint({.path = folder / "at_{epoch:02d}_{val_loss:.1f}.safetensors",
+                                            .save_weights_only = true})}});
   const absl::StatusOr<Model> best = LoadModel(folder / "best");
   ASSERT_TRUE(best.ok()) << best.status();
   EXPECT_TRUE(BitEqual(best->layer(0).kernel().value(), kernels[1]));
@@ -163,7 +188,8 @@ TEST(Progress, PipesGetOnePlainLineAnEpoch) {
   const Sequential model = Tiny();
   const auto fit = [&](int verbose) {
     text.clear();
-    model.Fit(X(), Y(), {.validation_data = {X(), Y()}, .epochs = 2, .batch_size = 1, .verbose = verbose, .output = output});
+    model.Fit(X(), Y(),
+              {.validation_data = {X(), Y()}, .epochs = 2, .batch_size = 1, .verbose = verbose, .output = output});
     return text;
   };
   EXPECT_EQ(fit(0), "");
@@ -179,8 +205,8 @@ TEST(Progress, PipesGetOnePlainLineAnEpoch) {
 TEST(Callbacks, GoOnWithTheirState) {
   // ReduceLROnPlateau with patience 2 over a break after the first plateau epoch.
   const auto callbacks = [] {
-    return std::vector<CallbackPtr>{Dictate("val_loss", {1, 1, 1, 1, 1, 1}), ReduceLROnPlateau({.factor = 0.5, .patience = 3}),
-                                    EarlyStopping({.patience = 5})};
+    return std::vector<CallbackPtr>{Dictate("val_loss", {1, 1, 1, 1, 1, 1}),
+                                    ReduceLROnPlateau({.factor = 0.5, .patience = 3}), EarlyStopping({.patience = 5})};
   };
   const Sequential straight = Tiny(), model = Tiny();
   straight.Fit(X(), Y(), {.epochs = 6, .batch_size = 2, .verbose = 0, .callbacks = callbacks()});

@@ -15,14 +15,16 @@ std::string ReadBytes(const std::string& path) {
 }
 
 void WriteBytes(const std::string& path, std::string_view bytes) {
-  std::ofstream(path, std::ios::binary | std::ios::trunc).write(bytes.data(), static_cast<std::streamsize>(bytes.size()));
+  std::ofstream(path, std::ios::binary | std::ios::trunc)
+      .write(bytes.data(), static_cast<std::streamsize>(bytes.size()));
 }
 
 TEST(ModelFiles, TwoAndTwoEpochsAreFour) {
   for (const char* optimizer : {"adam", "rmsprop", "sgd"}) {
     const Tensor x = UniformTensor({30, 8, 8, 3}, 1), y = Labels(30, 5);
     const Sequential straight = SmallModel({.seed = 9}), model = SmallModel({.seed = 9});
-    for (const Model& m : {Model(straight), Model(model)}) m.Compile({.optimizer = optimizer, .loss = "sparse_categorical_crossentropy"});
+    for (const Model& m : {Model(straight), Model(model)})
+      m.Compile({.optimizer = optimizer, .loss = "sparse_categorical_crossentropy"});
     straight.Fit(x, y, {.epochs = 4, .batch_size = 7, .verbose = 0});
     model.Fit(x, y, {.epochs = 2, .batch_size = 7, .verbose = 0});
     TempFolder folder;
@@ -108,8 +110,10 @@ TEST(ModelFiles, HostileConfigs) {
   };
   for (const char* text : {"{}", "[]", "null", "3", "{\"weir_format\": 99}", "{\"weir_format\": \"x\"}",
                            "{\"weir_format\": 1, \"seed\": 0, \"class_name\": \"Sequential\"}",
-                           "{\"weir_format\": 1, \"seed\": 0, \"class_name\": \"Sequential\", \"config\": {\"layers\": [{\"class_name\": \"Evil\", \"config\": {}}]}}",
-                           "{\"weir_format\": 1, \"seed\": 0, \"class_name\": \"Sequential\", \"config\": {\"layers\": [{\"class_name\": \"Dense\", \"config\": {\"units\": -4}}]}}"}) {
+                           "{\"weir_format\": 1, \"seed\": 0, \"class_name\": \"Sequential\", \"config\": {\"layers\": "
+                           "[{\"class_name\": \"Evil\", \"config\": {}}]}}",
+                           "{\"weir_format\": 1, \"seed\": 0, \"class_name\": \"Sequential\", \"config\": {\"layers\": "
+                           "[{\"class_name\": \"Dense\", \"config\": {\"units\": -4}}]}}"}) {
     EXPECT_FALSE(load(text).ok()) << text;
   }
   EXPECT_FALSE(load(std::string(good.size(), '[')).ok());
@@ -170,7 +174,9 @@ TEST(Weights, StrictByDefault) {
   const Sequential narrower = make(25, "head");
   const Tensor before = narrower.layer(0).kernel().value();
   const absl::Status mismatch = narrower.LoadWeights(path).status();
-  EXPECT_NE(std::string(mismatch.message()).find("mismatched: head/kernel: file f32[6,10], model f32[6,25]"), std::string::npos) << mismatch;
+  EXPECT_NE(std::string(mismatch.message()).find("mismatched: head/kernel: file f32[6,10], model f32[6,25]"),
+            std::string::npos)
+      << mismatch;
   EXPECT_TRUE(BitEqual(before, narrower.layer(0).kernel().value()));
 
   const Sequential renamed = make(10, "tail");

@@ -64,7 +64,8 @@ TEST(TensorFormat, LargeTensorsAreSummarised) {
 
 TEST(Variables, PrintAsTensorFlowDoes) {
   Variable bias({.name = "bias", .shape = {3}}, "conv2d");
-  EXPECT_EQ(StrCat(bias), "<tf.Variable 'conv2d/bias:0' shape=(3,) dtype=float32, numpy=array([0., 0., 0.], dtype=float32)>");
+  EXPECT_EQ(StrCat(bias),
+            "<tf.Variable 'conv2d/bias:0' shape=(3,) dtype=float32, numpy=array([0., 0., 0.], dtype=float32)>");
   Variable kernel({.name = "kernel", .shape = {2, 2}, .initializer = "ones"}, "dense");
   EXPECT_EQ(StrCat(kernel),
             "<tf.Variable 'dense/kernel:0' shape=(2, 2) dtype=float32, numpy=\n"

@@ -8,13 +8,39 @@ namespace {
 
 constexpr double kTolerance = 2e-5;
 
-const std::vector<std::string> kGoldens{
-    "add3", "average2", "maximum2", "concatenate_axis_last", "avgpool1d_same_k2_s2", "avgpool2d_same_k3_s2", "avgpool2d_valid",
-    "avgpool3d_same_k2_s2", "conv1d_causal_dilated", "conv1d_same_s2", "conv2d_dilation2_same", "conv2d_dilation_valid",
-    "conv2d_nobias_1x1", "conv2d_same_k2_s3", "conv2d_same_k4x2_s2", "conv2d_same_relu", "conv2d_same_s2_even",
-    "conv2d_same_s2_odd", "conv2d_valid", "conv3d_same_s2", "dense_on_3d", "dense_relu", "dense_sigmoid", "elu", "flatten",
-    "global_avgpool2d", "global_maxpool2d", "leaky_relu_default", "maxpool1d_same_k3_s1", "maxpool2d_default",
-    "maxpool2d_same_k3_s2", "rescaling", "reshape_infer"};
+const std::vector<std::string> kGoldens{"add3",
+                                        "average2",
+                                        "maximum2",
+                                        "concatenate_axis_last",
+                                        "avgpool1d_same_k2_s2",
+                                        "avgpool2d_same_k3_s2",
+                                        "avgpool2d_valid",
+                                        "avgpool3d_same_k2_s2",
+                                        "conv1d_causal_dilated",
+                                        "conv1d_same_s2",
+                                        "conv2d_dilation2_same",
+                                        "conv2d_dilation_valid",
+                                        "conv2d_nobias_1x1",
+                                        "conv2d_same_k2_s3",
+                                        "conv2d_same_k4x2_s2",
+                                        "conv2d_same_relu",
+                                        "conv2d_same_s2_even",
+                                        "conv2d_same_s2_odd",
+                                        "conv2d_valid",
+                                        "conv3d_same_s2",
+                                        "dense_on_3d",
+                                        "dense_relu",
+                                        "dense_sigmoid",
+                                        "elu",
+                                        "flatten",
+                                        "global_avgpool2d",
+                                        "global_maxpool2d",
+                                        "leaky_relu_default",
+                                        "maxpool1d_same_k3_s1",
+                                        "maxpool2d_default",
+                                        "maxpool2d_same_k3_s2",
+                                        "rescaling",
+                                        "reshape_infer"};
 
 // `inputs` -> the layer alone.
 Model ModelOf(const Layer& layer, const std::vector<Tensor>& inputs, Runtime& runtime) {
@@ -28,12 +54,15 @@ Model ModelOf(const Layer& layer, const std::vector<Tensor>& inputs, Runtime& ru
 
 // sum(y * r): its gradient is what the golden files have for cotangent r.
 Loss DotLoss() {
-  return Loss("dot", [](const Value& y_true, const Value& y_pred) {
-    Axes axes;
-    for (int i = 1; i < y_pred.shape().rank(); ++i) axes.push_back(i);
-    const Value product = y_true * y_pred;
-    return axes.empty() ? product : Sum(product, axes);
-  }, Reduction::kSum);
+  return Loss(
+      "dot",
+      [](const Value& y_true, const Value& y_pred) {
+        Axes axes;
+        for (int i = 1; i < y_pred.shape().rank(); ++i) axes.push_back(i);
+        const Value product = y_true * y_pred;
+        return axes.empty() ? product : Sum(product, axes);
+      },
+      Reduction::kSum);
 }
 
 class GoldenLayer : public testing::TestWithParam<std::tuple<std::string, std::string>> {};
@@ -78,14 +107,16 @@ TEST_P(GoldenLayer, AsKeras) {
   model.Compile({.optimizer = SGD({.learning_rate = 0.5}), .loss = DotLoss()});
   std::vector<TapRequest> taps;
   std::vector<TapReading> readings;
-  const TapOptions gradient{.gradient = true, .receive = [&](const TapReading& reading) { readings.push_back(reading); }};
+  const TapOptions gradient{.gradient = true,
+                            .receive = [&](const TapReading& reading) { readings.push_back(reading); }};
   for (size_t i = 0; i < inputs.size(); ++i) taps.emplace_back(StrCat("input_", i + 1), gradient);
   for (const Variable& weight : weights) taps.emplace_back(weight.path(), gradient);
   model.TrainOnBatch(Examples(inputs, std::vector<Tensor>{GoldenTensor(golden.at("cotangent"))}), {.taps = taps});
   ASSERT_EQ(readings.size(), taps.size());
   for (size_t i = 0; i < taps.size(); ++i) {
     const bool of_input = i < inputs.size();
-    const nlohmann::json& grad = of_input ? keras["grads"].at("inputs").at(i) : keras["grads"].at("weights").at(weights[i - inputs.size()].leaf_name());
+    const nlohmann::json& grad = of_input ? keras["grads"].at("inputs").at(i)
+                                          : keras["grads"].at("weights").at(weights[i - inputs.size()].leaf_name());
     ExpectNear(readings[i].value, Floats(GoldenTensor(grad)), kTolerance, readings[i].path);
   }
   for (size_t i = 0; i < weights.size(); ++i) {
@@ -103,10 +134,19 @@ INSTANTIATE_TEST_SUITE_P(All, GoldenLayer,
 
 // Layers without golden files: a step, and the file.
 TEST(Layers, OthersSaveLoadAndTrain) {
-  const std::vector<Layer> layers{Activation("relu"), ReLU({.max_value = 0.5, .negative_slope = 0.1}), ReLU({.threshold = 0.3}),
-                                  Softmax(), SpatialDropout2D(0.5), AveragePooling2D(), GlobalMaxPooling2D({.keepdims = true}),
-                                  Dropout(0.4, {.seed = 3}), Dropout(0.5, {.noise_shape = {kNone, 1, 1, 3}}),
-                                  Conv2D({.filters = 4, .kernel_size = 3, .groups = 1, .kernel_regularizer = L2(0.1),
+  const std::vector<Layer> layers{Activation("relu"),
+                                  ReLU({.max_value = 0.5, .negative_slope = 0.1}),
+                                  ReLU({.threshold = 0.3}),
+                                  Softmax(),
+                                  SpatialDropout2D(0.5),
+                                  AveragePooling2D(),
+                                  GlobalMaxPooling2D({.keepdims = true}),
+                                  Dropout(0.4, {.seed = 3}),
+                                  Dropout(0.5, {.noise_shape = {kNone, 1, 1, 3}}),
+                                  Conv2D({.filters = 4,
+                                          .kernel_size = 3,
+                                          .groups = 1,
+                                          .kernel_regularizer = L2(0.1),
                                           .activity_regularizer = L1(0.1)})};
   const Tensor x = UniformTensor({2, 6, 6, 3}, 4);
   for (const Layer& layer : layers) {
@@ -163,7 +203,8 @@ TEST(Layers, TutorialConfigIsKeras) {
     expected.erase("build_config");
     layer.erase("build_config");
     for (nlohmann::json* json : {&expected, &layer}) {
-      if (json->at("config").contains("kernel_initializer")) json->at("config")["kernel_initializer"]["config"] = nullptr;
+      if (json->at("config").contains("kernel_initializer"))
+        json->at("config")["kernel_initializer"]["config"] = nullptr;
     }
     EXPECT_EQ(layer, expected) << i;
   }

@@ -20,22 +20,24 @@ std::string GoldenText(const std::string& name) {
 }
 
 TEST(Names, SnakeCase) {
-  for (const auto& [from, to] : std::map<std::string, std::string>{{"Conv2D", "conv2d"},
-                                                                   {"MaxPooling2D", "max_pooling2d"},
-                                                                   {"GlobalAveragePooling2D", "global_average_pooling2d"},
-                                                                   {"LeakyReLU", "leaky_re_lu"},
-                                                                   {"PReLU", "p_re_lu"},
-                                                                   {"ReLU", "re_lu"},
-                                                                   {"ELU", "elu"},
-                                                                   {"SpatialDropout2D", "spatial_dropout2d"},
-                                                                   {"BatchNormalization", "batch_normalization"},
-                                                                   {"InputLayer", "input_layer"}}) {
+  for (const auto& [from, to] :
+       std::map<std::string, std::string>{{"Conv2D", "conv2d"},
+                                          {"MaxPooling2D", "max_pooling2d"},
+                                          {"GlobalAveragePooling2D", "global_average_pooling2d"},
+                                          {"LeakyReLU", "leaky_re_lu"},
+                                          {"PReLU", "p_re_lu"},
+                                          {"ReLU", "re_lu"},
+                                          {"ELU", "elu"},
+                                          {"SpatialDropout2D", "spatial_dropout2d"},
+                                          {"BatchNormalization", "batch_normalization"},
+                                          {"InputLayer", "input_layer"}}) {
     EXPECT_EQ(SnakeCase(from), to);
   }
 }
 
 TEST(Names, CountedPerModel) {
-  const std::vector<std::string> expected{"conv2d", "dropout", "conv2d_1", "max_pooling2d", "flatten", "dense", "dropout_1", "dense_1"};
+  const std::vector<std::string> expected{"conv2d",  "dropout", "conv2d_1",  "max_pooling2d",
+                                          "flatten", "dense",   "dropout_1", "dense_1"};
   EXPECT_EQ(NamesOf(TutorialModel()), expected);
   EXPECT_EQ(NamesOf(TutorialModel()), expected);
   const Sequential model = TutorialModel();
@@ -52,8 +54,9 @@ TEST(Names, FunctionalInputsCountFromOne) {
 }
 
 TEST(Names, DuplicatesAreErrors) {
-  EXPECT_NE(MessageOf([] { Sequential({Dense({.units = 2, .name = "a"}), Dense({.units = 2, .name = "a"})}); })
-                .find("The name \"a\" is used 2 times in the model. All layer names should be unique."),
+  EXPECT_NE(MessageOf([] {
+              Sequential({Dense({.units = 2, .name = "a"}), Dense({.units = 2, .name = "a"})});
+            }).find("The name \"a\" is used 2 times in the model. All layer names should be unique."),
             std::string::npos);
   const Layer layer = Dense(2);
   EXPECT_THROW(Sequential({layer, layer}), Error);
@@ -74,22 +77,30 @@ TEST(Summary, FunctionalGraphHasConnections) {
   const Model model(input, GlobalAveragePooling2D()(sum));
   const std::string line(98, '_');
   EXPECT_EQ(model.SummaryText(),
-            "Model: \"model\"\n" + line + "\n"
-            " Layer (type)                   Output Shape         Param #     Connected to                     \n" +
-                std::string(98, '=') + "\n"
-            " input_1 (InputLayer)           [(None, 8, 8, 3)]    0           []                               \n" +
-                std::string(98, ' ') + "\n"
-            " conv2d (Conv2D)                (None, 8, 8, 4)      112         ['input_1[0][0]']                \n" +
-                std::string(98, ' ') + "\n"
-            " conv2d_1 (Conv2D)              (None, 8, 8, 4)      16          ['input_1[0][0]']                \n" +
-                std::string(98, ' ') + "\n"
-            " add (Add)                      (None, 8, 8, 4)      0           ['conv2d[0][0]',                 \n"
-            "                                                                  'conv2d_1[0][0]']               \n" +
-                std::string(98, ' ') + "\n"
-            " global_average_pooling2d (Glob  (None, 4)           0           ['add[0][0]']                    \n"
-            " alAveragePooling2D)                                                                              \n" +
-                std::string(98, ' ') + "\n" + std::string(98, '=') + "\n"
-            "Total params: 128\nTrainable params: 128\nNon-trainable params: 0\n" + line + "\n");
+            "Model: \"model\"\n" + line +
+                "\n"
+                " Layer (type)                   Output Shape         Param #     Connected to                     \n" +
+                std::string(98, '=') +
+                "\n"
+                " input_1 (InputLayer)           [(None, 8, 8, 3)]    0           []                               \n" +
+                std::string(98, ' ') +
+                "\n"
+                " conv2d (Conv2D)                (None, 8, 8, 4)      112         ['input_1[0][0]']                \n" +
+                std::string(98, ' ') +
+                "\n"
+                " conv2d_1 (Conv2D)              (None, 8, 8, 4)      16          ['input_1[0][0]']                \n" +
+                std::string(98, ' ') +
+                "\n"
+                " add (Add)                      (None, 8, 8, 4)      0           ['conv2d[0][0]',                 \n"
+                "                                                                  'conv2d_1[0][0]']               \n" +
+                std::string(98, ' ') +
+                "\n"
+                " global_average_pooling2d (Glob  (None, 4)           0           ['add[0][0]']                    \n"
+                " alAveragePooling2D)                                                                              \n" +
+                std::string(98, ' ') + "\n" + std::string(98, '=') +
+                "\n"
+                "Total params: 128\nTrainable params: 128\nNon-trainable params: 0\n" +
+                line + "\n");
 }
 
 TEST(Summary, ChainsNeedNoConnections) {
@@ -172,8 +183,10 @@ TEST(Models, DisconnectedGraphIsAnError) {
   const SymbolicTensor a = Input({3}), b = Input({3}, {.name = "other"});
   const SymbolicTensor sum = Add()({a, b});
   const std::string message = MessageOf([&] { Model(a, sum); });
-  EXPECT_NE(message.find("Graph disconnected: cannot obtain value for tensor float32(None, 3) of input layer \"other\" at \"add\""),
-            std::string::npos)
+  EXPECT_NE(
+      message.find(
+          "Graph disconnected: cannot obtain value for tensor float32(None, 3) of input layer \"other\" at \"add\""),
+      std::string::npos)
       << message;
 }
 
@@ -182,14 +195,16 @@ TEST(Models, OutputOfSeveralCallsIsAmbiguous) {
   EXPECT_NE(MessageOf([&] { dense.output(); }).find("has never been called"), std::string::npos);
   const SymbolicTensor a = Input({3});
   const SymbolicTensor once = dense(a), twice = dense(once);
-  EXPECT_NE(MessageOf([&] { dense.output(); }).find("the notion of \"layer output\" is ill-defined"), std::string::npos);
+  EXPECT_NE(MessageOf([&] { dense.output(); }).find("the notion of \"layer output\" is ill-defined"),
+            std::string::npos);
   EXPECT_EQ(dense.output(1), twice);
   EXPECT_EQ(Model(a, twice).weights().size(), 2u);
 }
 
 TEST(Models, SeveralOutputsKeepTheirOrder) {
   const SymbolicTensor input = Input({4});
-  const SymbolicTensor small = Dense({.units = 1, .name = "small"})(input), big = Dense({.units = 64, .name = "big"})(input);
+  const SymbolicTensor small = Dense({.units = 1, .name = "small"})(input),
+                       big = Dense({.units = 64, .name = "big"})(input);
   const Model model(input, {small, big});
   EXPECT_EQ(model.output_names(), (std::vector<std::string>{"small", "big"}));
   const std::vector<Tensor> y = model.Predict(UniformTensor({3, 4}, 1));
@@ -240,34 +255,57 @@ TEST(Seeds, CompileMaySetIt) {
 
 TEST(Errors, HintsForWrongInputs) {
   const Sequential model = TutorialModel();
-  const auto message = [&](const Shape& shape) { return MessageOf([&] { model.Predict(Tensor(DType::kFloat32, shape)); }); };
+  const auto message = [&](const Shape& shape) {
+    return MessageOf([&] { model.Predict(Tensor(DType::kFloat32, shape)); });
+  };
   EXPECT_EQ(message({32, 32, 3}),
-            "Input 0 of model \"sequential\" is incompatible: expected shape (N, 32, 32, 3), got (32, 32, 3): the batch axis is "
+            "Input 0 of model \"sequential\" is incompatible: expected shape (N, 32, 32, 3), got (32, 32, 3): the "
+            "batch axis is "
             "missing, reshape to (1, ...)");
   EXPECT_NE(message({1, 3, 32, 32}).find("got (1, 3, 32, 32): looks like channels-first data"), std::string::npos);
   EXPECT_NE(message({1, 28, 28, 1}).find("the pictures have 1 channels, not 3"), std::string::npos);
-  EXPECT_NE(message({600, 400, 3}).find("the batch axis is missing, and the picture must be resized"), std::string::npos);
+  EXPECT_NE(message({600, 400, 3}).find("the batch axis is missing, and the picture must be resized"),
+            std::string::npos);
   EXPECT_NE(message({1, 64, 64, 3}).find("resize the pictures"), std::string::npos);
 }
 
 TEST(Errors, LayersRefuseInKerasWords) {
   const SymbolicTensor flat = Input({10}), picture = Input({8, 8, 3});
   EXPECT_NE(MessageOf([&] { Conv2D({.filters = 2, .kernel_size = 3})(flat); })
-                .find("Input 0 of layer \"conv2d\" is incompatible with the layer: expected ndim=4, found ndim=2. Full shape received: (None, 10)"),
+                .find("Input 0 of layer \"conv2d\" is incompatible with the layer: expected ndim=4, found ndim=2. Full "
+                      "shape received: (None, 10)"),
             std::string::npos);
   const Layer conv = Conv2D({.filters = 2, .kernel_size = 3});
   conv(picture);
-  EXPECT_NE(MessageOf([&] { conv(Input({8, 8, 4})); }).find("expected axis -1 of input shape to have value 3, but received input with shape (None, 8, 8, 4)"),
+  EXPECT_NE(MessageOf([&] {
+              conv(Input({8, 8, 4}));
+            }).find("expected axis -1 of input shape to have value 3, but received input with shape (None, 8, 8, 4)"),
             std::string::npos);
   EXPECT_NE(MessageOf([] { Conv2D({.filters = 0, .kernel_size = 3}); }).find("Received filters=0"), std::string::npos);
-  EXPECT_NE(MessageOf([] { Conv2D({.filters = 2, .kernel_size = {3, 3, 3}}); }).find("must be a tuple of 2 integers. Received: (3, 3, 3)"), std::string::npos);
-  EXPECT_NE(MessageOf([] { Conv2D({.filters = 2, .kernel_size = 3, .padding = "sume"}); }).find("Received: sume"), std::string::npos);
-  EXPECT_NE(MessageOf([] { Conv2D({.filters = 2, .kernel_size = 3, .strides = 2, .dilation_rate = 2}); }).find("not supported in conjunction"), std::string::npos);
-  EXPECT_NE(MessageOf([&] { Conv2D({.filters = 4, .kernel_size = 3, .groups = 2})(picture); }).find("evenly divisible by the number of groups"), std::string::npos);
+  EXPECT_NE(MessageOf([] {
+              Conv2D({.filters = 2, .kernel_size = {3, 3, 3}});
+            }).find("must be a tuple of 2 integers. Received: (3, 3, 3)"),
+            std::string::npos);
+  EXPECT_NE(MessageOf([] { Conv2D({.filters = 2, .kernel_size = 3, .padding = "sume"}); }).find("Received: sume"),
+            std::string::npos);
+  EXPECT_NE(MessageOf([] {
+              Conv2D({.filters = 2, .kernel_size = 3, .strides = 2, .dilation_rate = 2});
+            }).find("not supported in conjunction"),
+            std::string::npos);
+  EXPECT_NE(MessageOf([&] {
+              Conv2D({.filters = 4, .kernel_size = 3, .groups = 2})(picture);
+            }).find("evenly divisible by the number of groups"),
+            std::string::npos);
   EXPECT_NE(MessageOf([] { Dropout(1.5); }).find("Expected a float value between 0 and 1"), std::string::npos);
   EXPECT_NE(MessageOf([] { Dense(0); }).find("units=0"), std::string::npos);
-  EXPECT_NE(MessageOf([&] { Reshape({5, 5})(flat); }).find("total size of the tensor must be unchanged"), std::string::npos);
-  EXPECT_NE(MessageOf([&] { Concatenate()({picture, Input({8, 9, 3})}); }).find("requires inputs with matching shapes except for the concatenation"), std::string::npos);
+  EXPECT_NE(MessageOf([&] {
+              Reshape({5, 5})(flat);
+            }).find("total size of the tensor must be unchanged"),
+            std::string::npos);
+  EXPECT_NE(MessageOf([&] {
+              Concatenate()({picture, Input({8, 9, 3})});
+            }).find("requires inputs with matching shapes except for the concatenation"),
+            std::string::npos);
   const std::string small = MessageOf([] { Conv2D({.filters = 4, .kernel_size = 5})(Input({3, 3, 1})); });
   EXPECT_NE(small.find("conv2d"), std::string::npos) << small;
   EXPECT_NE(MessageOf([] { Dense({.units = 3, .activation = "rellu"}); }).find("rellu"), std::string::npos);

@@ -5,9 +5,10 @@ namespace weir {
 namespace {
 
 Sequential ReluNet(Runtime& runtime) {
-  return Sequential({Conv2D({.filters = 8, .kernel_size = 3, .padding = "same", .activation = "relu", .input_shape = {8, 8, 3}}),
-                     MaxPooling2D(), Flatten(), Dense({.units = 5, .activation = "softmax"})},
-                    {.seed = 2, .runtime = &runtime});
+  return Sequential(
+      {Conv2D({.filters = 8, .kernel_size = 3, .padding = "same", .activation = "relu", .input_shape = {8, 8, 3}}),
+       MaxPooling2D(), Flatten(), Dense({.units = 5, .activation = "softmax"})},
+      {.seed = 2, .runtime = &runtime});
 }
 
 class Taps : public testing::TestWithParam<std::string> {
@@ -20,14 +21,16 @@ TEST_P(Taps, TheTappedValueIsWhatTheLayerMade) {
   const Sequential model = ReluNet(runtime());
   const Tensor x = UniformTensor({3, 8, 8, 3}, 1);
   const Tensor untapped = model.PredictOne(x);
-  const TapHandle before = model.Tap("conv2d/pre_activation"), after = model.Tap("conv2d"), pooled = model.Tap("max_pooling2d");
+  const TapHandle before = model.Tap("conv2d/pre_activation"), after = model.Tap("conv2d"),
+                  pooled = model.Tap("max_pooling2d");
   EXPECT_TRUE(BitEqual(model.PredictOne(x), untapped));
   float smallest = 0;
   for (float v : before.value().data<float>()) smallest = std::min(smallest, v);
   EXPECT_LT(smallest, 0);
   const std::vector<float> z = Floats(before.value()), y = Floats(after.value());
   for (size_t i = 0; i < z.size(); ++i) ASSERT_EQ(std::max(z[i], 0.f), y[i]);
-  EXPECT_TRUE(BitEqual(Model(model.inputs(), model.layer(1).output(), {.runtime = &runtime()}).PredictOne(x), pooled.value()));
+  EXPECT_TRUE(
+      BitEqual(Model(model.inputs(), model.layer(1).output(), {.runtime = &runtime()}).PredictOne(x), pooled.value()));
   // A later run leaves what was handed out alone.
   const Tensor kept = before.value(), copy = kept.Clone();
   model.PredictOne(UniformTensor({3, 8, 8, 3}, 2));
@@ -48,7 +51,8 @@ TEST_P(Taps, TrainingIsBitEqualWithAndWithout) {
     EXPECT_TRUE(reading.value.defined());
     ++readings;
   };
-  EXPECT_TRUE(SameWeights(train({}), train({{"**", {.receive = count}}, {"**/conv2d*/**", {.gradient = true, .receive = count}},
+  EXPECT_TRUE(SameWeights(train({}), train({{"**", {.receive = count}},
+                                            {"**/conv2d*/**", {.gradient = true, .receive = count}},
                                             {"dense/kernel", {.gradient = true, .receive = count}}})));
   EXPECT_GT(readings, 9 * 10);
 }
@@ -65,7 +69,10 @@ TEST_P(Taps, GradientsOfActivations) {
   EXPECT_EQ(Floats(seen.at("sequential/dense/output")), (std::vector<float>{8}));
   EXPECT_EQ(Floats(seen.at("sequential/dense/kernel")), (std::vector<float>{8, 8, 16}));
   EXPECT_EQ(Floats(seen.at("sequential/dense_input/output")), (std::vector<float>{8, 16, 24}));
-  EXPECT_NE(MessageOf([&] { model.Predict(x, {.taps = {{"dense", gradient}}}); }).find("Predict has no loss"), std::string::npos);
+  EXPECT_NE(MessageOf([&] {
+              model.Predict(x, {.taps = {{"dense", gradient}}});
+            }).find("Predict has no loss"),
+            std::string::npos);
 }
 
 TEST_P(Taps, StatisticsOnly) {
@@ -94,7 +101,9 @@ TEST(TapNames, SharedLayersAreAddressedByUse) {
   const SymbolicTensor input = Input({3});
   const Model model(input, dense(dense(input)));
   const std::string message = MessageOf([&] { model.Tap("dense"); });
-  EXPECT_NE(message.find("'dense' is ambiguous, it may be model/dense#0/output, model/dense#1/output"), std::string::npos) << message;
+  EXPECT_NE(message.find("'dense' is ambiguous, it may be model/dense#0/output, model/dense#1/output"),
+            std::string::npos)
+      << message;
   const TapHandle first = model.Tap("dense#0"), second = model.Tap("dense#1"), kernel = model.Tap("dense/kernel");
   const Tensor y = model.PredictOne(UniformTensor({2, 3}, 1));
   EXPECT_TRUE(BitEqual(second.value(), y));
@@ -103,10 +112,12 @@ TEST(TapNames, SharedLayersAreAddressedByUse) {
 }
 
 TEST(TapNames, GlobsAndNestedModels) {
-  const Sequential inner({Dense({.units = 4, .activation = "tanh", .input_shape = {3}, .name = "deep"})}, {.name = "inner"});
+  const Sequential inner({Dense({.units = 4, .activation = "tanh", .input_shape = {3}, .name = "deep"})},
+                         {.name = "inner"});
   const Sequential model({inner, Dense({.units = 2, .activation = "relu"})});
   const Tensor x = UniformTensor({2, 3}, 1);
-  const TapHandle deep = model.Tap("deep"), all = model.Tap("**/pre_activation"), full = model.Tap("sequential/inner/deep/kernel");
+  const TapHandle deep = model.Tap("deep"), all = model.Tap("**/pre_activation"),
+                  full = model.Tap("sequential/inner/deep/kernel");
   model.PredictOne(x);
   EXPECT_TRUE(BitEqual(deep.value(), inner.PredictOne(x)));
   ASSERT_EQ(all.readings().size(), 2u);

@@ -69,30 +69,44 @@ inline Tensor UniformTensor(const Shape& shape, uint32_t seed) {
 
 inline Tensor Labels(int64_t n, int64_t classes, int64_t start = 0) {
   Tensor labels(DType::kInt32, Shape{n});
-  for (int64_t i = 0; i < n; ++i) labels.data<int32_t>()[static_cast<size_t>(i)] = static_cast<int32_t>((7 * i + start) % classes);
+  for (int64_t i = 0; i < n; ++i)
+    labels.data<int32_t>()[static_cast<size_t>(i)] = static_cast<int32_t>((7 * i + start) % classes);
   return labels;
 }
 
 // The model of the tutorial; dropout 0 for comparisons with results that have none.
 inline Sequential TutorialModel(const ModelOptions& options = {}, bool dropout = true) {
-  return Sequential({Conv2D({.filters = 32, .kernel_size = {3, 3}, .padding = "same", .activation = "relu",
-                             .kernel_constraint = MaxNorm(3), .input_shape = {32, 32, 3}}),
-                     Dropout(dropout ? 0.3 : 0),
-                     Conv2D({.filters = 32, .kernel_size = {3, 3}, .padding = "same", .activation = "relu", .kernel_constraint = MaxNorm(3)}),
-                     MaxPooling2D(), Flatten(),
-                     Dense({.units = 512, .activation = "relu", .kernel_constraint = MaxNorm(3)}), Dropout(dropout ? 0.5 : 0),
-                     Dense({.units = 10, .activation = "sigmoid"})},
-                    options);
+  return Sequential(
+      {Conv2D({.filters = 32,
+               .kernel_size = {3, 3},
+               .padding = "same",
+               .activation = "relu",
+               .kernel_constraint = MaxNorm(3),
+               .input_shape = {32, 32, 3}}),
+       Dropout(dropout ? 0.3 : 0),
+       Conv2D({.filters = 32,
+               .kernel_size = {3, 3},
+               .padding = "same",
+               .activation = "relu",
+               .kernel_constraint = MaxNorm(3)}),
+       MaxPooling2D(), Flatten(), Dense({.units = 512, .activation = "relu", .kernel_constraint = MaxNorm(3)}),
+       Dropout(dropout ? 0.5 : 0), Dense({.units = 10, .activation = "sigmoid"})},
+      options);
 }
 
 inline void CompileTutorial(const Model& model) {
-  model.Compile({.optimizer = "adam", .loss = "sparse_categorical_crossentropy", .metrics = {"sparse_categorical_accuracy"}});
+  model.Compile(
+      {.optimizer = "adam", .loss = "sparse_categorical_crossentropy", .metrics = {"sparse_categorical_accuracy"}});
 }
 
 // A small model of the same kind, for what needs many steps.
 inline Sequential SmallModel(const ModelOptions& options = {}, double dropout = 0.25) {
-  return Sequential({Conv2D({.filters = 4, .kernel_size = 3, .padding = "same", .activation = "relu",
-                             .kernel_constraint = MaxNorm(3), .input_shape = {8, 8, 3}}),
+  return Sequential({Conv2D({.filters = 4,
+                             .kernel_size = 3,
+                             .padding = "same",
+                             .activation = "relu",
+                             .kernel_constraint = MaxNorm(3),
+                             .input_shape = {8, 8, 3}}),
                      MaxPooling2D(), Flatten(), Dropout(dropout), Dense({.units = 5, .activation = "sigmoid"})},
                     options);
 }

@@ -11,19 +11,23 @@ namespace {
 class GoldenTraining : public testing::TestWithParam<std::tuple<std::string, std::string>> {};
 INSTANTIATE_TEST_SUITE_P(All, GoldenTraining,
                          testing::Combine(testing::Values("reference", "highway"),
-                                          testing::Values("train_adam3_maxnorm3_inactive_logits", "train_adam3_maxnorm_logits",
-                                                          "train_adam3_maxnorm_prob")),
+                                          testing::Values("train_adam3_maxnorm3_inactive_logits",
+                                                          "train_adam3_maxnorm_logits", "train_adam3_maxnorm_prob")),
                          [](const auto& info) { return std::get<0>(info.param) + "_" + std::get<1>(info.param); });
 
 TEST_P(GoldenTraining, ThreeAdamStepsAsKeras) {
   const auto& [backend, name] = GetParam();
   const nlohmann::json golden = Golden(name + ".json");
   const double max_norm = golden["model"]["layers"][0]["kernel_constraint"]["max_value"].get<double>();
-  const Sequential model({Conv2D({.filters = 3, .kernel_size = 3, .padding = "same", .activation = "relu",
-                                  .kernel_constraint = MaxNorm(max_norm), .input_shape = {6, 6, 2}}),
-                          MaxPooling2D(), Flatten(),
-                          Dense({.units = 4, .activation = "sigmoid", .kernel_constraint = MaxNorm(max_norm)})},
-                         {.runtime = &TestRuntime(backend, 2)});
+  const Sequential model(
+      {Conv2D({.filters = 3,
+               .kernel_size = 3,
+               .padding = "same",
+               .activation = "relu",
+               .kernel_constraint = MaxNorm(max_norm),
+               .input_shape = {6, 6, 2}}),
+       MaxPooling2D(), Flatten(), Dense({.units = 4, .activation = "sigmoid", .kernel_constraint = MaxNorm(max_norm)})},
+      {.runtime = &TestRuntime(backend, 2)});
   const bool logits = golden["path"] == "logits";
   model.Compile({.optimizer = Adam({.learning_rate = golden["optimizer"]["lr"].get<double>()}),
                  .loss = SparseCategoricalCrossEntropy({.engine = logits ? "tensorflow" : "torch"}),
@@ -85,7 +89,8 @@ TEST(Means, SampleAndClassWeights) {
   EXPECT_NEAR(logs["weighted_mae"], 7.0 / 3, 1e-6);  // over the sum of weights: 3
   model.Compile({.optimizer = SGD({.learning_rate = 0.0}), .loss = "mae"});
   const Tensor classes = Tensor::Of<float>({3, 1}, {0, 1, 1});
-  EXPECT_NEAR(model.TrainOnBatch(Examples(x, classes), {.class_weight = {{1, 10}}})["loss"], (1 + 10 * 1 + 10 * 2) / 3.0, 1e-5);
+  EXPECT_NEAR(model.TrainOnBatch(Examples(x, classes), {.class_weight = {{1, 10}}})["loss"],
+              (1 + 10 * 1 + 10 * 2) / 3.0, 1e-5);
 }
 
 TEST(Fit, ReportsHistoryInOrder) {
@@ -99,7 +104,8 @@ TEST(Fit, ReportsHistoryInOrder) {
     keys.push_back(key);
     EXPECT_EQ(values.size(), 3u);
   }
-  EXPECT_EQ(keys, (std::vector<std::string>{"loss", "sparse_categorical_accuracy", "val_loss", "val_sparse_categorical_accuracy"}));
+  EXPECT_EQ(keys, (std::vector<std::string>{"loss", "sparse_categorical_accuracy", "val_loss",
+                                            "val_sparse_categorical_accuracy"}));
   EXPECT_EQ(model.iterations(), 6);  // 15 examples in batches of 8
   EXPECT_LT(history["loss"].back(), history["loss"].front());
   EXPECT_NE(MessageOf([&] { history["los"]; }).find("did you mean 'loss'"), std::string::npos);
@@ -129,7 +135,9 @@ TEST(Fit, EmptyDataIsAnError) {
     EXPECT_EQ(model.PredictOne(Tensor(DType::kFloat32, Shape{0, 32, 32, 3})).shape(), (Shape{0, 10}));
   }
   const auto fit = [&](int64_t n, double split) {
-    return MessageOf([&] { model.Fit(Tensor(DType::kFloat32, Shape{n, 32, 32, 3}), Labels(n, 10), {.validation_split = split, .verbose = 0}); });
+    return MessageOf([&] {
+      model.Fit(Tensor(DType::kFloat32, Shape{n, 32, 32, 3}), Labels(n, 10), {.validation_split = split, .verbose = 0});
+    });
   };
   EXPECT_NE(fit(0, 0).find("zero training samples remain"), std::string::npos);
   EXPECT_NE(fit(1, 0.5).find("zero training samples remain of 1 with validation_split 0.5"), std::string::npos);
@@ -138,9 +146,12 @@ TEST(Fit, EmptyDataIsAnError) {
 TEST(Fit, Misuse) {
   const Sequential model = SmallModel();
   const Tensor x = UniformTensor({4, 8, 8, 3}, 1);
-  EXPECT_NE(MessageOf([&] { model.Fit(x, Labels(4, 5)); }).find("You must call `Compile()` before using Fit"), std::string::npos);
+  EXPECT_NE(MessageOf([&] { model.Fit(x, Labels(4, 5)); }).find("You must call `Compile()` before using Fit"),
+            std::string::npos);
   CompileTutorial(model);
-  EXPECT_NE(MessageOf([&] { model.Fit(x, Labels(3, 5)); }).find("Data cardinality is ambiguous: x sizes: 4; y sizes: 3"), std::string::npos);
+  EXPECT_NE(
+      MessageOf([&] { model.Fit(x, Labels(3, 5)); }).find("Data cardinality is ambiguous: x sizes: 4; y sizes: 3"),
+      std::string::npos);
   EXPECT_NE(MessageOf([&] { model.Fit(x, Labels(4, 5), {.batch_size = 0}); }).find("batch_size 0"), std::string::npos);
   EXPECT_THROW(model.Compile({.loss = "sparse_categorical_crossentrop"}), Error);
   EXPECT_THROW(model.Compile({.optimizer = "adamm", .loss = "mse"}), Error);
@@ -169,13 +180,17 @@ TEST(Fit, LabelsOutOfRangeAreTheSameErrorEverywhere) {
 
 TEST(DropoutInTraining, MasksChangeEachStepAndRepeatEachRun) {
   const auto run = [](int threads) {
-    const Sequential model({Dropout(0.5, {.seed = 7, .input_shape = {1000}})}, {.runtime = &TestRuntime("highway", threads)});
+    const Sequential model({Dropout(0.5, {.seed = 7, .input_shape = {1000}})},
+                           {.runtime = &TestRuntime("highway", threads)});
     model.Compile({.optimizer = "sgd", .loss = "mse"});
     std::vector<Tensor> masks, gradients;
     const Examples ones(Tensor::Full(DType::kFloat32, {1, 1000}, 1), Tensor(DType::kFloat32, Shape{1, 1000}));
     for (int step = 0; step < 2; ++step) {
-      model.TrainOnBatch(ones, {.taps = {{"dropout", {.receive = [&](const TapReading& r) { masks.push_back(r.value); }}},
-                                         {"dropout_input", {.gradient = true, .receive = [&](const TapReading& r) { gradients.push_back(r.value); }}}}});
+      model.TrainOnBatch(ones,
+                         {.taps = {{"dropout", {.receive = [&](const TapReading& r) { masks.push_back(r.value); }}},
+                                   {"dropout_input", {.gradient = true, .receive = [&](const TapReading& r) {
+                                                        gradients.push_back(r.value);
+                                                      }}}}});
     }
     for (size_t step = 0; step < 2; ++step) {
       int64_t dropped = 0;
@@ -217,7 +232,9 @@ TEST(DropoutInTraining, RatesZeroAndOne) {
 TEST(Inference, ModeIsAnArgumentOfTheRun) {
   const Sequential inner({Dense({.units = 16, .activation = "relu", .input_shape = {8}}), Dropout(0.5)});
   const auto train = [&](bool predict) {
-    const Sequential model({Sequential({Dense({.units = 16, .activation = "relu", .input_shape = {8}}), Dropout(0.5)}), Dense(3)}, {.seed = 1});
+    const Sequential model(
+        {Sequential({Dense({.units = 16, .activation = "relu", .input_shape = {8}}), Dropout(0.5)}), Dense(3)},
+        {.seed = 1});
     model.Compile({.optimizer = "adam", .loss = "mse"});
     const Tensor x = UniformTensor({12, 8}, 1), y = UniformTensor({12, 3}, 2);
     const CallbackPtr callback = LambdaCallback({.on_batch_end = [&](FitContext& fit, int64_t, const Logs&) {
@@ -235,11 +252,14 @@ TEST(Inference, ModeIsAnArgumentOfTheRun) {
 TEST(SeveralOutputs, LossesAndTargetsByName) {
   const SymbolicTensor input = Input({2});
   const auto constant = [&](const char* name, int64_t units, double value) {
-    return Dense({.units = units, .kernel_initializer = "zeros", .bias_initializer = Constant(value), .name = name})(input);
+    return Dense({.units = units, .kernel_initializer = "zeros", .bias_initializer = Constant(value), .name = name})(
+        input);
   };
   const Model model(input, {constant("small", 1, 1), constant("big", 4, 2)});
-  model.Compile({.optimizer = SGD({.learning_rate = 0.0}), .loss = {{"big", "mae"}, {"small", "mse"}},
-                 .metrics = {{"big", {"mae", "mse"}}}, .loss_weights = {{"big", 10.0}}});
+  model.Compile({.optimizer = SGD({.learning_rate = 0.0}),
+                 .loss = {{"big", "mae"}, {"small", "mse"}},
+                 .metrics = {{"big", {"mae", "mse"}}},
+                 .loss_weights = {{"big", 10.0}}});
   const Tensor x(DType::kFloat32, Shape{3, 2}), small(DType::kFloat32, Shape{3, 1}), big(DType::kFloat32, Shape{3, 4});
   const Logs logs = model.Evaluate(Examples({x}, std::vector<NamedTensor>{{"big", big}, {"small", small}}));
   std::vector<std::string> keys;
@@ -249,14 +269,21 @@ TEST(SeveralOutputs, LossesAndTargetsByName) {
   EXPECT_EQ(logs["big_loss"], 2);
   EXPECT_EQ(logs["loss"], 21);
   EXPECT_EQ(logs["big_mse"], 4);
-  EXPECT_NE(MessageOf([&] { model.Evaluate(Examples({x}, std::vector<NamedTensor>{{"bigg", big}, {"small", small}})); }).find("did you mean 'big'"),
+  EXPECT_NE(MessageOf([&] {
+              model.Evaluate(Examples({x}, std::vector<NamedTensor>{{"bigg", big}, {"small", small}}));
+            }).find("did you mean 'big'"),
             std::string::npos);
-  EXPECT_NE(MessageOf([&] { model.Evaluate(x, big); }).find("has 2 output(s) (small, big), 1 target(s) given"), std::string::npos);
+  EXPECT_NE(MessageOf([&] { model.Evaluate(x, big); }).find("has 2 output(s) (small, big), 1 target(s) given"),
+            std::string::npos);
   EXPECT_THROW(model.Compile({.loss = {{"biggest", "mae"}}}), Error);
 }
 
 TEST(Regularizers, AreInTheReportedLoss) {
-  const Sequential model({Dense({.units = 1, .use_bias = false, .kernel_initializer = "ones", .kernel_regularizer = L2(0.5), .input_shape = {4}})});
+  const Sequential model({Dense({.units = 1,
+                                 .use_bias = false,
+                                 .kernel_initializer = "ones",
+                                 .kernel_regularizer = L2(0.5),
+                                 .input_shape = {4}})});
   model.Compile({.optimizer = "sgd", .loss = "mae"});
   const Tensor zeros(DType::kFloat32, Shape{3, 4});
   EXPECT_NEAR(model.Evaluate(zeros, Tensor(DType::kFloat32, Shape{3, 1}))["loss"], 2.0, 1e-6);
@@ -266,8 +293,10 @@ TEST(Constraints, ApplyAfterEachStep) {
   for (const char* backend : {"reference", "highway"}) {
     for (const auto& [constraint, expected] : std::vector<std::pair<Constraint, std::vector<float>>>{
              {MaxNorm(2), {2, 2, 0, 0}}, {MaxNorm(2, {0, 1, 2}), {1.2f, 1.6f, 0, 0}}}) {
-      const Sequential model({Conv2D({.filters = 1, .kernel_size = 2, .kernel_constraint = constraint, .input_shape = {2, 2, 1}}), Flatten()},
-                             {.runtime = &TestRuntime(backend, 2)});
+      const Sequential model(
+          {Conv2D({.filters = 1, .kernel_size = 2, .kernel_constraint = constraint, .input_shape = {2, 2, 1}}),
+           Flatten()},
+          {.runtime = &TestRuntime(backend, 2)});
       Variable kernel = model.layer(0).kernel();
       kernel.Assign(Tensor::Of<float>({2, 2, 1, 1}, {3, 4, 0, 0}));
       model.layer(0).bias().Assign(Vector({5}));
@@ -313,7 +342,8 @@ TEST(Interrupt, EndsAfterTheRunningStepAndResumesBitEqual) {
   const CallbackPtr stop = LambdaCallback({.on_batch_end = [&](FitContext&, int64_t, const Logs&) {
     if (++steps == 12) raise(SIGINT);
   }});
-  const History part = model.Fit(x, y, {.validation_split = 0.2, .epochs = 4, .batch_size = 5, .verbose = 0, .callbacks = {stop}});
+  const History part =
+      model.Fit(x, y, {.validation_split = 0.2, .epochs = 4, .batch_size = 5, .verbose = 0, .callbacks = {stop}});
   EXPECT_TRUE(part.interrupted);
   EXPECT_EQ(part.epoch.size(), 2u);
   EXPECT_EQ(model.iterations(), 12);
@@ -321,7 +351,8 @@ TEST(Interrupt, EndsAfterTheRunningStepAndResumesBitEqual) {
   ASSERT_TRUE(model.Save(folder / "m").ok());
   const absl::StatusOr<Model> loaded = LoadModel(folder / "m");
   ASSERT_TRUE(loaded.ok()) << loaded.status();
-  const History rest = loaded->Fit(x, y, {.validation_split = 0.2, .epochs = 4, .batch_size = 5, .verbose = 0, .resume = true});
+  const History rest =
+      loaded->Fit(x, y, {.validation_split = 0.2, .epochs = 4, .batch_size = 5, .verbose = 0, .resume = true});
   EXPECT_FALSE(rest.interrupted);
   EXPECT_EQ(rest.epoch, (std::vector<int64_t>{2, 3}));
   EXPECT_TRUE(SameWeights(straight, *loaded));

@@ -33,7 +33,8 @@ void ExpectStat(const Tensor& tensor, const nlohmann::json& golden, double toler
   EXPECT_NEAR(stat.sum, golden.at("sum").get<double>(),
               std::max(absolute, tolerance * l2) * std::sqrt(static_cast<double>(tensor.size())));
   for (const auto& [index, value] : golden.at("at").items()) {
-    EXPECT_NEAR(tensor.data<float>()[static_cast<size_t>(std::stoll(index))], value.get<double>(), std::max(absolute, tolerance * largest))
+    EXPECT_NEAR(tensor.data<float>()[static_cast<size_t>(std::stoll(index))], value.get<double>(),
+                std::max(absolute, tolerance * largest))
         << index;
   }
 }
@@ -56,7 +57,8 @@ void SetTutorialWeights(const Model& model) {
 }
 
 class Tutorial : public testing::TestWithParam<std::string> {};
-INSTANTIATE_TEST_SUITE_P(Backends, Tutorial, testing::Values("reference", "highway"), [](const auto& info) { return info.param; });
+INSTANTIATE_TEST_SUITE_P(Backends, Tutorial, testing::Values("reference", "highway"),
+                         [](const auto& info) { return info.param; });
 
 TEST_P(Tutorial, TenStepsAsInFloat64) {
   const nlohmann::json golden = Golden("tutorial_10_steps.json");
@@ -70,7 +72,8 @@ TEST_P(Tutorial, TenStepsAsInFloat64) {
     taps.emplace_back(layer, TapOptions{.receive = keep});
     taps.emplace_back(layer, TapOptions{.gradient = true, .receive = keep});
   }
-  for (const Variable& variable : model.weights()) taps.emplace_back(variable.path(), TapOptions{.gradient = true, .receive = keep});
+  for (const Variable& variable : model.weights())
+    taps.emplace_back(variable.path(), TapOptions{.gradient = true, .receive = keep});
   for (int step = 0; step < 10; ++step) {
     Tensor labels(DType::kInt32, Shape{32});
     for (int j = 0; j < 32; ++j) labels.data<int32_t>()[static_cast<size_t>(j)] = (7 * j + 3 * step + 1) % 10;
@@ -79,12 +82,14 @@ TEST_P(Tutorial, TenStepsAsInFloat64) {
     const double expected = golden.at("losses").at(static_cast<size_t>(step)).get<double>();
     EXPECT_NEAR(logs["loss"], expected, 1e-5 * expected) << "step " << step;
     RecordProperty(StrCat("loss_error_", step), StrCat((logs["loss"] - expected) / expected));
-    EXPECT_NEAR(logs["sparse_categorical_accuracy"], golden.at("accuracy").at(static_cast<size_t>(step)).get<double>(), 1e-6);
+    EXPECT_NEAR(logs["sparse_categorical_accuracy"], golden.at("accuracy").at(static_cast<size_t>(step)).get<double>(),
+                1e-6);
   }
   const auto path = [](const std::string& name) {
     return "sequential/" + (name == "logits" ? std::string("dense_1/pre_activation") : name + "/output");
   };
-  for (const auto& [name, stat] : golden.at("step0_outputs").items()) ExpectStat(values.at(path(name)), stat, 1e-5, name);
+  for (const auto& [name, stat] : golden.at("step0_outputs").items())
+    ExpectStat(values.at(path(name)), stat, 1e-5, name);
   for (const auto& [name, stat] : golden.at("step0_activation_gradients").items()) {
     ExpectStat(gradients.at(path(name)), stat, 3e-5, "gradient of " + name);
   }

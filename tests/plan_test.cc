@@ -2,6 +2,7 @@
 // shown plans that are wrong and must say so.
 #include <gtest/gtest.h>
 
+#include <cmath>
 #include <thread>
 
 #include "weir/backends/reference/reference_backend.h"
@@ -122,6 +123,31 @@ TEST(Cse, MergesEqualNodesButNotAssignments) {
     for (NodeId id : step.cluster.nodes) exps += step.cluster.node(id).op->name == "exp";
   }
   EXPECT_EQ(exps, 1);
+}
+
+TEST(Simplify, RemovesWhatChangesNoBit) {
+  const auto graph = Graph::Create();
+  const Value x = graph->Input({kF32, {2, 3}});
+  const Value same = Transpose(Transpose(-(-(StopGradient(x) * 1.0 / 1.0 - 0.0))));
+  const Value reshaped = Reshape(Reshape(same, {3, 2}), {6});
+  const Value padded = Pad(Slice(reshaped, {.begin = {0}, .end = {6}}), {0}, {0});
+  const Value broadcast = BroadcastTo(Reshape(Constant(x, 1.0, kF32), {1}), {6});
+  auto runtime = MakeTestRuntime();
+  const auto executable = CompileOk(*runtime, {x}, {padded * broadcast});
+  EXPECT_EQ(executable->plan().steps.size(), 0u) << ToText(executable->plan());
+  EXPECT_TRUE(BitEqual(RunOk(*executable, {Ramp({2, 3})})[0], Ramp({2, 3}).Reshaped({6})));
+}
+
+TEST(Simplify, KeepsWhatChangesABit) {
+  const auto graph = Graph::Create();
+  const Value x = graph->Input({kF32, {2}});
+  auto runtime = MakeTestRuntime();
+  // -0 + 0 is 0, and a broadcast by multiplication with 1 is still a broadcast.
+  const auto executable = CompileOk(*runtime, {x}, {x + 0.0, Constant(x, 1.0, kF32, {3, 1}) * x, Transpose(Reshape(x, {2, 1}))});
+  const std::vector<Tensor> values = RunOk(*executable, {Tensor::Of<float>({2}, {-0.0f, 1.0f})});
+  EXPECT_FALSE(std::signbit(values[0].at<float>({0})));
+  EXPECT_EQ(values[1].shape(), (Shape{3, 2}));
+  EXPECT_EQ(values[2].shape(), (Shape{1, 2}));
 }
 
 TEST(Fuse, EpilogueJoinsItsAnchor) {

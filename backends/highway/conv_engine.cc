@@ -2,6 +2,8 @@
 #include "weir/backends/highway/conv_engine.h"
 
 #include <cstring>
+#include <limits>
+#include <optional>
 
 namespace weir::highway {
 namespace {
@@ -12,6 +14,7 @@ constexpr int64_t kImageTasks = 16;           // fewer images than this are cut
 constexpr int64_t kChunkFloats = 4096;        // outputs that wait for the epilogue: 16 KiB, half a first-level cache
 constexpr int64_t kLargeFilter = 192 * 1024;  // bytes; larger ones come from the second-level cache or beyond each
 constexpr int64_t kChunkOfLarge = 192;        // time, so that more pixels have to share them
+constexpr int64_t kHugeFilter = 768 * 1024;   // bytes; larger ones are shared out among tasks
 constexpr int64_t kMaxChunk = 512;
 constexpr int64_t kFewPixels = 96;            // images smaller than this are copied and tiled several at a time
 constexpr int64_t kPackTaskFloats = 32 * 1024;
@@ -101,6 +104,7 @@ struct RunState {
   int64_t images_per_task = 1, images_per_copy = 1;
   int split_axis = -1;
   int64_t split = 0, blocks = 1;
+  int64_t panel_parts = 1, part_panels = 1;  // output channels, in panels
   // The source as kernels see it: a copy in scratch, or the operand itself.
   bool copy = false;
   int64_t box[3] = {};          // the largest copy
@@ -108,6 +112,8 @@ struct RunState {
   int64_t image_floats = 0;
   std::vector<std::vector<TermRun>> classes;  // terms of each combination of phases
   int64_t chunk = 0;
+  bool by_rows = false;                   // the copy is made row by row of axis 1, just before it is needed
+  std::vector<int64_t> read_high;         // of each coordinate of axis 1: source rows below this are read up to here
   int64_t box_offset = 0, list_offset = 0;  // in scratch
 
   Region RegionOf(int64_t task) const {
@@ -126,7 +132,7 @@ struct RunState {
   }
 
   void Run(const KernelCall& call) const {
-    const Region task = RegionOf(call.task);
+    const Region task = RegionOf(call.task / panel_parts);
     for (int64_t done = 0; done < task.images; done += images_per_copy) {
       Region region = task;
       region.image += done;
@@ -135,61 +141,123 @@ struct RunState {
     }
   }
 
-  void RunImages(const KernelCall& call, const Region& region) const {
-    const float* src = FloatInput(call, src_input) + region.image * problem.src_pixels() * problem.src_channels;
+  // What of the source is in the copy: for one image, rows of axis 1 up to `copied`.
+  struct Source {
+    BoxCopy box;
+    const float* image = nullptr;   // the operand's first image of the region
+    float* copy = nullptr;
+    const float* floats = nullptr;  // what kernels read: of the coordinates `low`
     int64_t low[3] = {};
-    if (copy) {
-      float* box_floats = FloatsAt(call.scratch, box_offset);
-      BoxCopy box_copy{.channels = problem.src_channels, .layout = problem.layout, .multiplier = problem.multiplier};
-      for (int a = 0; a < 3; ++a) {
-        const ConvAxis::Range range = problem.axis[a].Reads(region.begin[a], region.end[a]);
-        low[a] = range.low;
-        box_copy.image[a] = problem.axis[a].src;
-        box_copy.low[a] = range.low;
-        box_copy.size[a] = range.high - range.low;
-        box_copy.strides[a] = strides[a];
-      }
-      for (int64_t i = 0; i < region.images; ++i) {
-        CopyBox(box_copy, src + i * problem.src_pixels() * problem.src_channels, box_floats + i * image_floats);
-      }
-      src = box_floats;
-    }
+    int64_t copied = 0;
+  };
+
+  void RunImages(const KernelCall& call, const Region& region) const {
+    Source source = OpenSource(call, region);
+    const int64_t part = call.task % panel_parts, column = part * part_panels * layout.panel_width;
+    const int64_t columns = panel_parts == 1 ? problem.group_dst : std::min(part_panels * layout.panel_width, problem.group_dst - column);
     // The region's first pixel in the output.
     int64_t first = region.image;
     for (int a = 0; a < 3; ++a) first = first * problem.axis[a].dst + region.begin[a];
     const int64_t pixels = region.pixels();
     for (int64_t begin = 0; begin < pixels; begin += chunk) {
-      const int64_t count = std::min(chunk, pixels - begin);
-      float* dst = epilogue->Buffer(call, (first + begin) * problem.dst_channels);
-      RunChunk(call, region, src, low, begin, count, dst);
-      epilogue->Finish(call, (first + begin) * problem.dst_channels, count * problem.dst_channels, dst);
+      Chunk work{.begin = begin, .count = std::min(chunk, pixels - begin), .column = column, .columns = columns};
+      if (by_rows) CopyRows(region, source, work, pixels);
+      const int64_t flat = (first + begin) * problem.dst_channels + column;
+      if (panel_parts == 1 || epilogue->direct()) {
+        work.dst = epilogue->Buffer(call, flat);
+        work.pitch = problem.dst_channels;
+      } else {
+        work.dst = epilogue->Buffer(call, 0);
+        work.pitch = columns;
+      }
+      RunChunk(call, region, source, work);
+      if (panel_parts == 1) {
+        epilogue->Finish(call, flat, work.count * problem.dst_channels, work.dst);
+      } else {
+        for (int64_t i = 0; i < work.count; ++i) {
+          epilogue->Finish(call, flat + i * problem.dst_channels, columns, work.dst + i * work.pitch);
+        }
+      }
     }
   }
 
-  // Pixels [begin, begin + count) of the region into dst.
-  void RunChunk(const KernelCall& call, const Region& region, const float* src, const int64_t* low, int64_t begin,
-                int64_t count, float* dst) const {
+  Source OpenSource(const KernelCall& call, const Region& region) const {
+    Source source;
+    source.image = FloatInput(call, src_input) + region.image * problem.src_pixels() * problem.src_channels;
+    source.floats = source.image;
+    if (!copy) return source;
+    source.copy = FloatsAt(call.scratch, box_offset);
+    source.floats = source.copy;
+    source.box = {.channels = problem.src_channels, .layout = problem.layout, .multiplier = problem.multiplier};
+    for (int a = 0; a < 3; ++a) {
+      const ConvAxis::Range range = problem.axis[a].Reads(region.begin[a], region.end[a]);
+      source.low[a] = range.low;
+      source.box.image[a] = problem.axis[a].src;
+      source.box.low[a] = range.low;
+      source.box.size[a] = range.high - range.low;
+      source.box.strides[a] = strides[a];
+    }
+    if (by_rows) return source;
+    for (int64_t i = 0; i < region.images; ++i) {
+      CopyBox(source.box, source.image + i * problem.src_pixels() * problem.src_channels, source.copy + i * image_floats);
+    }
+    return source;
+  }
+
+  // Pixels [begin, begin + count) of a region, output channels [column, column + columns).
+  struct Chunk {
+    int64_t begin = 0, count = 0, column = 0, columns = 0;
+    float* dst = nullptr;
+    int64_t pitch = 0;
+    const float* stream = nullptr;  // source rows that the next chunk copies
+    int64_t stream_floats = 0;
+  };
+
+  // Copies the source rows that a chunk reads and no earlier one did.
+  void CopyRows(const Region& region, Source& source, Chunk& work, int64_t pixels) const {
+    const int64_t width = region.end[2] - region.begin[2];
+    const auto needed = [&](int64_t pixel) {
+      return read_high[static_cast<size_t>(region.begin[1] + pixel / width)] - source.low[1];
+    };
+    const int64_t high = needed(work.begin + work.count - 1);
+    if (high > source.copied) {
+      BoxCopy rows = source.box;
+      rows.low[1] += source.copied;
+      rows.size[1] = high - source.copied;
+      CopyBox(rows, source.image, source.copy + source.copied * strides[1]);
+      source.copied = high;
+    }
+    const int64_t end = work.begin + work.count;
+    if (end == pixels) return;
+    const int64_t next = needed(std::min(pixels, end + chunk) - 1), src_row = problem.axis[2].src * problem.src_channels;
+    const int64_t from = std::clamp<int64_t>(source.low[1] + high, 0, problem.axis[1].src);
+    const int64_t to = std::clamp<int64_t>(source.low[1] + next, from, problem.axis[1].src);
+    work.stream = source.image + from * src_row;
+    work.stream_floats = (to - from) * src_row;
+  }
+
+  void RunChunk(const KernelCall& call, const Region& region, const Source& source, const Chunk& work) const {
     int64_t* u_offset = reinterpret_cast<int64_t*>(call.scratch + list_offset);
     int64_t* dst_offset = u_offset + chunk;
-    ListPixels(region, low, begin, count, u_offset);
-    for (int64_t i = 0; i < count; ++i) dst_offset[i] = i * problem.dst_channels;
+    ListPixels(region, source.low, work.begin, work.count, u_offset);
+    for (int64_t i = 0; i < work.count; ++i) dst_offset[i] = i * work.pitch;
     if (classes.size() == 1) {
-      Multiply(call, classes[0], src, u_offset, dst_offset, count, dst);
+      Multiply(call, classes[0], source.floats, u_offset, dst_offset, work.count, work);
       return;
     }
     // Pixels of one combination of phases after the other.
     int64_t* of_class = dst_offset + chunk;
     int64_t* u_list = of_class + chunk;
     int64_t* dst_list = u_list + chunk;
-    ListClasses(region, begin, count, of_class);
+    ListClasses(region, work.begin, work.count, of_class);
     for (size_t c = 0; c < classes.size(); ++c) {
       int64_t rows = 0;
-      for (int64_t i = 0; i < count; ++i) {
+      for (int64_t i = 0; i < work.count; ++i) {
         if (of_class[i] != static_cast<int64_t>(c)) continue;
         u_list[rows] = u_offset[i];
         dst_list[rows++] = dst_offset[i];
       }
-      if (rows > 0) Multiply(call, classes[c], src, u_list, dst_list, rows, dst);
+      if (rows > 0) Multiply(call, classes[c], source.floats, u_list, dst_list, rows, work);
     }
   }
 
@@ -228,8 +296,8 @@ struct RunState {
     });
   }
 
-  void Multiply(const KernelCall& call, const std::vector<TermRun>& runs, const float* src,
-                const int64_t* u_offset, const int64_t* dst_offset, int64_t rows, float* dst) const {
+  void Multiply(const KernelCall& call, const std::vector<TermRun>& runs, const float* src, const int64_t* u_offset,
+                const int64_t* dst_offset, int64_t rows, const Chunk& work) const {
     const float* filter = layout.packed ? FloatsAt(call.workspace, 0) : FloatInput(call, filter_input);
     if (problem.depthwise) {
       kernels->depthwise.forward({.u = src,
@@ -238,22 +306,25 @@ struct RunState {
                                   .rows = rows,
                                   .taps = runs.data(),
                                   .tap_count = static_cast<int64_t>(runs.size()),
-                                  .dst = dst,
+                                  .dst = work.dst,
                                   .u_offset = u_offset,
                                   .dst_offset = dst_offset});
       return;
     }
+    const int64_t panel = panel_parts == 1 ? 0 : work.column / layout.panel_width;
     for (int64_t group = 0; group < problem.groups; ++group) {
       kernels->product.row_product({.u = src + group * problem.group_src,
-                                    .v = filter + group * layout.group_floats,
+                                    .v = filter + group * layout.group_floats + panel * layout.panel_floats,
                                     .v_step = layout.row_floats,
                                     .panel_stride = layout.panel_floats,
-                                    .columns = problem.group_dst,
+                                    .columns = work.columns,
                                     .rows = rows,
                                     .runs = runs.data(),
                                     .run_count = static_cast<int64_t>(runs.size()),
-                                    .dst = dst + group * problem.group_dst,
+                                    .dst = work.dst + group * problem.group_dst,
                                     .far = layout.panel_floats * 4 > kFarPanelBytes,
+                                    .stream = group == 0 ? work.stream : nullptr,
+                                    .stream_floats = group == 0 ? work.stream_floats : 0,
                                     .u_offset = u_offset,
                                     .dst_offset = dst_offset});
     }
@@ -311,25 +382,39 @@ std::vector<TermRun> TermsOf(const ConvProblem& problem, const FilterLayout& lay
   return runs;
 }
 
-// Whole images, several of them if they are small; parts of images if they are few.
+// Whole images, several of them if they are small; parts of images if they are few; parts of the output channels if
+// that is not enough, or if the filter is so large that a task should pass over a part of it only.
 void SplitTasks(RunState& state) {
   const ConvProblem& problem = state.problem;
-  double flops = 2.0 * static_cast<double>(problem.taps()) * static_cast<double>(problem.group_src) *
-                 static_cast<double>(problem.dst_channels) * static_cast<double>(problem.dst_pixels());
+  const double outputs = static_cast<double>(problem.dst_pixels()) * static_cast<double>(problem.dst_channels);
+  double flops = 2.0 * static_cast<double>(problem.taps() * problem.group_src) * outputs;
   for (const ConvAxis& axis : problem.axis) flops /= axis.phases();
   flops = std::max(flops, 1.0);
+  const int64_t filter_bytes = problem.taps() * problem.group_src * problem.dst_channels * 4;
+  const bool huge = !problem.depthwise && filter_bytes > kHugeFilter;
+  int64_t few_pixels = huge ? kChunkOfLarge : kFewPixels;
   const int64_t parts = std::min(CeilDiv(kImageTasks, problem.batch), static_cast<int64_t>(flops / kTaskFlops));
-  if (problem.batch < kImageTasks && parts > 1) {
+  if (problem.batch < kImageTasks && parts > 1 && problem.dst_pixels() >= 2 * few_pixels) {
     int axis = 0;
     while (axis < 2 && problem.axis[axis].dst == 1) ++axis;
+    const int64_t pixels = problem.dst_pixels() / problem.axis[axis].dst;
     state.split_axis = axis;
-    state.split = CeilDiv(problem.axis[axis].dst, parts);
+    state.split = std::max(CeilDiv(problem.axis[axis].dst, parts), std::min(problem.axis[axis].dst, CeilDiv(huge ? few_pixels : 1, pixels)));
     state.blocks = CeilDiv(problem.axis[axis].dst, state.split);
   } else {
-    state.images_per_task =
-        TaskSize(problem.batch, std::max<int64_t>(1, static_cast<int64_t>(std::min(kTaskFlops / flops, 1e6))), 1);
+    const int64_t wanted = static_cast<int64_t>(std::min(kTaskFlops / flops, 1e6));
+    state.images_per_task = TaskSize(problem.batch, std::max<int64_t>(1, wanted), 1);
+    if (huge) state.images_per_task = std::max(state.images_per_task, CeilDiv(few_pixels, problem.dst_pixels()));
+    state.images_per_task = std::min(state.images_per_task, problem.batch);
   }
-  state.images_per_copy = std::min(state.images_per_task, CeilDiv(kFewPixels, problem.dst_pixels()));
+  state.images_per_copy = std::min(state.images_per_task, CeilDiv(few_pixels, problem.dst_pixels()));
+  if (problem.depthwise || problem.groups > 1) return;
+  const int64_t tasks = state.split_axis < 0 ? CeilDiv(problem.batch, state.images_per_task) : problem.batch * state.blocks;
+  const double task_flops = flops * static_cast<double>(problem.batch) / static_cast<double>(tasks);
+  const int64_t wanted = std::min({CeilDiv(kImageTasks, tasks), static_cast<int64_t>(task_flops / kTaskFlops), state.layout.panels});
+  if (wanted <= 1) return;
+  state.part_panels = CeilDiv(state.layout.panels, wanted);
+  state.panel_parts = CeilDiv(state.layout.panels, state.part_panels);
 }
 
 // Decides whether the source has to be copied, and the strides in which kernels read it.
@@ -358,6 +443,16 @@ void LayoutSource(RunState& state) {
   state.strides[1] = size[2] * state.strides[2];
   state.strides[0] = size[1] * state.strides[1];
   state.image_floats = size[0] * state.strides[0];
+  // Copying row by row keeps both copy and source in caches; it needs rows to be copied one image at a time.
+  state.by_rows = state.copy && state.images_per_copy == 1 && problem.axis[0].dst == 1 && problem.axis[0].src == 1 &&
+                  problem.axis[1].dst > 1;
+  if (!state.by_rows) return;
+  int64_t high = std::numeric_limits<int64_t>::min();
+  for (int64_t q = 0; q < problem.axis[1].dst; ++q) {
+    const ConvAxis::Range range = problem.axis[1].Reads(q, q + 1);
+    if (range.high > range.low) high = std::max(high, range.high);
+    state.read_high.push_back(high);
+  }
 }
 
 }  // namespace
@@ -402,7 +497,8 @@ Lowering LowerConvProblem(const LowerContext& context, ConvProblem problem) {
     lowering.workspace_bytes = state->layout.floats * 4;
     lowering.stages.push_back(MakeStage<PackState>(pack, CeilDiv(pack->units, pack->units_per_task), 0));
   }
-  const int64_t tasks = state->split_axis < 0 ? CeilDiv(p.batch, state->images_per_task) : p.batch * state->blocks;
+  const int64_t regions = state->split_axis < 0 ? CeilDiv(p.batch, state->images_per_task) : p.batch * state->blocks;
+  const int64_t tasks = regions * state->panel_parts;
   lowering.kernel = StrCat(p.depthwise ? "depthwise" : "direct ", p.depthwise ? "" : StrCat(tile, "x", context.kernels.product.panel_vectors),
                            state->copy ? ", padded copy" : "", state->layout.packed ? ", packed filter" : "", ", ", tasks,
                            " tasks");

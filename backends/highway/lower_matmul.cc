@@ -21,11 +21,12 @@ constexpr double kTaskBytes = 512e3;   // or 25 us at 20 GB/s, where each elemen
 constexpr int64_t kTasks = 16;
 constexpr int64_t kPartialBytes = 8 << 20;
 constexpr int64_t kPackColumns = 128;      // columns packed at a time: 512 terms of them are 256 KiB
-constexpr int64_t kPackTerms = 64;         // terms packed at a time when all columns are: rows are read whole
+constexpr int64_t kPackTerms = 64;         // terms packed at a time when all columns are: rows are read whole,
+constexpr int64_t kPackMoreTerms = 128;    // and with more rows, sums are loaded and stored less often
 constexpr int64_t kChunkFloats = 6144;     // outputs that wait for the epilogue, while the columns come from a cache
 constexpr int64_t kSmallColumns = 64 * 1024;  // floats: smaller packed columns stay in the second-level cache
-constexpr int64_t kFewRows = 64;           // up to this many, sums over terms may be split among tasks
-constexpr int64_t kChunkRows = 96;         // rows that share larger columns
+constexpr int64_t kFewRows = 256;          // up to this many, sums over terms may be split among tasks
+constexpr int64_t kChunkRows = 240;        // rows that share larger columns
 constexpr int64_t kPackTaskFloats = 32 * 1024;
 // Rows a power of two apart share few sets of a cache: they are copied to a pitch that does not.
 constexpr int64_t kRowGap = 16, kBadPitch = 128;
@@ -87,7 +88,7 @@ struct ProductState {
   bool copy_rows = false;
   int64_t products_per_task = 1;
   int64_t row_block = 0, row_blocks = 1, column_block = 0, column_blocks = 1, k_blocks = 1;
-  int64_t chunk_rows = 0, chunk_columns = 0;
+  int64_t chunk_rows = 0, chunk_columns = 0, pack_terms = 0;
   int64_t columns_offset = 0, rows_offset = 0, list_offset = 0, tile_offset = 0;  // in scratch
 
   void Run(const KernelCall& call) const {
@@ -115,18 +116,21 @@ struct ProductState {
     }
   }
 
-  // One block of k, all rows and columns, kPackTerms terms of all columns at a time.
+  // One block of k, all rows and columns, pack_terms terms of all columns at a time.
   void RunTerms(const KernelCall& call, int64_t product, int64_t block) const {
     const Problem& p = *problem;
     float* dst = FloatsAt(call.workspace, 0) + (block * p.products + product) * p.m * p.n;
     const int64_t k_end = std::min(p.k, (block + 1) * kMatMulBlock);
-    for (int64_t k = block * kMatMulBlock; k < k_end; k += kPackTerms) {
-      const int64_t terms = std::min(kPackTerms, k_end - k);
+    const float* columns = FloatInput(call, p.columns.input) + p.columns.batch[static_cast<size_t>(product)];
+    for (int64_t k = block * kMatMulBlock; k < k_end; k += pack_terms) {
+      const int64_t terms = std::min(pack_terms, k_end - k);
       float* packed = FloatsAt(call.scratch, columns_offset);
-      p.Pack(FloatInput(call, p.columns.input) + p.columns.batch[static_cast<size_t>(product)], 0, p.columns.size, k, terms,
-             packed);
+      p.Pack(columns, 0, p.columns.size, k, terms, packed);
+      // The rows of the next terms lie behind, and arrive meanwhile.
+      const int64_t next = std::min(pack_terms, k_end - k - terms);
       Multiply(call, product, 0, p.rows.size, k, terms, packed, terms * p.row_width, p.columns.size, dst, p.n,
-               k == block * kMatMulBlock ? Accumulate::kStore : Accumulate::kContinue);
+               k == block * kMatMulBlock ? Accumulate::kStore : Accumulate::kContinue,
+               columns + (k + terms) * p.columns.inner, next * p.columns.inner);
     }
   }
 
@@ -176,7 +180,7 @@ struct ProductState {
 
   void Multiply(const KernelCall& call, int64_t product, int64_t row, int64_t rows, int64_t k, int64_t terms,
                 const float* packed, int64_t panel_stride, int64_t columns, float* dst, int64_t pitch,
-                Accumulate accumulate) const {
+                Accumulate accumulate, const float* stream = nullptr, int64_t stream_floats = 0) const {
     const Problem& p = *problem;
     const float* u = FloatInput(call, p.rows.input) + p.rows.batch[static_cast<size_t>(product)] + row * p.rows.outer +
                      k * p.rows.inner;
@@ -191,7 +195,9 @@ struct ProductState {
                      .run_count = 1,
                      .dst = dst,
                      .accumulate = accumulate,
-                     .far = terms * p.row_width * 4 > kFarPanelBytes};
+                     .far = terms * p.row_width * 4 > kFarPanelBytes,
+                     .stream = stream,
+                     .stream_floats = stream_floats};
     if (p.rows.inner == 1) {
       int64_t* u_offset = reinterpret_cast<int64_t*>(call.scratch + list_offset);
       int64_t* dst_offset = u_offset + rows;
@@ -284,10 +290,12 @@ int64_t Split(ProductState& state, bool epilogue) {
   state.column_block = columns;
   state.k_blocks = CeilDiv(p.k, kMatMulBlock);
   const double bytes = 4.0 * static_cast<double>(rows + columns) * static_cast<double>(p.k);
-  const int64_t parts = std::min(CeilDiv(4 * kTasks, p.products),
+  const int64_t parts = std::min(CeilDiv(2 * kTasks, p.products),
                                  static_cast<int64_t>(std::max(flops / kTaskFlops, bytes / kTaskBytes)));
   if (parts > 1) {
-    const int64_t row_parts = std::min(parts, CeilDiv(rows, 4 * tile));
+    // A block of rows passes over all columns: the larger they are, the more rows should share them.
+    const int64_t least = p.k * columns <= kSmallColumns ? 4 * tile : kChunkRows;
+    const int64_t row_parts = std::min(parts, CeilDiv(rows, least));
     if (row_parts >= std::min(parts, kTasks / 2)) {
       state.row_block = RoundUp(CeilDiv(rows, row_parts), tile);
     } else if (!p.swapped && rows <= kFewRows && state.k_blocks >= kTasks / 2 &&
@@ -303,6 +311,7 @@ int64_t Split(ProductState& state, bool epilogue) {
         TaskSize(p.products, std::max<int64_t>(1, static_cast<int64_t>(std::min(kTaskFlops / std::max(flops, 1.0), 1e6))), 1);
   }
   state.row_blocks = CeilDiv(rows, state.row_block);
+  state.pack_terms = rows <= 4 * tile ? kPackTerms : kPackMoreTerms;
   state.prepacked = !state.by_terms && state.row_blocks > 1;
   state.column_blocks = CeilDiv(columns, state.column_block);
   state.chunk_columns = state.column_block;
@@ -335,10 +344,10 @@ LowerResult LowerMatMul(const LowerContext& context) {
   const int64_t terms = std::min(p.k, kMatMulBlock);
   if (p.rows.inner != 1) state->rows_offset = scratch.TakeFloats(rows * terms);
   if (state->copy_rows) {
-    state->rows_offset = scratch.TakeFloats(rows * ((state->by_terms ? std::min(terms, kPackTerms) : terms) + kRowGap));
+    state->rows_offset = scratch.TakeFloats(rows * ((state->by_terms ? std::min(terms, state->pack_terms) : terms) + kRowGap));
   }
   if (!state->prepacked) {
-    state->columns_offset = scratch.TakeFloats((state->by_terms ? std::min(terms, kPackTerms) : terms) *
+    state->columns_offset = scratch.TakeFloats((state->by_terms ? std::min(terms, state->pack_terms) : terms) *
                                                CeilDiv(columns, p.panel) * p.row_width);
   }
   if (p.swapped) state->tile_offset = scratch.TakeFloats(rows * RoundUp(columns, context.kernels.lanes));

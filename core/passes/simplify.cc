@@ -11,17 +11,11 @@ Program Simplify(const Program& program) {
   return Rewrite(program, [&](Graph& graph, NodeId id, std::span<const Ref> inputs) -> std::optional<Ref> {
     const Node& node = from.node(id);
     if (node.op->simplify == nullptr) return std::nullopt;
-    const std::optional<Ref> kept = node.op->simplify(from, id);
-    if (!kept) return std::nullopt;
-    // The rule speaks of the old graph; all it may name is one of the node's own inputs.
-    for (size_t i = 0; i < inputs.size(); ++i) {
-      if (node.inputs[i] == *kept) {
-        WEIR_CHECK(graph.type(inputs[i]) == node.outputs[0], "simplify of ", node.op->name, " changed the type");
-        return inputs[i];
-      }
-    }
-    WEIR_CHECK(false, "simplify of ", node.op->name, " returned a value that is not its input");
-    return std::nullopt;
+    const NodeId before = graph.size();
+    const std::optional<Ref> kept = node.op->simplify({graph, node, inputs});
+    WEIR_CHECK(!kept || graph.type(*kept) == node.outputs[0], "simplify of ", node.op->name, " changed the type");
+    for (NodeId added = before; added < graph.size(); ++added) graph.CopyOrigin(from, id, added);
+    return kept;
   });
 }
 

@@ -12,7 +12,9 @@ namespace {
 class FunctionLayer : public LayerBase {
  public:
   FunctionLayer(std::string class_name, LayerOptions options, Activation activation, nlohmann::json config)
-      : LayerBase(std::move(class_name), std::move(options)), activation_(std::move(activation)), config_(std::move(config)) {}
+      : LayerBase(std::move(class_name), std::move(options)),
+        activation_(std::move(activation)),
+        config_(std::move(config)) {}
 
   std::vector<Value> Call(CallContext& context, std::span<const Value> inputs) const override {
     // The argument has the name of the layer before; it is this layer's pre-activation too.
@@ -45,12 +47,15 @@ Layer ActivationFromConfig(const KerasConfig& config, const LayerOptions& common
   return ActivationLayer({.activation = Part<Activation>(config.json(), "activation"), .name = common.name});
 }
 Layer ReLUFromConfig(const KerasConfig& config, const LayerOptions& common) {
-  return ReLU({.max_value = config.OptionalNumber("max_value"), .negative_slope = config.Number("negative_slope", 0),
-               .threshold = config.Number("threshold", 0), .name = common.name});
+  return ReLU({.max_value = config.OptionalNumber("max_value"),
+               .negative_slope = config.Number("negative_slope", 0),
+               .threshold = config.Number("threshold", 0),
+               .name = common.name});
 }
 Layer LeakyReLUFromConfig(const KerasConfig& config, const LayerOptions& common) {
   // Keras 2 calls it alpha.
-  return LeakyReLU({.negative_slope = config.Number("negative_slope", config.Number("alpha", 0.3)), .name = common.name});
+  return LeakyReLU(
+      {.negative_slope = config.Number("negative_slope", config.Number("alpha", 0.3)), .name = common.name});
 }
 Layer ELUFromConfig(const KerasConfig& config, const LayerOptions& common) {
   return ELU({.alpha = config.Number("alpha", 1), .name = common.name});
@@ -71,7 +76,8 @@ Layer ReLU(const ReLULayerOptions& options) {
     ThrowInvalidArgument("ReLU: max_value of a ReLU layer cannot be a negative value. Received: ", *options.max_value);
   }
   if (options.negative_slope < 0) {
-    ThrowInvalidArgument("ReLU: negative_slope of a ReLU layer cannot be a negative value. Received: ", options.negative_slope);
+    ThrowInvalidArgument("ReLU: negative_slope of a ReLU layer cannot be a negative value. Received: ",
+                         options.negative_slope);
   }
   if (options.threshold < 0) {
     ThrowInvalidArgument("ReLU: threshold of a ReLU layer cannot be a negative value. Received: ", options.threshold);
@@ -88,9 +94,10 @@ Layer LeakyReLU(const LeakyReLULayerOptions& options) {
     ThrowInvalidArgument("LeakyReLU: the negative_slope value of a Leaky ReLU layer cannot be negative. Received: ",
                          options.negative_slope);
   }
-  return Make("LeakyReLU", {.name = options.name, .input_shape = options.input_shape},
-              Activation("leaky_relu_layer", [slope = options.negative_slope](const Value& x) { return LeakyRelu(x, slope); }),
-              {{"negative_slope", JsonNumber(options.negative_slope)}});
+  return Make(
+      "LeakyReLU", {.name = options.name, .input_shape = options.input_shape},
+      Activation("leaky_relu_layer", [slope = options.negative_slope](const Value& x) { return LeakyRelu(x, slope); }),
+      {{"negative_slope", JsonNumber(options.negative_slope)}});
 }
 
 Layer ELU(const ELULayerOptions& options) {

@@ -14,28 +14,37 @@ std::string ClassName(int rank) { return StrCat("Conv", rank, "D"); }
 class ConvLayer : public LayerBase {
  public:
   ConvLayer(int rank, const ConvLayerOptions& options)
-      : LayerBase(ClassName(rank), {options.name, options.trainable, options.input_shape}), rank_(rank), options_(options),
+      : LayerBase(ClassName(rank), {options.name, options.trainable, options.input_shape}),
+        rank_(rank),
+        options_(options),
         kernel_size_(options.kernel_size.Resolve(rank, class_name(), "kernel_size")),
         strides_(options.strides.Resolve(rank, class_name(), "strides")),
         dilations_(options.dilation_rate.Resolve(rank, class_name(), "dilation_rate")) {
     if (options.filters <= 0) {
-      ThrowInvalidArgument(class_name(), ": invalid value for argument `filters`. Expected a strictly positive value. Received filters=",
-                           options.filters);
+      ThrowInvalidArgument(
+          class_name(), ": invalid value for argument `filters`. Expected a strictly positive value. Received filters=",
+          options.filters);
     }
     if (options.groups <= 0) {
-      ThrowInvalidArgument(class_name(), ": the number of groups must be a positive integer. Received groups=", options.groups);
+      ThrowInvalidArgument(class_name(),
+                           ": the number of groups must be a positive integer. Received groups=", options.groups);
     }
     if (options.filters % options.groups != 0) {
-      ThrowInvalidArgument(class_name(), ": the number of filters must be evenly divisible by the number of groups. Received: groups=",
-                           options.groups, ", filters=", options.filters);
+      ThrowInvalidArgument(
+          class_name(),
+          ": the number of filters must be evenly divisible by the number of groups. Received: groups=", options.groups,
+          ", filters=", options.filters);
     }
     const std::string& padding = options.padding;
     if (padding != "valid" && padding != "same" && !(padding == "causal" && rank == 1)) {
-      ThrowInvalidArgument(class_name(), ": the `padding` argument must be \"valid\" or \"same\" (or \"causal\", only for `Conv1D`). Received: ",
-                           padding);
+      ThrowInvalidArgument(
+          class_name(),
+          ": the `padding` argument must be \"valid\" or \"same\" (or \"causal\", only for `Conv1D`). Received: ",
+          padding);
     }
     if (AboveOne(strides_) && AboveOne(dilations_)) {
-      ThrowInvalidArgument(class_name(), ": `strides > 1` not supported in conjunction with `dilation_rate > 1`. Received: strides=",
+      ThrowInvalidArgument(class_name(),
+                           ": `strides > 1` not supported in conjunction with `dilation_rate > 1`. Received: strides=",
                            ShapeText(strides_), " and dilation_rate=", ShapeText(dilations_));
     }
   }
@@ -46,9 +55,10 @@ class ConvLayer : public LayerBase {
     CheckChannels(inputs[0]);
     const int64_t channels = inputs[0].dims.back();
     if (channels % options_.groups != 0) {
-      ThrowInvalidArgument(Where(), "the number of input channels must be evenly divisible by the number of groups. Received groups=",
-                           options_.groups, ", but the input has ", channels, " channels (full input shape is ",
-                           ShapeText(inputs[0].dims), ")");
+      ThrowInvalidArgument(
+          Where(), "the number of input channels must be evenly divisible by the number of groups. Received groups=",
+          options_.groups, ", but the input has ", channels, " channels (full input shape is ",
+          ShapeText(inputs[0].dims), ")");
     }
   }
 
@@ -56,17 +66,26 @@ class ConvLayer : public LayerBase {
     Dims shape(kernel_size_.begin(), kernel_size_.end());
     shape.push_back(inputs[0].dims.back() / options_.groups);
     shape.push_back(options_.filters);
-    kernel_ = AddWeight({.name = "kernel", .shape = Shape(shape), .initializer = options_.kernel_initializer,
-                         .regularizer = options_.kernel_regularizer, .constraint = options_.kernel_constraint});
+    kernel_ = AddWeight({.name = "kernel",
+                         .shape = Shape(shape),
+                         .initializer = options_.kernel_initializer,
+                         .regularizer = options_.kernel_regularizer,
+                         .constraint = options_.kernel_constraint});
     if (options_.use_bias) {
-      bias_ = AddWeight({.name = "bias", .shape = {options_.filters}, .initializer = options_.bias_initializer,
-                         .regularizer = options_.bias_regularizer, .constraint = options_.bias_constraint});
+      bias_ = AddWeight({.name = "bias",
+                         .shape = {options_.filters},
+                         .initializer = options_.bias_initializer,
+                         .regularizer = options_.bias_regularizer,
+                         .constraint = options_.bias_constraint});
     }
   }
 
   std::vector<Value> Call(CallContext& context, std::span<const Value> inputs) const override {
     Value y = Conv(inputs[0], context.Weight(kernel_),
-                   {.strides = strides_, .padding = options_.padding, .dilations = dilations_, .groups = options_.groups,
+                   {.strides = strides_,
+                    .padding = options_.padding,
+                    .dilations = dilations_,
+                    .groups = options_.groups,
                     .algorithm = options_.algorithm});
     if (options_.use_bias) y = y + context.Weight(bias_);
     y = context.Activate(options_.activation, y);

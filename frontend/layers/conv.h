@@ -11,10 +11,10 @@ namespace weir {
 
 // Named as Conv2D({.filters = 32, .kernel_size = {3, 3}, .padding = "same", .activation = "relu"}).
 struct ConvLayerOptions {
-  int64_t filters = 0;                 // required
-  IntList kernel_size = {};            // required
+  int64_t filters = 0;       // required
+  IntList kernel_size = {};  // required
   IntList strides = 1;
-  std::string padding = "valid";       // or "same"; "causal" for Conv1D
+  std::string padding = "valid";  // or "same"; "causal" for Conv1D
   IntList dilation_rate = 1;
   int64_t groups = 1;
   Activation activation = {};

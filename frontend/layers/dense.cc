@@ -14,8 +14,8 @@ class DenseLayer : public LayerBase {
   explicit DenseLayer(const DenseLayerOptions& options)
       : LayerBase("Dense", {options.name, options.trainable, options.input_shape}), options_(options) {
     if (options.units <= 0) {
-      ThrowInvalidArgument("Dense: received an invalid value for `units`, expected a positive integer. Received: units=",
-                           options.units);
+      ThrowInvalidArgument(
+          "Dense: received an invalid value for `units`, expected a positive integer. Received: units=", options.units);
     }
   }
 
@@ -26,12 +26,17 @@ class DenseLayer : public LayerBase {
   }
 
   void Build(std::span<const TensorSpec> inputs) override {
-    kernel_ = AddWeight({.name = "kernel", .shape = {inputs[0].dims.back(), options_.units},
-                         .initializer = options_.kernel_initializer, .regularizer = options_.kernel_regularizer,
+    kernel_ = AddWeight({.name = "kernel",
+                         .shape = {inputs[0].dims.back(), options_.units},
+                         .initializer = options_.kernel_initializer,
+                         .regularizer = options_.kernel_regularizer,
                          .constraint = options_.kernel_constraint});
     if (options_.use_bias) {
-      bias_ = AddWeight({.name = "bias", .shape = {options_.units}, .initializer = options_.bias_initializer,
-                         .regularizer = options_.bias_regularizer, .constraint = options_.bias_constraint});
+      bias_ = AddWeight({.name = "bias",
+                         .shape = {options_.units},
+                         .initializer = options_.bias_initializer,
+                         .regularizer = options_.bias_regularizer,
+                         .constraint = options_.bias_constraint});
     }
   }
 
@@ -40,7 +45,8 @@ class DenseLayer : public LayerBase {
     const Value kernel = context.Weight(kernel_);
     // Axes between batch and features are more rows of the same product.
     const bool flat = x.shape().rank() == 2;
-    Value y = MatMul(flat ? x : Reshape(x, {x.shape().size() / std::max<int64_t>(x.shape()[-1], 1), x.shape()[-1]}), kernel);
+    Value y =
+        MatMul(flat ? x : Reshape(x, {x.shape().size() / std::max<int64_t>(x.shape()[-1], 1), x.shape()[-1]}), kernel);
     if (options_.use_bias) y = y + context.Weight(bias_);
     if (!flat) {
       Dims dims(x.shape().begin(), x.shape().end());

@@ -14,10 +14,14 @@ class DropoutLayer : public LayerBase {
   DropoutLayer(int spatial_rank, double rate, const DropoutLayerOptions& options)
       : LayerBase(spatial_rank == 0 ? "Dropout" : StrCat("SpatialDropout", spatial_rank, "D"),
                   {.name = options.name, .input_shape = options.input_shape}),
-        spatial_rank_(spatial_rank), rate_(rate), options_(options) {
+        spatial_rank_(spatial_rank),
+        rate_(rate),
+        options_(options) {
     if (!(rate >= 0 && rate <= 1)) {
-      ThrowInvalidArgument(class_name(), ": invalid value received for argument `rate`. Expected a float value between 0 and 1. Received: rate=",
-                           rate);
+      ThrowInvalidArgument(
+          class_name(),
+          ": invalid value received for argument `rate`. Expected a float value between 0 and 1. Received: rate=",
+          rate);
     }
   }
 
@@ -25,8 +29,8 @@ class DropoutLayer : public LayerBase {
     CheckCount(inputs, 1);
     if (spatial_rank_ > 0) CheckRank(inputs[0], spatial_rank_ + 2);
     if (!options_.noise_shape.empty() && static_cast<int>(options_.noise_shape.size()) != inputs[0].rank()) {
-      ThrowInvalidArgument(Where(), "noise_shape ", ShapeText(options_.noise_shape), " has another rank than the input ",
-                           ShapeText(inputs[0].dims));
+      ThrowInvalidArgument(Where(), "noise_shape ", ShapeText(options_.noise_shape),
+                           " has another rank than the input ", ShapeText(inputs[0].dims));
     }
   }
 

@@ -8,8 +8,8 @@
 namespace weir {
 
 struct DropoutLayerOptions {
-  std::optional<int64_t> seed = {};            // default: the model's seed
-  std::vector<int64_t> noise_shape = {};       // the mask's shape, kNone for "as the input"; default: the input's
+  std::optional<int64_t> seed = {};       // default: the model's seed
+  std::vector<int64_t> noise_shape = {};  // the mask's shape, kNone for "as the input"; default: the input's
   std::vector<int64_t> input_shape = {};
   std::string name = {};
 };

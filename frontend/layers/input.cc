@@ -10,7 +10,8 @@ namespace {
 
 class InputLayer : public LayerBase {
  public:
-  InputLayer(TensorSpec spec, const std::string& name) : LayerBase("InputLayer", {.name = name}), spec_(std::move(spec)) {
+  InputLayer(TensorSpec spec, const std::string& name)
+      : LayerBase("InputLayer", {.name = name}), spec_(std::move(spec)) {
     SetBuilt({});
   }
 
@@ -52,7 +53,8 @@ Layer FromConfig(const KerasConfig& config, const LayerOptions& common) {
   TensorSpec spec;
   const char* key = config.Has("batch_shape") ? "batch_shape" : "batch_input_shape";
   if (!config.Has(key)) ThrowInvalidArgument("InputLayer: the configuration has no batch_shape");
-  for (const nlohmann::json& dim : config.json().at(key)) spec.dims.push_back(dim.is_null() ? kNone : dim.get<int64_t>());
+  for (const nlohmann::json& dim : config.json().at(key))
+    spec.dims.push_back(dim.is_null() ? kNone : dim.get<int64_t>());
   if (config.json().contains("dtype") && config.json()["dtype"].is_string()) {
     spec.dtype = ParseDType(config.String("dtype", "float32"));
   }

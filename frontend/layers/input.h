@@ -7,7 +7,7 @@
 namespace weir {
 
 struct InputOptions {
-  std::string name = {};             // default: "input_1", "input_2", ... in the model
+  std::string name = {};  // default: "input_1", "input_2", ... in the model
   DType dtype = DType::kFloat32;
   int64_t batch_size = kNone;
 };

@@ -13,10 +13,10 @@ namespace weir {
 class IntList {
  public:
   IntList() = default;
-  IntList(int64_t value) : values_{value} {}                                        // NOLINT
-  IntList(int value) : values_{value} {}                                            // NOLINT
+  IntList(int64_t value) : values_{value} {}  // NOLINT
+  IntList(int value) : values_{value} {}      // NOLINT
   IntList(std::initializer_list<int64_t> values) : values_(values) {}
-  IntList(std::vector<int64_t> values) : values_(std::move(values)) {}              // NOLINT
+  IntList(std::vector<int64_t> values) : values_(std::move(values)) {}  // NOLINT
 
   bool empty() const { return values_.empty(); }
   // `rank` positive numbers. Throws Error, in Keras's words, if there are neither one nor `rank`, or one is not

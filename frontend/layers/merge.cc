@@ -19,7 +19,8 @@ class MergeLayer : public LayerBase {
 
   void Check(std::span<const TensorSpec> inputs) const override {
     if (inputs.size() < 2) {
-      ThrowInvalidArgument(Where(), "a merge layer should be called on a list of at least 2 inputs. Received ", inputs.size());
+      ThrowInvalidArgument(Where(), "a merge layer should be called on a list of at least 2 inputs. Received ",
+                           inputs.size());
     }
     if (class_name() == "Subtract") CheckCount(inputs, 2);
   }
@@ -53,7 +54,8 @@ class ConcatenateLayer : public LayerBase {
       : LayerBase("Concatenate", {.name = options.name}), axis_(options.axis) {}
 
   void Check(std::span<const TensorSpec> inputs) const override {
-    if (inputs.empty()) ThrowInvalidArgument(Where(), "a `Concatenate` layer should be called on a list of at least 1 input");
+    if (inputs.empty())
+      ThrowInvalidArgument(Where(), "a `Concatenate` layer should be called on a list of at least 1 input");
     const int axis = NormalizeAxis(axis_, inputs[0].rank(), "Concatenate");
     std::vector<std::string> shapes;
     bool fits = true;
@@ -66,8 +68,10 @@ class ConcatenateLayer : public LayerBase {
       }
     }
     if (!fits) {
-      ThrowInvalidArgument(Where(), "a `Concatenate` layer requires inputs with matching shapes except for the concatenation "
-                           "axis. Received: input_shape=[", StrJoin(shapes, ", "), "]");
+      ThrowInvalidArgument(Where(),
+                           "a `Concatenate` layer requires inputs with matching shapes except for the concatenation "
+                           "axis. Received: input_shape=[",
+                           StrJoin(shapes, ", "), "]");
     }
   }
 
@@ -111,8 +115,12 @@ Layer Minimum(const MergeLayerOptions& options) { return Make("Minimum", options
 Layer Concatenate(const ConcatenateLayerOptions& options) { return Layer(std::make_shared<ConcatenateLayer>(options)); }
 
 std::vector<KnownLayer> MergeLayers() {
-  return {{"Add", FromConfig<Add>},         {"Subtract", FromConfig<Subtract>}, {"Multiply", FromConfig<Multiply>},
-          {"Average", FromConfig<Average>}, {"Maximum", FromConfig<Maximum>},   {"Minimum", FromConfig<Minimum>},
+  return {{"Add", FromConfig<Add>},
+          {"Subtract", FromConfig<Subtract>},
+          {"Multiply", FromConfig<Multiply>},
+          {"Average", FromConfig<Average>},
+          {"Maximum", FromConfig<Maximum>},
+          {"Minimum", FromConfig<Minimum>},
           {"Concatenate", ConcatenateFromConfig}};
 }
 

@@ -18,12 +18,15 @@ std::string ClassName(PoolKind kind, bool global, int rank) {
 class PoolLayer : public LayerBase {
  public:
   PoolLayer(PoolKind kind, int rank, const PoolLayerOptions& options)
-      : LayerBase(ClassName(kind, false, rank), {.name = options.name, .input_shape = options.input_shape}), kind_(kind),
-        rank_(rank), pool_size_(options.pool_size.Resolve(rank, class_name(), "pool_size")),
+      : LayerBase(ClassName(kind, false, rank), {.name = options.name, .input_shape = options.input_shape}),
+        kind_(kind),
+        rank_(rank),
+        pool_size_(options.pool_size.Resolve(rank, class_name(), "pool_size")),
         strides_(options.strides.empty() ? pool_size_ : options.strides.Resolve(rank, class_name(), "strides")),
         padding_(options.padding) {
     if (padding_ != "valid" && padding_ != "same") {
-      ThrowInvalidArgument(class_name(), ": the `padding` argument must be \"valid\" or \"same\". Received: ", padding_);
+      ThrowInvalidArgument(class_name(),
+                           ": the `padding` argument must be \"valid\" or \"same\". Received: ", padding_);
     }
   }
 
@@ -51,8 +54,10 @@ class PoolLayer : public LayerBase {
 class GlobalPoolLayer : public LayerBase {
  public:
   GlobalPoolLayer(PoolKind kind, int rank, const GlobalPoolLayerOptions& options)
-      : LayerBase(ClassName(kind, true, rank), {.name = options.name, .input_shape = options.input_shape}), kind_(kind),
-        rank_(rank), keepdims_(options.keepdims) {}
+      : LayerBase(ClassName(kind, true, rank), {.name = options.name, .input_shape = options.input_shape}),
+        kind_(kind),
+        rank_(rank),
+        keepdims_(options.keepdims) {}
 
   void Check(std::span<const TensorSpec> inputs) const override {
     CheckCount(inputs, 1);
@@ -84,8 +89,11 @@ Layer GlobalPool(PoolKind kind, int rank, const GlobalPoolLayerOptions& options)
 template <PoolKind kind, int rank>
 Layer PoolFromConfig(const KerasConfig& config, const LayerOptions& common) {
   RequireChannelsLast(config);
-  return Pool(kind, rank, {.pool_size = config.Ints("pool_size", {2}), .strides = config.Ints("strides", {}),
-                           .padding = config.String("padding", "valid"), .name = common.name});
+  return Pool(kind, rank,
+              {.pool_size = config.Ints("pool_size", {2}),
+               .strides = config.Ints("strides", {}),
+               .padding = config.String("padding", "valid"),
+               .name = common.name});
 }
 
 template <PoolKind kind, int rank>
@@ -114,9 +122,15 @@ Layer AveragePooling3D(const PoolLayerOptions& options) { return Pool(PoolKind::
 Layer GlobalMaxPooling1D(const GlobalPoolLayerOptions& options) { return GlobalPool(PoolKind::kMax, 1, options); }
 Layer GlobalMaxPooling2D(const GlobalPoolLayerOptions& options) { return GlobalPool(PoolKind::kMax, 2, options); }
 Layer GlobalMaxPooling3D(const GlobalPoolLayerOptions& options) { return GlobalPool(PoolKind::kMax, 3, options); }
-Layer GlobalAveragePooling1D(const GlobalPoolLayerOptions& options) { return GlobalPool(PoolKind::kAverage, 1, options); }
-Layer GlobalAveragePooling2D(const GlobalPoolLayerOptions& options) { return GlobalPool(PoolKind::kAverage, 2, options); }
-Layer GlobalAveragePooling3D(const GlobalPoolLayerOptions& options) { return GlobalPool(PoolKind::kAverage, 3, options); }
+Layer GlobalAveragePooling1D(const GlobalPoolLayerOptions& options) {
+  return GlobalPool(PoolKind::kAverage, 1, options);
+}
+Layer GlobalAveragePooling2D(const GlobalPoolLayerOptions& options) {
+  return GlobalPool(PoolKind::kAverage, 2, options);
+}
+Layer GlobalAveragePooling3D(const GlobalPoolLayerOptions& options) {
+  return GlobalPool(PoolKind::kAverage, 3, options);
+}
 
 std::vector<KnownLayer> PoolingLayers() {
   std::vector<KnownLayer> known;

@@ -30,8 +30,9 @@ std::vector<KnownLayer> ShapeLayers();
 // (listing the known ones) and for options that make no layer.
 Layer LayerFromJson(const nlohmann::json& json);
 
-// ---- For the makers ----------------------------------------------------------------------------------------------------
-// Throws Error unless data_format is absent or "channels_last".
+// ---- For the makers
+// ---------------------------------------------------------------------------------------------------- Throws Error
+// unless data_format is absent or "channels_last".
 void RequireChannelsLast(const KerasConfig& config);
 
 // A part under `key`; the default if the key is missing.

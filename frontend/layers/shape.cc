@@ -38,8 +38,9 @@ class ReshapeLayer : public LayerBase {
       unknown += dim == -1;
       if (dim < -1) ThrowInvalidArgument("Reshape: target_shape ", ShapeText(target_), " has a negative dimension");
     }
-    if (unknown > 1) ThrowInvalidArgument("Reshape: there must be at most one unknown dimension (-1) in target_shape. Received: (",
-                                          StrJoin(target_, ", "), ")");
+    if (unknown > 1)
+      ThrowInvalidArgument("Reshape: there must be at most one unknown dimension (-1) in target_shape. Received: (",
+                           StrJoin(target_, ", "), ")");
   }
 
   std::vector<Value> Call(CallContext& /*context*/, std::span<const Value> inputs) const override {
@@ -70,7 +71,8 @@ class ReshapeLayer : public LayerBase {
 class RescalingLayer : public LayerBase {
  public:
   explicit RescalingLayer(const RescalingLayerOptions& options)
-      : LayerBase("Rescaling", {.name = options.name, .input_shape = options.input_shape}), scale_(options.scale),
+      : LayerBase("Rescaling", {.name = options.name, .input_shape = options.input_shape}),
+        scale_(options.scale),
         offset_(options.offset) {}
 
   std::vector<Value> Call(CallContext& /*context*/, std::span<const Value> inputs) const override {
@@ -90,7 +92,8 @@ Layer FlattenFromConfig(const KerasConfig& config, const LayerOptions& common) {
 Layer ReshapeFromConfig(const KerasConfig& config, const LayerOptions& common) {
   std::vector<int64_t> target;
   if (config.Has("target_shape")) {
-    for (const nlohmann::json& dim : config.json().at("target_shape")) target.push_back(dim.is_null() ? -1 : dim.get<int64_t>());
+    for (const nlohmann::json& dim : config.json().at("target_shape"))
+      target.push_back(dim.is_null() ? -1 : dim.get<int64_t>());
   }
   return Reshape(target, {.name = common.name});
 }

@@ -45,7 +45,10 @@ struct ProductArgs {
   int64_t run_count = 0;
   float* dst = nullptr;
   Accumulate accumulate = Accumulate::kStore;
-  bool far = false;  // a hint: v's panels are larger than the first-level cache
+  // Hints. far: v's panels are larger than the first-level cache. stream: memory wanted soon, fetched by the way.
+  bool far = false;
+  const float* stream = nullptr;
+  int64_t stream_floats = 0;
   // RowProduct: row i reads u + u_offset[i] + run.u + k and writes dst + dst_offset[i].
   const int64_t* u_offset = nullptr;
   const int64_t* dst_offset = nullptr;

@@ -61,9 +61,26 @@ HWY_INLINE void FinishRow(Accumulate accumulate, float* p, size_t last, VF (&sum
   }
 }
 
-// kFar: panels come from the second-level cache, whose latency the hardware's prefetching does not hide well enough.
-template <int kRows, int kVectors, bool kFar>
-void RowTile(const ProductArgs& args, const float* v_panel, int64_t column, int64_t row, size_t last) {
+// What a tile fetches into caches beside its own loads. kPanel: v, some terms ahead, if panels are in the second-level
+// cache, whose latency the hardware does not hide well enough. kStream: memory that the caller will want next, a line a
+// term, so that it arrives while the multiplications run.
+enum class Fetch { kNothing, kPanel, kStream };
+constexpr int64_t kLineFloats = 16;
+
+template <int kVectors, Fetch kFetch>
+HWY_INLINE void FetchAhead(const float* v, int64_t v_step, const float*& stream) {
+  if constexpr (kFetch == Fetch::kPanel) {
+#pragma GCC unroll 4
+    for (int j = 0; j < kVectors; ++j) hwy::Prefetch(v + kAhead * v_step + j * kLanes);
+  } else if constexpr (kFetch == Fetch::kStream) {
+    hwy::Prefetch(stream);
+    stream += kLineFloats;
+  }
+}
+
+template <int kRows, int kVectors, Fetch kFetch>
+void RowTile(const ProductArgs& args, const float* v_panel, int64_t column, int64_t row, size_t last,
+             const float* stream) {
   const DF d;
   const int64_t* u_offset = args.u_offset + row;
   const int64_t* dst_offset = args.dst_offset + row;
@@ -95,10 +112,7 @@ void RowTile(const ProductArgs& args, const float* v_panel, int64_t column, int6
 #pragma GCC unroll 4
         for (int j = 0; j < kVectors; ++j) sum[i][j] = Fma(d, a, b[j], sum[i][j]);
       }
-      if constexpr (kFar) {
-#pragma GCC unroll 4
-        for (int j = 0; j < kVectors; ++j) hwy::Prefetch(v + kAhead * v_step + j * kLanes);
-      }
+      FetchAhead<kVectors, kFetch>(v, v_step, stream);
       v += v_step;
     }
   }
@@ -106,8 +120,9 @@ void RowTile(const ProductArgs& args, const float* v_panel, int64_t column, int6
   for (int i = 0; i < kRows; ++i) FinishRow<kVectors>(args.accumulate, dst + dst_offset[i], last, sum[i]);
 }
 
-template <int kRows, int kVectors>
-void ColumnTile(const ProductArgs& args, const float* v_panel, int64_t column, int64_t row, size_t last) {
+template <int kRows, int kVectors, Fetch kFetch>
+void ColumnTile(const ProductArgs& args, const float* v_panel, int64_t column, int64_t row, size_t last,
+                const float* stream) {
   const DF d;
   float* dst = args.dst + row * args.dst_stride + column;
   VF sum[kRows][kVectors];
@@ -135,6 +150,7 @@ void ColumnTile(const ProductArgs& args, const float* v_panel, int64_t column, i
 #pragma GCC unroll 4
         for (int j = 0; j < kVectors; ++j) sum[i][j] = Fma(d, a, b[j], sum[i][j]);
       }
+      FetchAhead<kVectors, kFetch>(v, v_step, stream);
       u += u_step;
       v += v_step;
     }
@@ -143,43 +159,54 @@ void ColumnTile(const ProductArgs& args, const float* v_panel, int64_t column, i
   for (int i = 0; i < kRows; ++i) FinishRow<kVectors>(args.accumulate, dst + i * args.dst_stride, last, sum[i]);
 }
 
-using TileFn = void (*)(const ProductArgs& args, const float* v_panel, int64_t column, int64_t row, size_t last);
+using TileFn = void (*)(const ProductArgs& args, const float* v_panel, int64_t column, int64_t row, size_t last,
+                        const float* stream);
+using TileFns = TileFn[kPanelVectors][kRowTile];
 
-template <size_t... kIndex>
-struct TileTable;
-template <size_t... kIndex>
-struct TileTable<0, kIndex...> {
-  static constexpr TileFn kRow[kPanelVectors][kRowTile] = {{&RowTile<kIndex, 1, false>...},
-                                                           {&RowTile<kIndex, 2, false>...}};
-  static constexpr TileFn kFarRow[kPanelVectors][kRowTile] = {{&RowTile<kIndex, 1, true>...},
-                                                              {&RowTile<kIndex, 2, true>...}};
-  static constexpr TileFn kColumn[kPanelVectors][kRowTile] = {{&ColumnTile<kIndex, 1>...}, {&ColumnTile<kIndex, 2>...}};
-};
 template <size_t kCount, size_t... kIndex>
-struct TileTable<kCount, kIndex...> : TileTable<kCount - 1, kCount, kIndex...> {};
-using Tiles = TileTable<kRowTile>;
+struct Tiles : Tiles<kCount - 1, kCount, kIndex...> {};
+template <size_t... kIndex>
+struct Tiles<0, kIndex...> {
+  template <Fetch kFetch>
+  static constexpr TileFns kRow = {{&RowTile<kIndex, 1, kFetch>...}, {&RowTile<kIndex, 2, kFetch>...}};
+  template <Fetch kFetch>
+  static constexpr TileFns kColumn = {{&ColumnTile<kIndex, 1, kFetch>...}, {&ColumnTile<kIndex, 2, kFetch>...}};
+};
+using AllTiles = Tiles<kRowTile>;
 
 // Panels outside, rows inside: a panel of v stays in the first cache while all rows pass.
-HWY_INLINE void ForTiles(const ProductArgs& args, const TileFn (&table)[kPanelVectors][kRowTile]) {
+HWY_INLINE void ForTiles(const ProductArgs& args, const TileFns& plain, const TileFns& streaming) {
   constexpr int64_t kPanel = kPanelVectors * static_cast<int64_t>(kLanes);
   const float* v = args.v;
+  const float* stream = args.stream;
+  int64_t lines = args.stream_floats / kLineFloats, terms = 0;
+  if (lines > 0) {
+    for (int64_t i = 0; i < args.run_count; ++i) terms += args.runs[i].length;
+  }
   for (int64_t column = 0; column < args.columns; column += kPanel, v += args.panel_stride) {
     const int64_t columns = HWY_MIN(kPanel, args.columns - column);
     const int64_t vectors = (columns + kLanes - 1) / kLanes;
     const size_t last = static_cast<size_t>(columns - (vectors - 1) * kLanes);
-    const TileFn* tiles = table[vectors - 1];
     for (int64_t row = 0; row < args.rows;) {
       // Two tiles of about equal height at the end, rather than a full and a low one.
       const int64_t left = args.rows - row;
       const int64_t rows = left >= 2 * kRowTile ? kRowTile : left > kRowTile ? (left + 1) / 2 : left;
-      tiles[rows - 1](args, v, column, row, last);
+      const TileFns& tiles = lines > 0 ? streaming : plain;
+      tiles[vectors - 1][rows - 1](args, v, column, row, last, stream);
+      stream += terms * kLineFloats;
+      lines -= terms;
       row += rows;
     }
   }
 }
 
-void RowProduct(const ProductArgs& args) noexcept { ForTiles(args, args.far ? Tiles::kFarRow : Tiles::kRow); }
-void ColumnProduct(const ProductArgs& args) noexcept { ForTiles(args, Tiles::kColumn); }
+void RowProduct(const ProductArgs& args) noexcept {
+  ForTiles(args, args.far ? AllTiles::kRow<Fetch::kPanel> : AllTiles::kRow<Fetch::kNothing>,
+           AllTiles::kRow<Fetch::kStream>);
+}
+void ColumnProduct(const ProductArgs& args) noexcept {
+  ForTiles(args, AllTiles::kColumn<Fetch::kNothing>, AllTiles::kColumn<Fetch::kStream>);
+}
 
 }  // namespace
 
