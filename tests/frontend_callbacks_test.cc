@@ -101,6 +101,25 @@ TEST(TerminateOnNaN, KeepsTheLastGoodWeights) {
   }
 }
 
+TEST(TerminateOnNaN, SaysWhereItBegan) {
+  std::string text;
+  ProgressOutput output;
+  output.write = [&](std::string_view part) {
+    text += part;
+    return true;
+  };
+  const Sequential model = SmallModel();
+  CompileTutorial(model);
+  Tensor bias = Tensor(DType::kFloat32, Shape{5});
+  bias.data<float>()[2] = std::numeric_limits<float>::infinity();
+  model.layer("dense").bias().Assign(bias);
+  model.Fit(UniformTensor({4, 8, 8, 3}, 1), Labels(4, 5), {.callbacks = {TerminateOnNaN()}, .output = output});
+  EXPECT_NE(text.find("Batch 0: Invalid loss, terminating training"), std::string::npos) << text;
+  EXPECT_NE(text.find("The first value that is not finite is sequential/dense/bias (0 NaNs and 1 infinities among 5"),
+            std::string::npos)
+      << text;
+}
+
 TEST(TerminateOnNaN, GuardedTrainingHasTheSameBits) {
   const Sequential a = SmallModel(), b = SmallModel();
   CompileTutorial(a);
