@@ -140,21 +140,27 @@ TEST(ModelFiles, SavingReplacesWholly) {
   EXPECT_EQ(a.SaveWeights("/dev/full").code(), absl::StatusCode::kResourceExhausted);
 }
 
-TEST(ModelFiles, AKillDuringSaveLeavesTheOldModel) {
+TEST(ModelFiles, AKillDuringSaveLeavesAWholeModel) {
   TempFolder folder;
   const std::string path = folder / "m";
-  const Sequential model = SmallModel();
+  // One thread: a forked child has no others.
+  const Sequential model = SmallModel({.runtime = &TestRuntime("highway", 1)});
   ASSERT_TRUE(model.Save(path).ok());
-  for (int microseconds : {200, 1000, 3000, 8000}) {
+  for (int microseconds : {200, 1000, 3000, 8000, 20000}) {
     const pid_t child = fork();
     if (child == 0) {
-      for (;;) (void)SaveWeights(model.model(), path + "/weights.safetensors");
+      while (model.Save(path).ok()) {
+      }
+      _exit(1);
     }
     usleep(static_cast<useconds_t>(microseconds));
     kill(child, SIGKILL);
     int status = 0;
     waitpid(child, &status, 0);
-    EXPECT_TRUE(LoadWeights(SmallModel().model(), path).ok());
+    EXPECT_TRUE(WIFSIGNALED(status)) << "saving failed";
+    const absl::StatusOr<Model> loaded = LoadModel(path);
+    ASSERT_TRUE(loaded.ok()) << loaded.status();
+    EXPECT_TRUE(SameWeights(model, *loaded));
   }
 }
 
