@@ -132,6 +132,7 @@ class ModelCheckpointCallback : public Callback {
   }
 
   std::string class_name() const override { return "ModelCheckpoint"; }
+  bool saves_model() const override { return true; }
 
   void OnTrainBegin(FitContext& /*fit*/) override {
     if (!restored_) monitor_.Reset();

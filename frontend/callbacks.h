@@ -69,6 +69,9 @@ class Callback {
   virtual void SetState(const nlohmann::json& state);
   // Whether a step whose loss is not finite must leave the weights as they were.
   virtual bool guards_weights() const { return false; }
+  // Whether it saves the model: it is then called after the others when an epoch ends, so that their counters and the
+  // epoch's logs are in what it saves.
+  virtual bool saves_model() const { return false; }
 };
 using CallbackPtr = std::shared_ptr<Callback>;
 

@@ -63,6 +63,8 @@ class FitLoop {
     for (const CallbackPtr& callback : options.callbacks) guard_ = guard_ || callback->guards_weights();
   }
 
+  ~FitLoop() { trainer_.add_running_state_ = outer_state_; }
+
   History Run() {
     int64_t first = options_.initial_epoch, first_step = 0;
     History before = std::move(trainer_.history_);
@@ -78,6 +80,8 @@ class FitLoop {
     if (first > 0 || options_.resume) RestoreCallbacks();
     KeepEpochsBefore(before, first);
     trainer_.history_ = std::move(before);
+    // A model saved by a callback has the state of this moment.
+    trainer_.add_running_state_ = [this](nlohmann::json& state) { AddRunningState(state); };
     ForEachCallback([&](Callback& callback) { callback.OnTrainBegin(context_); });
     int64_t step = first_step;
     for (int64_t epoch = first; epoch < options_.epochs && !stop_; ++epoch) {
@@ -148,7 +152,7 @@ class FitLoop {
     const std::vector<int64_t> order = EpochOrder(train_.size(), options_.shuffle, trainer_.model_.seed(), epoch);
     int64_t step = first_step;
     while (step < steps_ && !stop_) {
-      Step(order, step++);
+      Step(order, epoch, step++);
       if (interrupt_.interrupted()) return Interrupt(epoch, step);
     }
     Logs logs = means_.Values();
@@ -158,16 +162,39 @@ class FitLoop {
       for (const auto& [key, value] : validation) logs.Set("val_" + key, value);
     }
     progress.Finish(step, logs.entries());
-    ForEachCallback([&](Callback& callback) { callback.OnEpochEnd(context_, epoch, logs); });
-    result_.Append(epoch, logs);
-    trainer_.history_.Append(epoch, logs);
+    EndEpoch(epoch, logs);
     progress_ = nullptr;
     // SIGINT during validation ends the training between epochs.
     if (interrupt_.interrupted()) return Interrupt(epoch + 1, 0);
     return true;
   }
 
-  void Step(const std::vector<int64_t>& order, int64_t step) {
+  // Callbacks may add to the logs; those that save the model come last and find all the others did.
+  void EndEpoch(int64_t epoch, Logs& logs) {
+    position_.reset();
+    const History before = trainer_.history_;
+    const auto publish = [&] {
+      trainer_.history_ = before;
+      trainer_.history_.Append(epoch, logs);
+    };
+    for (const bool saving : {false, true}) {
+      ForEachCallback([&](Callback& callback) {
+        if (callback.saves_model() != saving) return;
+        publish();
+        callback.OnEpochEnd(context_, epoch, logs);
+      });
+    }
+    publish();
+    result_.Append(epoch, logs);
+  }
+
+  void AddRunningState(nlohmann::json& state) const {
+    state["callbacks"] = CallbackStates();
+    if (!position_) return;
+    state["interrupted"] = {{"epoch", position_->epoch}, {"step", position_->step}, {"means", means_.State()}};
+  }
+
+  void Step(const std::vector<int64_t>& order, int64_t epoch, int64_t step) {
     ForEachCallback([&](Callback& callback) { callback.OnBatchBegin(context_, step); });
     const int64_t begin = step * options_.batch_size, end = std::min(begin + options_.batch_size, train_.size());
     const std::span<const int64_t> rows(order.data() + begin, static_cast<size_t>(end - begin));
@@ -176,6 +203,7 @@ class FitLoop {
     last_rows_ = rows;
     nan_ = guard_ && !std::isfinite(program.loss());
     means_.Add(program, end - begin);
+    position_ = Trainer::Position{epoch, step + 1};
     // A step that was held back is no step.
     if (!nan_) trainer_.AfterStep();
     if (progress_->WantsUpdate()) progress_->Update(step + 1, means_.Values().entries());
@@ -208,13 +236,15 @@ class FitLoop {
     return false;
   }
 
-  void SaveCallbacks() {
+  nlohmann::json CallbackStates() const {
     nlohmann::json states = nlohmann::json::array();
-    ForEachCallback([&](Callback& callback) {
-      states.push_back({{"class_name", callback.class_name()}, {"state", callback.State()}});
-    });
-    trainer_.callback_states_ = std::make_unique<nlohmann::json>(std::move(states));
+    for (const CallbackPtr& callback : options_.callbacks) {
+      states.push_back({{"class_name", callback->class_name()}, {"state", callback->State()}});
+    }
+    return states;
   }
+
+  void SaveCallbacks() { trainer_.callback_states_ = std::make_unique<nlohmann::json>(CallbackStates()); }
 
   // By kind, in order: callbacks that were not there before begin anew.
   void RestoreCallbacks() {
@@ -240,6 +270,8 @@ class FitLoop {
   FitContext context_;
   ProgressLine* progress_ = nullptr;
   std::vector<std::string> keys_;
+  std::optional<Trainer::Position> position_;  // within an epoch: after its last step
+  std::function<void(nlohmann::json& state)> outer_state_ = trainer_.add_running_state_;
   int64_t steps_ = 0;
   std::span<const int64_t> last_rows_;  // of the step before callbacks are told of it
   bool guard_ = false;

@@ -3,6 +3,7 @@
 #ifndef WEIR_FRONTEND_TRAINER_H_
 #define WEIR_FRONTEND_TRAINER_H_
 
+#include <functional>
 #include <map>
 #include <memory>
 #include <nlohmann/json_fwd.hpp>
@@ -100,6 +101,7 @@ class Trainer {
   std::unique_ptr<nlohmann::json> callback_states_;
   std::unique_ptr<nlohmann::json> interrupted_means_;
   std::optional<Position> interrupted_at_;
+  std::function<void(nlohmann::json& state)> add_running_state_;  // while Fit runs: what only it knows
 };
 
 }  // namespace weir

@@ -86,6 +86,7 @@ nlohmann::json Trainer::ProgressState() const {
     state["interrupted"] = {
         {"epoch", interrupted_at_->epoch}, {"step", interrupted_at_->step}, {"means", *interrupted_means_}};
   }
+  if (add_running_state_) add_running_state_(state);
   return state;
 }
 

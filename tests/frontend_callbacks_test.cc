@@ -184,6 +184,48 @@ TEST(ModelCheckpoint, KeepsTheBest) {
   EXPECT_THROW(model.Fit(X(), Y(), {.verbose = 0, .callbacks = {ModelCheckpoint({.path = "/dev/full/x"})}}), Error);
 }
 
+TEST(ModelCheckpoint, TrainingGoesOnFromIt) {
+  const auto callbacks = [](const std::string& path) {
+    return std::vector<CallbackPtr>{
+        ModelCheckpoint({.path = path}),
+        ReduceLROnPlateau({.monitor = "loss", .factor = 0.5, .patience = 1, .min_delta = 100}),
+        CSVLogger({.path = path + ".csv", .append = true})};
+  };
+  const Tensor x = UniformTensor({20, 8, 8, 3}, 1), y = Labels(20, 5);
+  TempFolder folder;
+  const Sequential straight = SmallModel(), model = SmallModel();
+  CompileTutorial(straight);
+  CompileTutorial(model);
+  straight.Fit(x, y, {.epochs = 5, .batch_size = 6, .verbose = 0, .callbacks = callbacks(folder / "a")});
+  model.Fit(x, y, {.epochs = 3, .batch_size = 6, .verbose = 0, .callbacks = callbacks(folder / "b")});
+  // All that is left is the checkpoint of the third epoch.
+  const absl::StatusOr<Model> loaded = LoadModel(folder / "b");
+  ASSERT_TRUE(loaded.ok()) << loaded.status();
+  const History rest = loaded->Fit(
+      x, y, {.epochs = 5, .batch_size = 6, .verbose = 0, .callbacks = callbacks(folder / "b"), .resume = true});
+  EXPECT_EQ(rest.epoch, (std::vector<int64_t>{3, 4}));
+  EXPECT_TRUE(SameWeights(straight, *loaded));
+  EXPECT_EQ(straight.history()["lr"], loaded->history()["lr"]);
+  EXPECT_EQ(Contents(folder / "a.csv"), Contents(folder / "b.csv"));
+}
+
+TEST(ModelCheckpoint, AModelSavedWithinAnEpochGoesOnThere) {
+  const Tensor x = UniformTensor({20, 8, 8, 3}, 1), y = Labels(20, 5);
+  TempFolder folder;
+  const Sequential model = SmallModel();
+  CompileTutorial(model);
+  int steps = 0;
+  const CallbackPtr save = LambdaCallback({.on_batch_end = [&](FitContext& fit, int64_t, const Logs&) {
+    if (++steps == 6) ASSERT_TRUE(fit.model().Save(folder / "m").ok());
+  }});
+  model.Fit(x, y, {.epochs = 3, .batch_size = 6, .verbose = 0, .callbacks = {save}});
+  const absl::StatusOr<Model> loaded = LoadModel(folder / "m");
+  ASSERT_TRUE(loaded.ok()) << loaded.status();
+  loaded->Fit(x, y, {.epochs = 3, .batch_size = 6, .verbose = 0, .resume = true});
+  EXPECT_TRUE(SameWeights(model, *loaded));
+  EXPECT_EQ(model.history()["loss"], loaded->history()["loss"]);
+}
+
 TEST(CheckpointPaths, PythonsFormats) {
   Logs logs;
   logs.Set("val_loss", 1.23456);

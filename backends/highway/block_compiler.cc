@@ -18,6 +18,7 @@ namespace {
 // Blocks of 4 KiB while few slots are live, so that all of them stay in a first-level cache of 32 KiB; else 2 KiB.
 constexpr int64_t kLongBlock = 1024, kShortBlock = 512;
 constexpr int kFewSlots = 5;
+constexpr size_t kFetchingInstructions = 3;
 
 bool IsBlockType(DType dtype) {
   return dtype == DType::kFloat32 || dtype == DType::kInt32 || dtype == DType::kBool || dtype == DType::kUint8;
@@ -317,8 +318,22 @@ class BlockCompiler {
     }
   }
 
-  // Joins an addition, subtraction or multiplication with the one that alone reads its result.
+  // What an instruction is as the second of a pair whose first gives its operand `side`; nullopt if it is none.
+  static std::optional<FusedSecond> SecondOf(const Step& step, int side) {
+    if (!step.op) return std::nullopt;
+    switch (*step.op) {
+      case ScalarOp::kAdd: return FusedSecond::kAdd;
+      case ScalarOp::kMul: return FusedSecond::kMul;
+      case ScalarOp::kSub: return side == 0 ? FusedSecond::kSub : FusedSecond::kRsub;
+      case ScalarOp::kRelu:
+      case ScalarOp::kMaximum: return side == 0 ? std::optional(FusedSecond::kMaximum) : std::nullopt;
+      default: return std::nullopt;
+    }
+  }
+
+  // Joins arithmetic instructions with the one that alone reads their result.
   void Fuse() {
+    const int zero = ConstantValue(0, DType::kFloat32);
     std::vector<int> uses(all_values_.size(), 0), maker(all_values_.size(), -1);
     for (size_t s = 0; s < steps_.size(); ++s) {
       for (int src : steps_[s].src) {
@@ -327,11 +342,10 @@ class BlockCompiler {
       maker[static_cast<size_t>(steps_[s].dst)] = static_cast<int>(s);
     }
     for (Step& second : steps_) {
-      if (!second.op || (*second.op != ScalarOp::kAdd && *second.op != ScalarOp::kSub && *second.op != ScalarOp::kMul)) {
-        continue;
-      }
       for (int side = 0; side < 2; ++side) {
+        const auto second_kind = SecondOf(second, side);
         const int value = second.src[side];
+        if (!second_kind || value < 0) continue;
         const int from = maker[static_cast<size_t>(value)];
         if (from < 0 || uses[static_cast<size_t>(value)] != 1 || all_values_[static_cast<size_t>(value)].base >= 0) {
           continue;
@@ -339,12 +353,8 @@ class BlockCompiler {
         Step& first = steps_[static_cast<size_t>(from)];
         const auto first_kind = FirstOf(first);
         if (!first_kind) continue;
-        const FusedSecond second_kind = *second.op == ScalarOp::kAdd   ? FusedSecond::kAdd
-                                        : *second.op == ScalarOp::kMul ? FusedSecond::kMul
-                                        : side == 0                    ? FusedSecond::kSub
-                                                                       : FusedSecond::kRsub;
-        const int other = second.src[1 - side];
-        second.run = kernels_.fused[static_cast<int>(*first_kind)][static_cast<int>(second_kind)];
+        const int other = *second.op == ScalarOp::kRelu ? zero : second.src[1 - side];
+        second.run = kernels_.fused[static_cast<int>(*first_kind)][static_cast<int>(*second_kind)];
         second.src[0] = first.src[0];
         second.src[1] = *first.op == ScalarOp::kSquare ? first.src[0] : first.src[1];
         second.src[2] = other;
@@ -398,6 +408,27 @@ class BlockCompiler {
       program_->instructions_.push_back(instruction);
     }
     Layout(static_cast<int>(slots.size()));
+    AssignFetches();
+  }
+
+  // While a block is computed, the next one's operands come from memory: one operand an instruction, in the order of
+  // the instructions that wait for them; then outputs, which have to be in a cache to be written.
+  void AssignFetches() {
+    auto& instructions = program_->instructions_;
+    if (instructions.size() < kFetchingInstructions) return;  // the hardware follows so few streams by itself
+    std::vector<int> bases;
+    const auto add = [&](int base, BlockProgram::BaseKind kind) {
+      if (base < 0) return;
+      const BlockProgram::Base& b = program_->bases_[static_cast<size_t>(base)];
+      if (b.kind == kind && b.advance == 4 && std::find(bases.begin(), bases.end(), base) == bases.end()) {
+        bases.push_back(base);
+      }
+    };
+    for (const auto& instruction : instructions) {
+      for (int src : instruction.src) add(src, BlockProgram::BaseKind::kInput);
+    }
+    for (const auto& instruction : instructions) add(instruction.dst, BlockProgram::BaseKind::kOutput);
+    for (size_t i = 0; i < std::min(bases.size(), instructions.size()); ++i) instructions[i].fetch = bases[i];
   }
 
   void Layout(int slots) {

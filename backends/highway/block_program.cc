@@ -57,6 +57,13 @@ void BlockProgram::Expand(const Base& base, const std::byte* src, int64_t begin,
   }
 }
 
+int BlockProgram::first_output() const {
+  for (const Base& base : bases_) {
+    if (base.kind == BaseKind::kOutput && base.advance == 4) return base.index;
+  }
+  return -1;
+}
+
 void BlockProgram::PrepareBlocks(const KernelCall& call, int64_t begin, int64_t count, std::byte* scratch,
                                  const std::byte** pointers) const {
   for (size_t i = 0; i < bases_.size(); ++i) {
@@ -131,6 +138,7 @@ void BlockProgram::Run(const KernelCall& call, int64_t begin, int64_t count, con
       const Base& dst = bases_[static_cast<size_t>(instruction.dst)];
       args.dst = const_cast<std::byte*>(pointers[instruction.dst]) + done * dst.advance;
       args.count = length;
+      if (instruction.fetch >= 0) args.fetch = pointers[instruction.fetch] + (done + length) * 4;
       if (instruction.counter_input >= 0) {
         args.position = position;
         std::memcpy(&args.counter_step, call.inputs[instruction.counter_input], sizeof(args.counter_step));

@@ -34,6 +34,8 @@ class BlockProgram {
   bool empty() const { return instructions_.empty(); }
   // The cluster output that is the anchor's own value, or -1: the anchor's task may compute right into it.
   int anchor_output() const { return anchor_output_; }
+  // The first cluster output that instructions write with four bytes an element, or -1.
+  int first_output() const;
   int64_t scratch_bytes() const { return scratch_bytes_; }
   // A range of this many elements is worth a call.
   int64_t block() const { return block_; }
@@ -50,6 +52,7 @@ class BlockProgram {
     int src[3] = {-1, -1, -1};
     int dst = -1;
     BlockArgs args = {};      // all but pointers and count
+    int fetch = -1;           // an operand in memory, of which the next block is fetched meanwhile
     int counter_input = -1;   // random_uniform: the cluster input that holds the step
   };
   enum class BaseKind : uint8_t { kInput, kOutput, kAnchor, kSlot, kConstant, kSplat, kTile, kPeriodic, kExpand };

@@ -163,6 +163,7 @@ struct RunState {
       Chunk work{.begin = begin, .count = std::min(chunk, pixels - begin), .column = column, .columns = columns};
       if (by_rows) CopyRows(region, source, work, pixels);
       const int64_t flat = (first + begin) * problem.dst_channels + column;
+      if (panel_parts == 1) work.written = epilogue->Written(call, flat);
       if (panel_parts == 1 || epilogue->direct()) {
         work.dst = epilogue->Buffer(call, flat);
         work.pitch = problem.dst_channels;
@@ -209,8 +210,10 @@ struct RunState {
     int64_t begin = 0, count = 0, column = 0, columns = 0;
     float* dst = nullptr;
     int64_t pitch = 0;
-    const float* stream = nullptr;  // source rows that the next chunk copies
-    int64_t stream_floats = 0;
+    // Memory to fetch by the way: the source rows that the next chunk copies, and what the epilogue will write.
+    const float* next_rows = nullptr;
+    int64_t next_floats = 0;
+    const float* written = nullptr;
   };
 
   // Copies the source rows that a chunk reads and no earlier one did.
@@ -232,8 +235,8 @@ struct RunState {
     const int64_t next = needed(std::min(pixels, end + chunk) - 1), src_row = problem.axis[2].src * problem.src_channels;
     const int64_t from = std::clamp<int64_t>(source.low[1] + high, 0, problem.axis[1].src);
     const int64_t to = std::clamp<int64_t>(source.low[1] + next, from, problem.axis[1].src);
-    work.stream = source.image + from * src_row;
-    work.stream_floats = (to - from) * src_row;
+    work.next_rows = source.image + from * src_row;
+    work.next_floats = (to - from) * src_row;
   }
 
   void RunChunk(const KernelCall& call, const Region& region, const Source& source, const Chunk& work) const {
@@ -242,7 +245,7 @@ struct RunState {
     ListPixels(region, source.low, work.begin, work.count, u_offset);
     for (int64_t i = 0; i < work.count; ++i) dst_offset[i] = i * work.pitch;
     if (classes.size() == 1) {
-      Multiply(call, classes[0], source.floats, u_offset, dst_offset, work.count, work);
+      MultiplyFetching(call, source.floats, u_offset, dst_offset, work);
       return;
     }
     // Pixels of one combination of phases after the other.
@@ -257,7 +260,7 @@ struct RunState {
         u_list[rows] = u_offset[i];
         dst_list[rows++] = dst_offset[i];
       }
-      if (rows > 0) Multiply(call, classes[c], source.floats, u_list, dst_list, rows, work);
+      if (rows > 0) Multiply(call, classes[c], source.floats, u_list, dst_list, rows, work, work.next_rows, work.next_floats);
     }
   }
 
@@ -296,8 +299,23 @@ struct RunState {
     });
   }
 
+  // All rows of a chunk; the first of them fetch what the epilogue will write, the others the next chunk's source.
+  void MultiplyFetching(const KernelCall& call, const float* src, const int64_t* u_offset, const int64_t* dst_offset,
+                        const Chunk& work) const {
+    const int64_t tile = kernels->product.row_tile;
+    const int64_t first = work.written == nullptr ? 0 : std::min(work.count, RoundUp(work.count * 2 / 3, tile));
+    if (first > 0) {
+      Multiply(call, classes[0], src, u_offset, dst_offset, first, work, work.written, work.count * problem.dst_channels);
+    }
+    if (first < work.count) {
+      Multiply(call, classes[0], src, u_offset + first, dst_offset + first, work.count - first, work, work.next_rows,
+               work.next_floats);
+    }
+  }
+
   void Multiply(const KernelCall& call, const std::vector<TermRun>& runs, const float* src, const int64_t* u_offset,
-                const int64_t* dst_offset, int64_t rows, const Chunk& work) const {
+                const int64_t* dst_offset, int64_t rows, const Chunk& work, const float* stream,
+                int64_t stream_floats) const {
     const float* filter = layout.packed ? FloatsAt(call.workspace, 0) : FloatInput(call, filter_input);
     if (problem.depthwise) {
       kernels->depthwise.forward({.u = src,
@@ -323,8 +341,8 @@ struct RunState {
                                     .run_count = static_cast<int64_t>(runs.size()),
                                     .dst = work.dst + group * problem.group_dst,
                                     .far = layout.panel_floats * 4 > kFarPanelBytes,
-                                    .stream = group == 0 ? work.stream : nullptr,
-                                    .stream_floats = group == 0 ? work.stream_floats : 0,
+                                    .stream = group == 0 ? stream : nullptr,
+                                    .stream_floats = group == 0 ? stream_floats : 0,
                                     .u_offset = u_offset,
                                     .dst_offset = dst_offset});
     }

@@ -58,6 +58,12 @@ class Epilogue {
     if (!program_->empty()) program_->Run(call, begin, count, anchor, call.scratch + program_scratch_);
   }
   bool direct() const { return program_->anchor_output() >= 0; }
+  // Where the program will write its first output from element `begin` on; null if that is the anchor's own or has
+  // another size. Worth fetching before it is written.
+  const float* Written(const KernelCall& call, int64_t begin) const {
+    if (direct() || program_->first_output() < 0) return nullptr;
+    return reinterpret_cast<const float*>(call.outputs[program_->first_output()]) + begin;
+  }
   const BlockProgram& program() const { return *program_; }
 
  private:

@@ -7,6 +7,7 @@
 #define WEIR_BACKENDS_HIGHWAY_KERNELS_BLOCK_INL_H_
 #endif
 
+#include "hwy/cache_control.h"
 #include "weir/backends/highway/kernels/kernels.h"
 #include "weir/backends/highway/kernels/math-inl.h"
 
@@ -30,6 +31,33 @@ struct Source {
   HWY_INLINE hn::Vec<D> Rest(size_t count) const { return step == 0 ? hn::LoadU(D(), p) : LoadFirst(D(), p, count); }
 };
 
+template <class Op, int kArity>
+struct BlockOperands {
+  using T = typename Op::T;
+  Source<T> a, b, c;
+
+  HWY_INLINE explicit BlockOperands(const BlockArgs& args)
+      : a(args, 0), b(args, kArity > 1 ? 1 : 0), c(args, kArity > 2 ? 2 : 0) {}
+  HWY_INLINE auto Next(const ScalarParams& params) {
+    if constexpr (kArity == 1) {
+      return Op::Run(params, a.Next());
+    } else if constexpr (kArity == 2) {
+      return Op::Run(params, a.Next(), b.Next());
+    } else {
+      return Op::Run(params, a.Next(), b.Next(), c.Next());
+    }
+  }
+  HWY_INLINE auto Rest(const ScalarParams& params, size_t count) const {
+    if constexpr (kArity == 1) {
+      return Op::Run(params, a.Rest(count));
+    } else if constexpr (kArity == 2) {
+      return Op::Run(params, a.Rest(count), b.Rest(count));
+    } else {
+      return Op::Run(params, a.Rest(count), b.Rest(count), c.Rest(count));
+    }
+  }
+};
+
 // Op::Run(params, vectors...) -> vector, all of Op::T.
 template <class Op, int kArity>
 void BlockLoop(const BlockArgs& args) noexcept {
@@ -38,25 +66,18 @@ void BlockLoop(const BlockArgs& args) noexcept {
   T* HWY_RESTRICT dst = static_cast<T*>(args.dst);
   const size_t count = static_cast<size_t>(args.count);
   size_t i = 0;
-  Source<T> a(args, 0), b(args, kArity > 1 ? 1 : 0), c(args, kArity > 2 ? 2 : 0);
-  for (; i + kLanes <= count; i += kLanes) {
-    if constexpr (kArity == 1) {
-      hn::StoreU(Op::Run(args.params, a.Next()), d, dst + i);
-    } else if constexpr (kArity == 2) {
-      hn::StoreU(Op::Run(args.params, a.Next(), b.Next()), d, dst + i);
-    } else {
-      hn::StoreU(Op::Run(args.params, a.Next(), b.Next(), c.Next()), d, dst + i);
+  BlockOperands<Op, kArity> operands(args);
+  if (args.fetch != nullptr) {
+    const T* fetch = static_cast<const T*>(args.fetch);
+    for (; i + kLanes <= count; i += kLanes) {
+      hwy::Prefetch(fetch + i);
+      hn::StoreU(operands.Next(args.params), d, dst + i);
     }
+  } else {
+    for (; i + kLanes <= count; i += kLanes) hn::StoreU(operands.Next(args.params), d, dst + i);
   }
   const size_t rest = count - i;
-  if (rest == 0) return;
-  if constexpr (kArity == 1) {
-    StoreFirst(Op::Run(args.params, a.Rest(rest)), d, dst + i, rest);
-  } else if constexpr (kArity == 2) {
-    StoreFirst(Op::Run(args.params, a.Rest(rest), b.Rest(rest)), d, dst + i, rest);
-  } else {
-    StoreFirst(Op::Run(args.params, a.Rest(rest), b.Rest(rest), c.Rest(rest)), d, dst + i, rest);
-  }
+  if (rest != 0) StoreFirst(operands.Rest(args.params, rest), d, dst + i, rest);
 }
 
 }  // namespace HWY_NAMESPACE

@@ -120,7 +120,8 @@ struct Fused {
     return kSecond == FusedSecond::kAdd    ? hn::Add(x, c)
            : kSecond == FusedSecond::kSub  ? hn::Sub(x, c)
            : kSecond == FusedSecond::kRsub ? hn::Sub(c, x)
-                                           : hn::Mul(x, c);
+           : kSecond == FusedSecond::kMul  ? hn::Mul(x, c)
+                                           : ScalarMath<FloatVector>::Max(FloatVector(), x, c);
   }
 };
 template <FusedFirst kFirst>
@@ -129,6 +130,7 @@ void FillFused(BlockFn (&row)[kFusedSeconds]) {
   row[1] = &BlockLoop<Fused<kFirst, FusedSecond::kSub>, 3>;
   row[2] = &BlockLoop<Fused<kFirst, FusedSecond::kRsub>, 3>;
   row[3] = &BlockLoop<Fused<kFirst, FusedSecond::kMul>, 3>;
+  row[4] = &BlockLoop<Fused<kFirst, FusedSecond::kMaximum>, 3>;
 }
 
 // ---- Random numbers ---------------------------------------------------------------------------------------------------

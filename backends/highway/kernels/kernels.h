@@ -112,6 +112,7 @@ struct BlockArgs {
   int64_t step[3] = {};
   void* dst = nullptr;
   int64_t count = 0;
+  const void* fetch = nullptr;  // `count` floats wanted soon, fetched into caches by the way; or null
   ScalarParams params;
   // random_uniform: flat position of the first element, key and step.
   int64_t position = 0;
@@ -122,9 +123,9 @@ using BlockFn = void (*)(const BlockArgs& args) noexcept;
 
 // Two instructions in one: the first's result goes to the second without a trip through memory.
 enum class FusedFirst : uint8_t { kAdd, kSub, kMul };
-enum class FusedSecond : uint8_t { kAdd, kSub, kRsub, kMul };  // first op c; kRsub: c - first
+enum class FusedSecond : uint8_t { kAdd, kSub, kRsub, kMul, kMaximum };  // first op c; kRsub: c - first
 inline constexpr int kFusedFirsts = 3;
-inline constexpr int kFusedSeconds = 4;
+inline constexpr int kFusedSeconds = 5;
 
 struct BlockKernels {
   BlockFn f32[kScalarOps] = {};   // null where there is none
