@@ -17,6 +17,7 @@ class CSVLoggerCallback : public Callback {
  public:
   explicit CSVLoggerCallback(const CSVLoggerOptions& options) : options_(options) {
     if (options.path.empty()) ThrowInvalidArgument("CSVLogger: there is no path");
+    if (options.separator.empty()) ThrowInvalidArgument("CSVLogger: the separator is empty");
   }
   ~CSVLoggerCallback() override { Close(); }
 
@@ -29,6 +30,7 @@ class CSVLoggerCallback : public Callback {
     if (file_ < 0) ThrowIfError(ErrnoStatus(errno, options_.path, "open for writing"));
     struct stat info {};
     header_ = !(options_.append && fstat(file_, &info) == 0 && info.st_size > 0);
+    if (!header_) ReadColumns();
   }
 
   void OnEpochEnd(FitContext& /*fit*/, int64_t epoch, Logs& logs) override {
@@ -54,6 +56,34 @@ class CSVLoggerCallback : public Callback {
   void OnTrainEnd(FitContext& /*fit*/) override { Close(); }
 
  private:
+  // The columns of the file that is appended to: its first line, without "epoch".
+  void ReadColumns() {
+    absl::StatusOr<std::string> text = ReadFile(options_.path);
+    ThrowIfError(text.status());
+    columns_.clear();
+    std::string cell;
+    bool quoted = false;
+    for (size_t i = 0; i < text->size(); ++i) {
+      const char c = (*text)[i];
+      if (quoted && c == '"' && i + 1 < text->size() && (*text)[i + 1] == '"') {
+        cell += '"';
+        ++i;
+      } else if (c == '"') {
+        quoted = !quoted;
+      } else if (!quoted && (c == '\n' || c == '\r')) {
+        break;
+      } else if (!quoted && text->compare(i, options_.separator.size(), options_.separator) == 0) {
+        columns_.push_back(cell);
+        cell.clear();
+        i += options_.separator.size() - 1;
+      } else {
+        cell += c;
+      }
+    }
+    columns_.push_back(cell);
+    columns_.erase(columns_.begin());
+  }
+
   std::string Quoted(const std::string& text) const {
     if (text.find_first_of("\"\r\n" + options_.separator) == std::string::npos) return text;
     std::string quoted = "\"";

@@ -20,7 +20,7 @@ std::string StepRequest::Key() const {
 }
 
 StepProgram::StepProgram(const ModelBase& model, const CompiledModel* compiled, const StepRequest& request)
-    : runtime_(model.runtime()), graph_(Graph::Create()) {
+    : runtime_(model.runtime()), graph_(Graph::Create()), compiled_(compiled) {
   for (const Variable& variable : model.trainable_weights()) trainable_.insert(variable.id());
   CallContext context(graph_, request.mode == RunMode::kTrain, model.seed());
   const std::vector<std::string> input_names = model.InputNames();
@@ -164,8 +164,8 @@ void StepProgram::RecordTaps(const CompiledModel* compiled, const StepRequest& r
 
 void StepProgram::RecordUpdate(const CompiledModel& compiled, const StepRequest& request, CallContext& context,
                                std::span<const Value> tapped, std::vector<Value>& tap_gradients) {
-  optimizer_ = compiled.optimizer;
-  slot_specs_ = optimizer_.slots();
+  const Optimizer& optimizer = compiled.optimizer;
+  slot_specs_ = optimizer.slots();
   std::vector<size_t> trained;  // positions among variables_
   std::vector<Value> xs;
   for (size_t i = 0; i < variables_.size(); ++i) {
@@ -178,9 +178,9 @@ void StepProgram::RecordUpdate(const CompiledModel& compiled, const StepRequest&
   tap_gradients.assign(gradients.begin() + static_cast<ptrdiff_t>(trained.size()), gradients.end());
   gradients.resize(trained.size());
 
-  Graph::LayerScope scope(*graph_, optimizer_.name());
+  Graph::LayerScope scope(*graph_, optimizer.name());
   std::vector<Value> scalars;
-  scalar_names_ = optimizer_.scalar_names();
+  scalar_names_ = optimizer.scalar_names();
   for (const std::string& name : scalar_names_) {
     scalars.push_back(AddLeaf(graph_->Input({DType::kFloat32, Shape{}}, name), {Leaf::kScalar, scalars.size()}));
   }
@@ -190,7 +190,7 @@ void StepProgram::RecordUpdate(const CompiledModel& compiled, const StepRequest&
     const Root root = AddRoot(Assign(leaf, request.guard ? Where(finite, value, leaf) : value));
     assigned_[static_cast<size_t>(root.output)] = true;
   };
-  gradients = optimizer_.Clip(gradients);
+  gradients = optimizer.Clip(gradients);
   for (size_t i = 0; i < trained.size(); ++i) {
     const Variable& variable = variables_[trained[i]];
     const Value& leaf = xs[i];
@@ -202,7 +202,7 @@ void StepProgram::RecordUpdate(const CompiledModel& compiled, const StepRequest&
     for (Leaf& known : leaves_) {
       if (known.kind == Leaf::kVariable && known.index == trained[i]) known.written = true;
     }
-    const UpdateResult result = optimizer_.Update(leaf, gradients[i], slots, scalars);
+    const UpdateResult result = optimizer.Update(leaf, gradients[i], slots, scalars);
     assign(leaf, variable.constraint().Apply(result.weight));
     for (size_t s = 0; s < slots.size(); ++s) assign(slots[s], result.slots[s]);
   }
@@ -210,7 +210,7 @@ void StepProgram::RecordUpdate(const CompiledModel& compiled, const StepRequest&
 
 void StepProgram::Bind(std::span<const Tensor> batch, TrainingState& state) {
   std::vector<float> scalars;
-  if (!scalar_names_.empty()) scalars = optimizer_.Scalars(state.iterations);
+  if (!scalar_names_.empty()) scalars = compiled_->optimizer.Scalars(state.iterations);
   for (size_t i = 0; i < leaves_.size(); ++i) {
     const Leaf& leaf = leaves_[i];
     switch (leaf.kind) {

@@ -59,7 +59,8 @@ class StepProgram {
     double count = 0;
   };
 
-  // Records and compiles. `compiled` is null for kPredict. Throws Error where the model, its loss or a tap does.
+  // Records and compiles. `compiled` is null for kPredict, and must outlive the program otherwise. Throws Error where
+  // the model, its loss or a tap does.
   StepProgram(const ModelBase& model, const CompiledModel* compiled, const StepRequest& request);
 
   // Runs on a batch: inputs, targets and weights in the order of the request. Weights and slots are updated in place
@@ -121,7 +122,7 @@ class StepProgram {
   std::set<const void*> trainable_;  // variables that training changes
   std::vector<std::string> scalar_names_;
   std::vector<SlotSpec> slot_specs_;
-  Optimizer optimizer_;
+  const CompiledModel* compiled_;  // the trainer's: its learning rate may change between runs
   std::vector<Value> root_values_;
   std::map<Ref, int> root_index_;
   std::vector<bool> assigned_;  // roots that are variables' own tensors

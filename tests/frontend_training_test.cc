@@ -320,6 +320,18 @@ TEST(Frozen, LayersKeepTheirWeights) {
   EXPECT_FALSE(BitEqual(dense, model.layer(-1).kernel().value()));
 }
 
+TEST(LearningRate, MayChangeBetweenSteps) {
+  const Sequential model = SmallModel();
+  model.Compile({.optimizer = "sgd", .loss = "sparse_categorical_crossentropy"});
+  const Examples batch(UniformTensor({4, 8, 8, 3}, 1), Labels(4, 5));
+  model.TrainOnBatch(batch);
+  model.set_learning_rate(0);
+  // The last layer has no constraint, which would change weights too.
+  const Tensor kernel = model.layer(-1).kernel().value();
+  model.TrainOnBatch(batch);
+  EXPECT_TRUE(BitEqual(kernel, model.layer(-1).kernel().value()));
+}
+
 TEST(Threads, AStdThreadGetsTheSameBits) {
   const auto train = [](int threads) {
     const Sequential model = SmallModel({.seed = 1, .runtime = &TestRuntime("highway", threads)});

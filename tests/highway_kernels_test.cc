@@ -3,8 +3,11 @@
 // and the results are compared bit for bit with the ops' references. Shapes are chosen to hurt: tails of vectors,
 // panels and tiles, and sizes at which a lowering changes its ways.
 #include <gtest/gtest.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
 #include <algorithm>
+#include <atomic>
 #include <bit>
 #include <cmath>
 #include <cstring>
@@ -19,7 +22,7 @@
 namespace weir {
 namespace {
 
-// ---- Problems ------------------------------------------------------------------------------------------------------
+// ---- Problems -----------------------------------------------------------------------------------
 struct Problem {
   std::string name;
   std::shared_ptr<Graph> graph = Graph::Create();
@@ -50,7 +53,8 @@ struct Problem {
   template <class T>
   Value Integers(const Shape& shape, int low, int high) {
     Tensor tensor(DTypeOf<T>::value, shape);
-    for (T& x : tensor.data<T>()) x = static_cast<T>(low + static_cast<int>(random() % static_cast<uint32_t>(high - low)));
+    for (T& x : tensor.data<T>())
+      x = static_cast<T>(low + static_cast<int>(random() % static_cast<uint32_t>(high - low)));
     return graph->Data(std::move(tensor));
   }
 };
@@ -85,7 +89,7 @@ Cluster ClusterOf(const Problem& problem) {
   return cluster;
 }
 
-// ---- Running a lowering ----------------------------------------------------------------------------------------------
+// ---- Running a lowering -------------------------------------------------------------------------
 constexpr std::byte kSentinel{0xFF};  // as floats: NaNs
 
 // Memory with sentinels before and behind, the latter right behind the last byte.
@@ -94,7 +98,8 @@ struct Guarded {
   std::vector<std::byte> bytes;
   size_t size = 0, offset = 0;
 
-  explicit Guarded(int64_t n) : bytes(static_cast<size_t>(n) + 2 * kGuard + 64, kSentinel), size(static_cast<size_t>(n)) {
+  explicit Guarded(int64_t n)
+      : bytes(static_cast<size_t>(n) + 2 * kGuard + 64, kSentinel), size(static_cast<size_t>(n)) {
     const size_t at = reinterpret_cast<uintptr_t>(bytes.data()) + kGuard;
     offset = kGuard + (64 - at % 64) % 64;
   }
@@ -107,6 +112,36 @@ struct Guarded {
   }
 };
 
+// An input that ends right before memory that can't be touched: reading past its end is a crash.
+class Input {
+ public:
+  explicit Input(const Tensor& tensor) : size_(static_cast<size_t>(tensor.bytes())) {
+    const size_t page = static_cast<size_t>(sysconf(_SC_PAGESIZE));
+    mapped_ = (size_ + page - 1) / page * page + page;
+    base_ = static_cast<std::byte*>(mmap(nullptr, mapped_, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
+    WEIR_CHECK(base_ != MAP_FAILED);
+    WEIR_CHECK(mprotect(base_ + mapped_ - page, page, PROT_NONE) == 0);
+    data_ = base_ + mapped_ - page - size_;
+    std::fill(base_, data_, kSentinel);
+    std::memcpy(data_, tensor.raw(), size_);
+  }
+  Input(Input&& other) noexcept : base_(other.base_), data_(other.data_), size_(other.size_), mapped_(other.mapped_) {
+    other.base_ = nullptr;
+  }
+  ~Input() {
+    if (base_ != nullptr) munmap(base_, mapped_);
+  }
+  std::byte* data() { return data_; }
+  bool Intact() const {
+    return std::all_of(base_, data_, [](std::byte b) { return b == kSentinel; });
+  }
+
+ private:
+  std::byte* base_ = nullptr;
+  std::byte* data_ = nullptr;
+  size_t size_ = 0, mapped_ = 0;
+};
+
 struct RunResult {
   std::vector<Tensor> outputs;
   bool intact = true;
@@ -115,17 +150,16 @@ struct RunResult {
 
 RunResult RunLowering(const Cluster& cluster, const Lowering& lowering, const std::vector<Tensor>& inputs, int threads,
                       const InPlacePair* pair = nullptr) {
-  std::vector<Guarded> input_memory, output_memory;
+  std::vector<Input> input_memory;
+  std::vector<Guarded> output_memory;
   std::vector<const std::byte*> input_pointers;
   std::vector<std::byte*> output_pointers;
-  for (const Tensor& tensor : inputs) {
-    input_memory.emplace_back(tensor.bytes());
-    std::memcpy(input_memory.back().data(), tensor.raw(), static_cast<size_t>(tensor.bytes()));
-  }
-  for (Guarded& memory : input_memory) input_pointers.push_back(memory.data());
+  for (const Tensor& tensor : inputs) input_memory.emplace_back(tensor);
+  for (Input& memory : input_memory) input_pointers.push_back(memory.data());
   for (Ref ref : cluster.outputs) output_memory.emplace_back(cluster.type(ref).bytes());
   for (Guarded& memory : output_memory) output_pointers.push_back(memory.data());
-  if (pair != nullptr) output_pointers[static_cast<size_t>(pair->output)] = input_memory[static_cast<size_t>(pair->input)].data();
+  if (pair != nullptr)
+    output_pointers[static_cast<size_t>(pair->output)] = input_memory[static_cast<size_t>(pair->input)].data();
 
   Guarded workspace(lowering.workspace_bytes);
   KernelErrors errors;
@@ -156,7 +190,8 @@ RunResult RunLowering(const Cluster& cluster, const Lowering& lowering, const st
   for (size_t i = 0; i < inputs.size(); ++i) {
     result.intact &= input_memory[i].Intact();
     const bool overwritten = pair != nullptr && pair->input == static_cast<int>(i);
-    result.intact &= overwritten || std::memcmp(input_memory[i].data(), inputs[i].raw(), static_cast<size_t>(inputs[i].bytes())) == 0;
+    result.intact &= overwritten ||
+                     std::memcmp(input_memory[i].data(), inputs[i].raw(), static_cast<size_t>(inputs[i].bytes())) == 0;
   }
   for (size_t o = 0; o < cluster.outputs.size(); ++o) {
     result.intact &= output_memory[o].Intact();
@@ -235,7 +270,7 @@ class HighwayKernels : public ::testing::TestWithParam<std::string> {
   }
 };
 
-// ---- Convolution ---------------------------------------------------------------------------------------------------
+// ---- Convolution --------------------------------------------------------------------------------
 struct ConvShape {
   Shape x, w;
   ConvOptions options = {};
@@ -251,7 +286,8 @@ std::vector<ConvShape> ConvShapes() {
     }
   }
   // Widths around tiles; windows, strides, dilations, paddings.
-  for (int64_t width : {1, 2, 3, 11, 12, 13, 25}) shapes.push_back({{3, 2, width, 4}, {1, 2, 4, 32}, {.padding = "same"}});
+  for (int64_t width : {1, 2, 3, 11, 12, 13, 25})
+    shapes.push_back({{3, 2, width, 4}, {1, 2, 4, 32}, {.padding = "same"}});
   shapes.push_back({{2, 9, 8, 6}, {3, 3, 6, 18}, {.strides = {2, 2}, .padding = "same"}});
   shapes.push_back({{2, 9, 10, 6}, {2, 3, 6, 18}, {.strides = {3, 2}, .padding = "valid"}});
   shapes.push_back({{1, 7, 7, 4}, {1, 1, 4, 9}, {.strides = {2, 3}, .padding = "valid"}});
@@ -288,7 +324,8 @@ Value RecordConv(const Value& x, const Value& w, ConvOptions options) {
 // The attributes and the output's shape of a convolution.
 std::pair<AttrMap, Shape> ConvRecord(const ConvShape& shape) {
   auto graph = Graph::Create();
-  const Value y = RecordConv(graph->Input({DType::kFloat32, shape.x}), graph->Input({DType::kFloat32, shape.w}), shape.options);
+  const Value y =
+      RecordConv(graph->Input({DType::kFloat32, shape.x}), graph->Input({DType::kFloat32, shape.w}), shape.options);
   return {graph->node(y.ref.node).attrs, y.shape()};
 }
 
@@ -317,32 +354,49 @@ TEST_P(HighwayKernels, ConvFilterGradient) {
   for (const ConvShape& shape : ConvShapes()) {
     if (shape.large && slow()) continue;
     const auto [attrs, y] = ConvRecord(shape);
-    CheckWithEpilogues(StrCat("filter gradient ", shape.x, " * ", shape.w), [&, attrs = attrs, y = y](Problem& problem) {
-      return ConvFilterGradient(problem.Floats(shape.x), problem.Floats(y), attrs, shape.w);
-    });
+    CheckWithEpilogues(StrCat("filter gradient ", shape.x, " * ", shape.w),
+                       [&, attrs = attrs, y = y](Problem& problem) {
+                         return ConvFilterGradient(problem.Floats(shape.x), problem.Floats(y), attrs, shape.w);
+                       });
     if (HasFailure()) return;
   }
 }
 
-// ---- Products ------------------------------------------------------------------------------------------------------
+// ---- Products -----------------------------------------------------------------------------------
 TEST_P(HighwayKernels, MatMul) {
   struct Sizes {
     int64_t m, k, n;
     bool large = false;
   };
-  const Sizes all[] = {{1, 1, 1},       {2, 3, 4},        {5, 7, 17},       {13, 16, 33},     {12, 40, 64},    {1, 600, 20},
-                       {32, 33, 10},    {3, 1025, 5},     {30, 513, 40},    {64, 64, 64},     {200, 3, 31},    {7, 0, 9},
-                       {32, 4500, 80, true}, {32, 200, 1500, true}, {1500, 32, 200, true}, {700, 1100, 300, true},
-                       {260, 520, 700, true}, {1, 5000, 300, true},  {100, 9000, 64, true}};
+  const Sizes all[] = {{1, 1, 1},
+                       {2, 3, 4},
+                       {5, 7, 17},
+                       {13, 16, 33},
+                       {12, 40, 64},
+                       {1, 600, 20},
+                       {32, 33, 10},
+                       {3, 1025, 5},
+                       {30, 513, 40},
+                       {64, 64, 64},
+                       {200, 3, 31},
+                       {7, 0, 9},
+                       {32, 4500, 80, true},
+                       {32, 200, 1500, true},
+                       {1500, 32, 200, true},
+                       {700, 1100, 300, true},
+                       {260, 520, 700, true},
+                       {1, 5000, 300, true},
+                       {100, 9000, 64, true}};
   for (const Sizes& s : all) {
     if (s.large && slow()) continue;
     for (int transposes = 0; transposes < 4; ++transposes) {
       const bool ta = (transposes & 1) != 0, tb = (transposes & 2) != 0;
-      CheckWithEpilogues(StrCat("matmul ", s.m, "x", s.k, "x", s.n, ta ? " ta" : "", tb ? " tb" : ""), [&](Problem& problem) {
-        const Value a = problem.Floats(ta ? Shape{s.k, s.m} : Shape{s.m, s.k});
-        const Value b = problem.Floats(tb ? Shape{s.n, s.k} : Shape{s.k, s.n});
-        return MatMul(a, b, {.transpose_a = ta, .transpose_b = tb});
-      });
+      CheckWithEpilogues(StrCat("matmul ", s.m, "x", s.k, "x", s.n, ta ? " ta" : "", tb ? " tb" : ""),
+                         [&](Problem& problem) {
+                           const Value a = problem.Floats(ta ? Shape{s.k, s.m} : Shape{s.m, s.k});
+                           const Value b = problem.Floats(tb ? Shape{s.n, s.k} : Shape{s.k, s.n});
+                           return MatMul(a, b, {.transpose_a = ta, .transpose_b = tb});
+                         });
       if (HasFailure()) return;
     }
   }
@@ -376,22 +430,23 @@ TEST_P(HighwayKernels, FmaIsRoundedOnce) {
   }
 }
 
-// ---- Pooling -------------------------------------------------------------------------------------------------------
+// ---- Pooling ------------------------------------------------------------------------------------
 TEST_P(HighwayKernels, Pooling) {
   struct PoolShape {
     Shape x;
     PoolOptions options;
   };
-  const PoolShape all[] = {{{2, 6, 8, 5}, {}},
-                           {{3, 7, 9, 33}, {}},
-                           {{2, 7, 9, 16}, {.window = {3, 3}, .strides = {2, 2}, .padding = "same"}},
-                           {{1, 8, 7, 4}, {.window = {2, 3}, .strides = {1, 2}}},
-                           {{2, 9, 9, 3}, {.window = {2, 2}, .strides = {3, 3}}},
-                           {{2, 5, 6, 4, 3}, {.window = {2, 2, 2}, .strides = {2, 2, 2}, .padding = "same"}},
-                           {{4, 15, 7}, {.window = {3}, .strides = {2}, .padding = "same"}},
-                           {{2, 6, 6, 4}, {.window = {3, 3}, .strides = {3, 3}, .padding_before = {1, 2}, .padding_after = {2, 1}}},
-                           {{3, 40, 64, 24}, {}},
-                           {{20, 16, 16, 32}, {}}};
+  const PoolShape all[] = {
+      {{2, 6, 8, 5}, {}},
+      {{3, 7, 9, 33}, {}},
+      {{2, 7, 9, 16}, {.window = {3, 3}, .strides = {2, 2}, .padding = "same"}},
+      {{1, 8, 7, 4}, {.window = {2, 3}, .strides = {1, 2}}},
+      {{2, 9, 9, 3}, {.window = {2, 2}, .strides = {3, 3}}},
+      {{2, 5, 6, 4, 3}, {.window = {2, 2, 2}, .strides = {2, 2, 2}, .padding = "same"}},
+      {{4, 15, 7}, {.window = {3}, .strides = {2}, .padding = "same"}},
+      {{2, 6, 6, 4}, {.window = {3, 3}, .strides = {3, 3}, .padding_before = {1, 2}, .padding_after = {2, 1}}},
+      {{3, 40, 64, 24}, {}},
+      {{20, 16, 16, 32}, {}}};
   for (const PoolShape& shape : all) {
     auto record = Graph::Create();
     const Value pooled = MaxPool(record->Input({DType::kFloat32, shape.x}), shape.options);
@@ -412,24 +467,39 @@ TEST_P(HighwayKernels, Pooling) {
   }
 }
 
-// ---- Reductions and softmax ----------------------------------------------------------------------------------------
+// ---- Reductions and softmax ---------------------------------------------------------------------
 TEST_P(HighwayKernels, Reductions) {
   struct ReduceShape {
     Shape x;
     Axes axes;
   };
-  const ReduceShape all[] = {{{7}, {0}},           {{5, 33}, {1}},        {{5, 33}, {0}},       {{40, 3, 17}, {0, 2}},
-                             {{4, 1, 5}, {1}},     {{3, 4, 5, 6}, {1, 3}}, {{3, 4, 5, 6}, {0, 2}}, {{2, 5000}, {1}},
-                             {{1100, 70}, {0}},    {{300000}, {0}},       {{5000, 64}, {0}},    {{3, 2100, 33}, {1}},
-                             {{70, 30, 130}, {0, 2}}, {{16, 9, 2, 3000}, {0, 1, 3}}, {{2000, 3000}, {0}}, {{9000, 11}, {1}}};
+  const ReduceShape all[] = {{{7}, {0}},
+                             {{5, 33}, {1}},
+                             {{5, 33}, {0}},
+                             {{40, 3, 17}, {0, 2}},
+                             {{4, 1, 5}, {1}},
+                             {{3, 4, 5, 6}, {1, 3}},
+                             {{3, 4, 5, 6}, {0, 2}},
+                             {{2, 5000}, {1}},
+                             {{1100, 70}, {0}},
+                             {{300000}, {0}},
+                             {{5000, 64}, {0}},
+                             {{3, 2100, 33}, {1}},
+                             {{70, 30, 130}, {0, 2}},
+                             {{16, 9, 2, 3000}, {0, 1, 3}},
+                             {{2000, 3000}, {0}},
+                             {{9000, 11}, {1}}};
   for (const ReduceShape& shape : all) {
     if (slow() && shape.x.size() > 1000000) continue;
     for (int kind = 0; kind < 4; ++kind) {
       const auto build = [&](const Value& x) {
-        return kind == 0 ? Sum(x, shape.axes, true) : kind == 1 ? SumSquares(x, shape.axes, true)
-               : kind == 2 ? Max(x, shape.axes, true) : Min(x, shape.axes, true);
+        return kind == 0   ? Sum(x, shape.axes, true)
+               : kind == 1 ? SumSquares(x, shape.axes, true)
+               : kind == 2 ? Max(x, shape.axes, true)
+                           : Min(x, shape.axes, true);
       };
-      CheckWithEpilogues(StrCat("reduce ", kind, " of ", shape.x), [&](Problem& p) { return build(p.Floats(shape.x)); });
+      CheckWithEpilogues(StrCat("reduce ", kind, " of ", shape.x),
+                         [&](Problem& p) { return build(p.Floats(shape.x)); });
       Problem specials(StrCat("reduce ", kind, " of specials ", shape.x));
       specials.outputs = {build(specials.Patterns(shape.x))};
       Check(specials);
@@ -455,7 +525,8 @@ TEST_P(HighwayKernels, EmptyReductions) {
 }
 
 TEST_P(HighwayKernels, Softmax) {
-  for (const Shape& shape : {Shape{1, 1}, Shape{5, 10}, Shape{3, 17}, Shape{2, 3, 33}, Shape{300, 100}, Shape{3, 9000}}) {
+  for (const Shape& shape :
+       {Shape{1, 1}, Shape{5, 10}, Shape{3, 17}, Shape{2, 3, 33}, Shape{300, 100}, Shape{3, 9000}}) {
     CheckWithEpilogues(StrCat("softmax ", shape), [&](Problem& p) { return Softmax(p.Floats(shape)); });
     CheckWithEpilogues(StrCat("log softmax ", shape), [&](Problem& p) { return LogSoftmax(p.Floats(shape)); });
     Problem specials(StrCat("softmax of specials ", shape));
@@ -468,10 +539,12 @@ TEST_P(HighwayKernels, SparseCrossEntropy) {
   for (int64_t rows : {1, 7, 300}) {
     for (const int high : {10, 12}) {  // 12: labels out of range
       Problem narrow(StrCat("cross entropy i32 ", rows, " below ", high));
-      narrow.outputs = {SparseSoftmaxCrossEntropy(narrow.Floats({rows, 10}), narrow.Integers<int32_t>({rows}, 0, high))};
+      narrow.outputs = {
+          SparseSoftmaxCrossEntropy(narrow.Floats({rows, 10}), narrow.Integers<int32_t>({rows}, 0, high))};
       Check(narrow);
       Problem wide(StrCat("cross entropy i64 ", rows, " below ", high));
-      wide.outputs = {SparseSoftmaxCrossEntropy(wide.Floats({rows, 10}), wide.Integers<int64_t>({rows}, high == 10 ? 0 : -1, high))};
+      wide.outputs = {SparseSoftmaxCrossEntropy(wide.Floats({rows, 10}),
+                                                wide.Integers<int64_t>({rows}, high == 10 ? 0 : -1, high))};
       Check(wide);
     }
   }
@@ -484,14 +557,17 @@ TEST_P(HighwayKernels, ArgMax) {
     problem.outputs = {index, Equal(index, problem.Integers<int32_t>({shape.dim(0)}, 0, 10))};
     Check(problem);
     Problem last(StrCat("argmax of ties ", shape));
-    last.outputs = {Cast(ArgMax(last.graph->Data(Interpret(Cast(last.Integers<int32_t>(shape, 0, 3), DType::kFloat32)))), DType::kFloat32)};
+    last.outputs = {
+        Cast(ArgMax(last.graph->Data(Interpret(Cast(last.Integers<int32_t>(shape, 0, 3), DType::kFloat32)))),
+             DType::kFloat32)};
     Check(last);
   }
 }
 
-// ---- Elementwise ---------------------------------------------------------------------------------------------------
+// ---- Elementwise --------------------------------------------------------------------------------
 TEST_P(HighwayKernels, BroadcastOperands) {
-  for (const Shape& shape : {Shape{1}, Shape{3, 5}, Shape{7, 4, 6}, Shape{40, 33}, Shape{3, 700}, Shape{5, 3, 1100}, Shape{64, 8, 8, 16}}) {
+  for (const Shape& shape :
+       {Shape{1}, Shape{3, 5}, Shape{7, 4, 6}, Shape{40, 33}, Shape{3, 700}, Shape{5, 3, 1100}, Shape{64, 8, 8, 16}}) {
     const int64_t last = shape.dim(-1);
     Dims column(shape.begin(), shape.end()), inner(static_cast<size_t>(shape.rank()), 1);
     column.back() = 1;
@@ -577,7 +653,7 @@ TEST_P(HighwayKernels, ConstantsAlone) {
   }
 }
 
-// ---- Data movement -------------------------------------------------------------------------------------------------
+// ---- Data movement ------------------------------------------------------------------------------
 TEST_P(HighwayKernels, Movement) {
   const auto check = [&](const std::string& name, const auto& build) {
     Problem problem(name);
@@ -593,7 +669,9 @@ TEST_P(HighwayKernels, Movement) {
   check("nchw to nhwc", [&](Problem& p) { return Transpose(p.Floats({3, 20, 17, 9}), {0, 2, 3, 1}); });
   check("permute outer", [&](Problem& p) { return Transpose(p.Floats({5, 4, 33}), {1, 0, 2}); });
   check("permute four", [&](Problem& p) { return Transpose(p.Floats({5, 4, 6, 7}), {3, 1, 0, 2}); });
-  check("slice", [&](Problem& p) { return Slice(p.Floats({9, 8, 7}), {.begin = {1, 0, 2}, .end = {8, 8, 6}, .strides = {2, 1, 3}}); });
+  check("slice", [&](Problem& p) {
+    return Slice(p.Floats({9, 8, 7}), {.begin = {1, 0, 2}, .end = {8, 8, 6}, .strides = {2, 1, 3}});
+  });
   check("slice rows", [&](Problem& p) { return Slice(p.Floats({90, 800}), {.begin = {10, 0}, .end = {80, 800}}); });
   check("pad", [&](Problem& p) { return Pad(p.Floats({3, 4, 5}), {1, 0, 2}, {0, 3, 1}, -1.5); });
   check("pad bytes", [&](Problem& p) { return Pad(p.Integers<uint8_t>({30, 40}, 0, 256), {1, 2}, {3, 4}, 7); });
@@ -608,7 +686,7 @@ TEST_P(HighwayKernels, Movement) {
   check("reverse", [&](Problem& p) { return Reverse(p.Floats({3, 40, 5}), {1, 2}); });
 }
 
-// ---- Declines ------------------------------------------------------------------------------------------------------
+// ---- Declines -----------------------------------------------------------------------------------
 TEST_P(HighwayKernels, DeclinesWithReasons) {
   auto backend = MakeHighwayBackend({.target = GetParam()});
   const auto reason = [&](Problem& problem) {

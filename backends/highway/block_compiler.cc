@@ -16,45 +16,11 @@ namespace weir::highway {
 namespace {
 
 // Blocks of 4 KiB while few slots are live, so that all of them stay in a first-level cache of 32 KiB; else 2 KiB.
-constexpr int64_t kLongBlock = 1024, kShortBlock = 512;
+constexpr int64_t kLongBlock = 1024;
 constexpr int kFewSlots = 5;
 constexpr size_t kFetchingInstructions = 3;
 
-bool IsBlockType(DType dtype) {
-  return dtype == DType::kFloat32 || dtype == DType::kInt32 || dtype == DType::kBool || dtype == DType::kUint8;
-}
-bool IsByte(DType dtype) { return SizeOf(dtype) == 1; }
-
 }  // namespace
-
-std::optional<Decline> BlockNodeDecline(const Cluster& cluster, const Node& node) {
-  const OpDef& op = *node.op;
-  const TensorType& type = node.outputs[0];
-  if (!IsBlockType(type.dtype)) return Decline{StrCat(op.name, " of ", type.dtype, " is the reference's")};
-  if (op.kind == OpKind::kConstant) return std::nullopt;
-  if (type.shape != cluster.shape) {
-    return Decline{StrCat(op.name, ": shape ", type.shape, " in a cluster of shape ", cluster.shape)};
-  }
-  if (op.kind == OpKind::kCounter) {
-    if (op.name == "random_uniform") return std::nullopt;
-    return Decline{StrCat("no lowering for ", op.name)};
-  }
-  const std::optional<ScalarOp> scalar = ScalarOpFromName(op.name);
-  if (!scalar) return Decline{StrCat("no lowering for ", op.name)};
-  const ScalarForm form = Info(*scalar).form;
-  for (Ref input : node.inputs) {
-    const Node& from = cluster.node(input.node);
-    const DType dtype = from.outputs[static_cast<size_t>(input.output)].dtype;
-    if (!IsBlockType(dtype)) return Decline{StrCat(op.name, " of ", dtype, " is the reference's")};
-    if (IsByte(dtype) && (form == ScalarForm::kUnary || form == ScalarForm::kBinary)) {
-      return Decline{StrCat(op.name, " of ", dtype, " is the reference's")};
-    }
-    if (from.op->kind == OpKind::kCounter && cluster.contains(input.node) && type.shape != from.outputs[0].shape) {
-      return Decline{StrCat("random numbers of shape ", from.outputs[0].shape, " broadcast to ", type.shape)};
-    }
-  }
-  return std::nullopt;
-}
 
 class BlockCompiler {
  public:
@@ -114,7 +80,7 @@ class BlockCompiler {
     return static_cast<int>(all_values_.size()) - 1;
   }
 
-  // ---- Operands ----------------------------------------------------------------------------------------------------
+  // ---- Operands ---------------------------------------------------------------------------------
   void ClassifyInputs() {
     using Kind = BlockProgram::BaseKind;
     std::vector<BlockProgram::Base> bases;
@@ -123,7 +89,7 @@ class BlockCompiler {
     for (size_t i = 0; i < cluster_.inputs.size(); ++i) {
       const Ref ref = cluster_.inputs[i];
       if (!IsUsedByEpilogue(ref) || !IsBlockType(cluster_.type(ref).dtype)) continue;
-      BlockProgram::Base base = Classify(static_cast<int>(i));
+      BlockProgram::Base base = BlockProgram::ClassifyOperand(cluster_, static_cast<int>(i));
       long_period |= base.kind == Kind::kPeriodic;
       bases.push_back(std::move(base));
     }
@@ -131,7 +97,7 @@ class BlockCompiler {
       if (base.kind != Kind::kTile) continue;
       const int64_t together = std::lcm(common, base.period);
       // A boundary of a long row may cut a block anywhere; a tile needs whole blocks.
-      if (long_period || together > kShortBlock) {
+      if (long_period || together > kShortBlockElements) {
         base.kind = Kind::kExpand;
       } else {
         common = together;
@@ -158,40 +124,6 @@ class BlockCompiler {
     return false;
   }
 
-  BlockProgram::Base Classify(int input) const {
-    using Kind = BlockProgram::BaseKind;
-    const TensorType& type = cluster_.type(cluster_.inputs[static_cast<size_t>(input)]);
-    BlockProgram::Base base{.kind = Kind::kInput, .index = input, .dtype = type.dtype};
-    const int64_t size = SizeOf(type.dtype);
-    if (type.shape.size() == cluster_.shape.size()) {
-      base.advance = size;
-      return base;
-    }
-    if (type.shape.size() == 1) {
-      base.kind = Kind::kSplat;
-      return base;
-    }
-    const Dims strides = BroadcastStrides(type.shape, cluster_.shape);
-    for (size_t axis = 0; axis < strides.size(); ++axis) {
-      const int64_t dim = cluster_.shape.dim(static_cast<int>(axis)), stride = strides[axis];
-      if (dim == 1) continue;
-      if (!base.dims.empty() && base.strides.back() == stride * dim) {
-        base.dims.back() *= dim;
-        base.strides.back() = stride;
-      } else {
-        base.dims.push_back(dim);
-        base.strides.push_back(stride);
-      }
-    }
-    if (size == 4 && base.dims.size() == 2 && base.strides[0] == 0 && base.strides[1] == 1) {
-      base.period = base.dims[1];
-      base.kind = base.period <= kShortBlock ? Kind::kTile : Kind::kPeriodic;
-    } else {
-      base.kind = Kind::kExpand;
-    }
-    return base;
-  }
-
   int ConstantValue(double number, DType dtype) {
     uint32_t bits = 0;
     switch (dtype) {
@@ -213,7 +145,7 @@ class BlockCompiler {
     return found->second;
   }
 
-  // ---- Instructions --------------------------------------------------------------------------------------------------
+  // ---- Instructions -----------------------------------------------------------------------------
   int Append(Step step, DType dtype, int dst_base = -1) {
     step.dst = AddValue({.base = dst_base, .dtype = dtype});
     steps_.push_back(step);
@@ -236,7 +168,8 @@ class BlockCompiler {
   int CastOf(int value, DType to) {
     const DType from = all_values_[static_cast<size_t>(value)].dtype;
     if (from == to) return value;
-    if (to == DType::kBool) return Convert(from == DType::kFloat32 ? kernels_.f32_to_mask : kernels_.i32_to_mask, value, to);
+    if (to == DType::kBool)
+      return Convert(from == DType::kFloat32 ? kernels_.f32_to_mask : kernels_.i32_to_mask, value, to);
     if (to == DType::kFloat32) {
       return Convert(from == DType::kBool ? kernels_.mask_to_f32 : kernels_.i32_to_f32, value, to);
     }
@@ -263,7 +196,8 @@ class BlockCompiler {
   }
 
   int EmitRandom(const Node& node) {
-    const auto key = PhiloxKey(static_cast<uint64_t>(node.attrs.Int(kSeed)), static_cast<uint64_t>(node.attrs.Int(kStream)));
+    const auto key =
+        PhiloxKey(static_cast<uint64_t>(node.attrs.Int(kSeed)), static_cast<uint64_t>(node.attrs.Int(kStream)));
     return Append({.run = kernels_.random_uniform,
                    .key = {key[0], key[1]},
                    .counter_input = cluster_.input_index(node.inputs[0])},
@@ -306,7 +240,7 @@ class BlockCompiler {
     return Append({.run = kernels_.copy, .src = {value, -1, -1}}, dtype, base);
   }
 
-  // ---- Pairs ---------------------------------------------------------------------------------------------------------
+  // ---- Pairs ------------------------------------------------------------------------------------
   static std::optional<FusedFirst> FirstOf(const Step& step) {
     if (!step.op) return std::nullopt;
     switch (*step.op) {
@@ -366,7 +300,7 @@ class BlockCompiler {
     std::erase_if(steps_, [](const Step& step) { return step.dead; });
   }
 
-  // ---- Slots ---------------------------------------------------------------------------------------------------------
+  // ---- Slots ------------------------------------------------------------------------------------
   void Assign() {
     std::vector<int> last(all_values_.size(), -1);
     for (size_t s = 0; s < steps_.size(); ++s) {
@@ -437,7 +371,7 @@ class BlockCompiler {
     for (const BlockProgram::Base& base : program_->bases_) {
       long_lived += base.kind == Kind::kTile || base.kind == Kind::kExpand ? 1 : 0;
     }
-    const int64_t target = long_lived <= kFewSlots ? kLongBlock : kShortBlock;
+    const int64_t target = long_lived <= kFewSlots ? kLongBlock : kShortBlockElements;
     program_->block_ = std::max<int64_t>(1, target / period_) * period_;
     int64_t offset = 0;
     const auto take = [&](int64_t bytes) {
@@ -458,7 +392,7 @@ class BlockCompiler {
     program_->scratch_bytes_ = offset;
   }
 
-  // ---- In place ------------------------------------------------------------------------------------------------------
+  // ---- In place ---------------------------------------------------------------------------------
   static Ref Resolved(const Graph& graph, Ref ref) {
     while (graph.node(ref.node).op->kind == OpKind::kAlias) ref = graph.node(ref.node).inputs[0];
     return ref;

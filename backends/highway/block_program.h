@@ -51,18 +51,18 @@ class BlockProgram {
     BlockFn run = nullptr;
     int src[3] = {-1, -1, -1};
     int dst = -1;
-    BlockArgs args = {};      // all but pointers and count
-    int fetch = -1;           // an operand in memory, of which the next block is fetched meanwhile
-    int counter_input = -1;   // random_uniform: the cluster input that holds the step
+    BlockArgs args = {};     // all but pointers and count
+    int fetch = -1;          // an operand in memory, of which the next block is fetched meanwhile
+    int counter_input = -1;  // random_uniform: the cluster input that holds the step
   };
   enum class BaseKind : uint8_t { kInput, kOutput, kAnchor, kSlot, kConstant, kSplat, kTile, kPeriodic, kExpand };
   struct Base {
     BaseKind kind = BaseKind::kSlot;
-    int index = 0;         // of the cluster input or output, or the constant
-    int64_t advance = 0;   // bytes an element
-    int64_t offset = 0;    // in scratch: slots, splats, tiles, expansions
+    int index = 0;        // of the cluster input or output, or the constant
+    int64_t advance = 0;  // bytes an element
+    int64_t offset = 0;   // in scratch: slots, splats, tiles, expansions
     DType dtype = DType::kFloat32;
-    int64_t period = 0;    // tiles, periodic operands
+    int64_t period = 0;  // tiles, periodic operands
     // Expansions: the operand's strides over the cluster's shape, neighbouring axes merged.
     std::vector<int64_t> dims = {}, strides = {};
   };
@@ -72,6 +72,8 @@ class BlockProgram {
 
   void PrepareBlocks(const KernelCall& call, int64_t begin, int64_t count, std::byte* scratch,
                      const std::byte** pointers) const;
+  // How an epilogue operand is read: all of Base but its place in scratch.
+  static Base ClassifyOperand(const Cluster& cluster, int input);
   static void Expand(const Base& base, const std::byte* src, int64_t begin, int64_t count, uint32_t* dst);
 
   std::vector<Instruction> instructions_;
@@ -84,9 +86,15 @@ class BlockProgram {
   int64_t scratch_bytes_ = 0;
 };
 
+// Element types that a block program computes with: float32, int32, bool, uint8.
+bool IsBlockType(DType dtype);
+inline bool IsByte(DType dtype) { return SizeOf(dtype) == 1; }
+
 // Why `node` can't be computed by a block program in a cluster of this shape; nullopt if it can.
 std::optional<Decline> BlockNodeDecline(const Cluster& cluster, const Node& node);
 
+// The shorter of the two lengths of a block; longer rows that repeat are read where they are.
+inline constexpr int64_t kShortBlockElements = 512;
 // Limits of one program.
 inline constexpr size_t kMaxBlockNodes = 96;
 inline constexpr size_t kMaxBlockOperands = 40;  // cluster inputs, and likewise outputs

@@ -53,7 +53,8 @@ void CopyBox(const BoxCopy& copy, const float* src, float* dst) {
       const float* from = src + ((x0 * copy.image[1] + x1) * copy.image[2] + copy.low[2]) * copy.channels;
       Zero(row, begin * pitch);
       if (whole) {
-        std::memcpy(row + begin * pitch, from + begin * pitch, static_cast<size_t>((end - begin) * pitch) * sizeof(float));
+        std::memcpy(row + begin * pitch, from + begin * pitch,
+                    static_cast<size_t>((end - begin) * pitch) * sizeof(float));
       } else {
         for (int64_t c = begin; c < end; ++c) CopyCell(copy, from + c * copy.channels, row + c * pitch);
       }

@@ -1,14 +1,15 @@
 // Lowering and running a ConvProblem: split into tasks, copies with padding, packed filters, tiles, epilogue.
 #include "weir/backends/highway/conv_engine.h"
 
-#include <cstring>
 #include <limits>
 #include <optional>
+
+#include "weir/backends/highway/conv_filter.h"
 
 namespace weir::highway {
 namespace {
 
-// ---- Sizes that decide the blocking ---------------------------------------------------------------------------------
+// ---- Sizes that decide the blocking -------------------------------------------------------------
 constexpr double kTaskFlops = 4e6;            // 20 us at 200 GFLOP/s
 constexpr int64_t kImageTasks = 16;           // fewer images than this are cut
 constexpr int64_t kChunkFloats = 4096;        // outputs that wait for the epilogue: 16 KiB, half a first-level cache
@@ -16,75 +17,7 @@ constexpr int64_t kLargeFilter = 192 * 1024;  // bytes; larger ones come from th
 constexpr int64_t kChunkOfLarge = 192;        // time, so that more pixels have to share them
 constexpr int64_t kHugeFilter = 768 * 1024;   // bytes; larger ones are shared out among tasks
 constexpr int64_t kMaxChunk = 512;
-constexpr int64_t kFewPixels = 96;            // images smaller than this are copied and tiled several at a time
-constexpr int64_t kPackTaskFloats = 32 * 1024;
-
-struct FilterLayout {
-  bool packed = false;
-  int64_t row_floats = 0;     // floats from one term to the next: v_step
-  int64_t tap_floats = 0;     // from one tap to the next
-  int64_t panel_floats = 0;   // from one panel of output channels to the next
-  int64_t group_floats = 0;
-  int64_t panels = 1, panel_width = 0;
-  int64_t floats = 0;         // in the workspace
-};
-
-// Brings the filter to panels of whole vectors, taps in the order of the sum.
-struct PackState {
-  ConvProblem problem;
-  FilterLayout layout;
-  const KernelTable* kernels = nullptr;
-  int filter_input = 0;
-  int64_t units = 0, units_per_task = 0;  // a unit: one tap of one panel of one group
-
-  void Run(const KernelCall& call) const {
-    const int64_t end = std::min(units, (call.task + 1) * units_per_task);
-    for (int64_t unit = call.task * units_per_task; unit < end; ++unit) {
-      const int64_t tap = unit % problem.taps(), panel = unit / problem.taps() % layout.panels;
-      const int64_t group = unit / problem.taps() / layout.panels;
-      const int64_t position = problem.transposed ? problem.taps() - 1 - tap : tap;
-      float* dst = FloatsAt(call.workspace, 0) + group * layout.group_floats + panel * layout.panel_floats +
-                   position * layout.tap_floats;
-      const float* filter = FloatInput(call, filter_input);
-      if (problem.depthwise) {
-        PackDepthwise(filter, tap, dst);
-      } else {
-        PackPanel(filter, tap, panel, group, dst);
-      }
-    }
-  }
-
-  void PackPanel(const float* filter, int64_t tap, int64_t panel, int64_t group, float* dst) const {
-    const int64_t column = panel * layout.panel_width;
-    const int64_t width = std::min(layout.panel_width, problem.group_dst - column);
-    const int64_t row = layout.row_floats;
-    if (width < row) std::memset(dst, 0, static_cast<size_t>(problem.group_src * row) * sizeof(float));
-    if (problem.transposed) {
-      // Filter [tap][c of group_dst][o of all source channels]: term o is row o, lanes are c.
-      const float* src = filter + (tap * problem.group_dst + column) * problem.src_channels + group * problem.group_src;
-      kernels->move.transpose(src, problem.src_channels, width, problem.group_src, dst, row);
-    } else {
-      const float* src = filter + tap * problem.group_src * problem.dst_channels + group * problem.group_dst + column;
-      for (int64_t c = 0; c < problem.group_src; ++c) {
-        std::memcpy(dst + c * row, src + c * problem.dst_channels, static_cast<size_t>(width) * sizeof(float));
-      }
-    }
-  }
-
-  // Forward: the tap's row of output channels. Input gradient: `multiplier` rows, one number a group each.
-  void PackDepthwise(const float* filter, int64_t tap, float* dst) const {
-    std::memset(dst, 0, static_cast<size_t>(layout.tap_floats) * sizeof(float));
-    const int64_t m = problem.multiplier;
-    const float* src = filter + tap * problem.groups * m;
-    if (!problem.transposed) {
-      std::memcpy(dst, src, static_cast<size_t>(problem.groups * m) * sizeof(float));
-      return;
-    }
-    for (int64_t c = 0; c < problem.groups; ++c) {
-      for (int64_t j = 0; j < m; ++j) dst[j * layout.row_floats + c] = src[c * m + j];
-    }
-  }
-};
+constexpr int64_t kFewPixels = 96;  // images smaller than this are copied and tiled several at a time
 
 // Outputs [begin, end) along each axis of `images` images from `image` on: contiguous in the output.
 struct Region {
@@ -107,13 +40,13 @@ struct RunState {
   int64_t panel_parts = 1, part_panels = 1;  // output channels, in panels
   // The source as kernels see it: a copy in scratch, or the operand itself.
   bool copy = false;
-  int64_t box[3] = {};          // the largest copy
+  int64_t box[3] = {};  // the largest copy
   int64_t strides[3] = {};
   int64_t image_floats = 0;
   std::vector<std::vector<TermRun>> classes;  // terms of each combination of phases
   int64_t chunk = 0;
-  bool by_rows = false;                   // the copy is made row by row of axis 1, just before it is needed
-  std::vector<int64_t> read_high;         // of each coordinate of axis 1: source rows below this are read up to here
+  bool by_rows = false;                     // the copy is made row by row of axis 1, just before it is needed
+  std::vector<int64_t> read_high;           // of each coordinate of axis 1: source rows below this are read up to here
   int64_t box_offset = 0, list_offset = 0;  // in scratch
 
   Region RegionOf(int64_t task) const {
@@ -144,7 +77,7 @@ struct RunState {
   // What of the source is in the copy: for one image, rows of axis 1 up to `copied`.
   struct Source {
     BoxCopy box;
-    const float* image = nullptr;   // the operand's first image of the region
+    const float* image = nullptr;  // the operand's first image of the region
     float* copy = nullptr;
     const float* floats = nullptr;  // what kernels read: of the coordinates `low`
     int64_t low[3] = {};
@@ -154,7 +87,8 @@ struct RunState {
   void RunImages(const KernelCall& call, const Region& region) const {
     Source source = OpenSource(call, region);
     const int64_t part = call.task % panel_parts, column = part * part_panels * layout.panel_width;
-    const int64_t columns = panel_parts == 1 ? problem.group_dst : std::min(part_panels * layout.panel_width, problem.group_dst - column);
+    const int64_t columns =
+        panel_parts == 1 ? problem.group_dst : std::min(part_panels * layout.panel_width, problem.group_dst - column);
     // The region's first pixel in the output.
     int64_t first = region.image;
     for (int a = 0; a < 3; ++a) first = first * problem.axis[a].dst + region.begin[a];
@@ -200,7 +134,8 @@ struct RunState {
     }
     if (by_rows) return source;
     for (int64_t i = 0; i < region.images; ++i) {
-      CopyBox(source.box, source.image + i * problem.src_pixels() * problem.src_channels, source.copy + i * image_floats);
+      CopyBox(source.box, source.image + i * problem.src_pixels() * problem.src_channels,
+              source.copy + i * image_floats);
     }
     return source;
   }
@@ -232,7 +167,8 @@ struct RunState {
     }
     const int64_t end = work.begin + work.count;
     if (end == pixels) return;
-    const int64_t next = needed(std::min(pixels, end + chunk) - 1), src_row = problem.axis[2].src * problem.src_channels;
+    const int64_t next = needed(std::min(pixels, end + chunk) - 1),
+                  src_row = problem.axis[2].src * problem.src_channels;
     const int64_t from = std::clamp<int64_t>(source.low[1] + high, 0, problem.axis[1].src);
     const int64_t to = std::clamp<int64_t>(source.low[1] + next, from, problem.axis[1].src);
     work.next_rows = source.image + from * src_row;
@@ -260,7 +196,8 @@ struct RunState {
         u_list[rows] = u_offset[i];
         dst_list[rows++] = dst_offset[i];
       }
-      if (rows > 0) Multiply(call, classes[c], source.floats, u_list, dst_list, rows, work, work.next_rows, work.next_floats);
+      if (rows > 0)
+        Multiply(call, classes[c], source.floats, u_list, dst_list, rows, work, work.next_rows, work.next_floats);
     }
   }
 
@@ -293,8 +230,9 @@ struct RunState {
     const ConvAxis* axis = problem.axis;
     const int* phase2 = axis[2].phase.data();
     ForRows(region, begin, count, [&](int64_t, int64_t q0, int64_t q1, int64_t first, int64_t last, int64_t i) {
-      const int64_t row = (axis[0].phase[static_cast<size_t>(q0)] * axis[1].phases() + axis[1].phase[static_cast<size_t>(q1)]) *
-                          axis[2].phases();
+      const int64_t row =
+          (axis[0].phase[static_cast<size_t>(q0)] * axis[1].phases() + axis[1].phase[static_cast<size_t>(q1)]) *
+          axis[2].phases();
       for (int64_t q = first; q < last; ++q) of_class[i++] = row + phase2[q];
     });
   }
@@ -305,7 +243,8 @@ struct RunState {
     const int64_t tile = kernels->product.row_tile;
     const int64_t first = work.written == nullptr ? 0 : std::min(work.count, RoundUp(work.count * 2 / 3, tile));
     if (first > 0) {
-      Multiply(call, classes[0], src, u_offset, dst_offset, first, work, work.written, work.count * problem.dst_channels);
+      Multiply(call, classes[0], src, u_offset, dst_offset, first, work, work.written,
+               work.count * problem.dst_channels);
     }
     if (first < work.count) {
       Multiply(call, classes[0], src, u_offset + first, dst_offset + first, work.count - first, work, work.next_rows,
@@ -349,33 +288,10 @@ struct RunState {
   }
 };
 
-FilterLayout LayoutFilter(const ConvProblem& problem, const KernelTable& kernels) {
-  FilterLayout layout;
-  const int64_t lanes = kernels.lanes, panel = kernels.product.panel_vectors * lanes, taps = problem.taps();
-  if (problem.depthwise) {
-    const int64_t rows = problem.transposed ? problem.multiplier : 1;
-    layout.row_floats = RoundUp(problem.dst_channels, lanes);
-    layout.tap_floats = rows * layout.row_floats;
-    layout.packed = problem.transposed || layout.row_floats != problem.dst_channels;
-    layout.floats = layout.packed ? taps * layout.tap_floats : 0;
-    return layout;
-  }
-  layout.panel_width = panel;
-  layout.panels = CeilDiv(problem.group_dst, panel);
-  const bool as_is = !problem.transposed && problem.groups == 1 && layout.panels == 1 && problem.dst_channels % lanes == 0;
-  layout.packed = !as_is;
-  layout.row_floats = as_is ? problem.dst_channels : std::min(panel, RoundUp(problem.group_dst, lanes));
-  layout.tap_floats = problem.group_src * layout.row_floats;
-  layout.panel_floats = taps * layout.tap_floats;
-  layout.group_floats = layout.panels * layout.panel_floats;
-  layout.floats = layout.packed ? problem.groups * layout.group_floats : 0;
-  return layout;
-}
-
 // The terms of a combination of phases, neighbours joined where source and filter both go on.
 std::vector<TermRun> TermsOf(const ConvProblem& problem, const FilterLayout& layout, const int64_t* strides,
-                         const std::vector<AxisTap>& taps0, const std::vector<AxisTap>& taps1,
-                         const std::vector<AxisTap>& taps2) {
+                             const std::vector<AxisTap>& taps0, const std::vector<AxisTap>& taps1,
+                             const std::vector<AxisTap>& taps2) {
   std::vector<TermRun> runs;
   const int64_t parts = problem.depthwise && problem.transposed ? problem.multiplier : 1;
   for (const AxisTap& a : taps0) {
@@ -384,9 +300,10 @@ std::vector<TermRun> TermsOf(const ConvProblem& problem, const FilterLayout& lay
         const int64_t tap = (a.tap * problem.axis[1].window + b.tap) * problem.axis[2].window + c.tap;
         const int64_t position = problem.transposed ? problem.taps() - 1 - tap : tap;
         for (int64_t j = 0; j < parts; ++j) {
-          const TermRun run{.u = a.delta * strides[0] + b.delta * strides[1] + c.delta * strides[2] + j * (strides[2] / parts),
-                        .v = position * layout.tap_floats + j * layout.row_floats,
-                        .length = problem.group_src};
+          const TermRun run{
+              .u = a.delta * strides[0] + b.delta * strides[1] + c.delta * strides[2] + j * (strides[2] / parts),
+              .v = position * layout.tap_floats + j * layout.row_floats,
+              .length = problem.group_src};
           if (!problem.depthwise && !runs.empty() && runs.back().u + runs.back().length == run.u &&
               runs.back().v + runs.back().length * layout.row_floats == run.v) {
             runs.back().length += run.length;
@@ -417,7 +334,8 @@ void SplitTasks(RunState& state) {
     while (axis < 2 && problem.axis[axis].dst == 1) ++axis;
     const int64_t pixels = problem.dst_pixels() / problem.axis[axis].dst;
     state.split_axis = axis;
-    state.split = std::max(CeilDiv(problem.axis[axis].dst, parts), std::min(problem.axis[axis].dst, CeilDiv(huge ? few_pixels : 1, pixels)));
+    state.split = std::max(CeilDiv(problem.axis[axis].dst, parts),
+                           std::min(problem.axis[axis].dst, CeilDiv(huge ? few_pixels : 1, pixels)));
     state.blocks = CeilDiv(problem.axis[axis].dst, state.split);
   } else {
     const int64_t wanted = static_cast<int64_t>(std::min(kTaskFlops / flops, 1e6));
@@ -427,9 +345,11 @@ void SplitTasks(RunState& state) {
   }
   state.images_per_copy = std::min(state.images_per_task, CeilDiv(few_pixels, problem.dst_pixels()));
   if (problem.depthwise || problem.groups > 1) return;
-  const int64_t tasks = state.split_axis < 0 ? CeilDiv(problem.batch, state.images_per_task) : problem.batch * state.blocks;
+  const int64_t tasks =
+      state.split_axis < 0 ? CeilDiv(problem.batch, state.images_per_task) : problem.batch * state.blocks;
   const double task_flops = flops * static_cast<double>(problem.batch) / static_cast<double>(tasks);
-  const int64_t wanted = std::min({CeilDiv(kImageTasks, tasks), static_cast<int64_t>(task_flops / kTaskFlops), state.layout.panels});
+  const int64_t wanted =
+      std::min({CeilDiv(kImageTasks, tasks), static_cast<int64_t>(task_flops / kTaskFlops), state.layout.panels});
   if (wanted <= 1) return;
   state.part_panels = CeilDiv(state.layout.panels, wanted);
   state.panel_parts = CeilDiv(state.layout.panels, state.part_panels);
@@ -505,34 +425,29 @@ Lowering LowerConvProblem(const LowerContext& context, ConvProblem problem) {
 
   Lowering lowering;
   if (state->layout.packed) {
-    auto pack = std::make_shared<PackState>();
-    pack->problem = p;
-    pack->layout = state->layout;
-    pack->kernels = &context.kernels;
-    pack->filter_input = state->filter_input;
-    pack->units = p.depthwise ? p.taps() : p.groups * state->layout.panels * p.taps();
-    pack->units_per_task = std::max<int64_t>(1, kPackTaskFloats / std::max<int64_t>(1, state->layout.tap_floats));
     lowering.workspace_bytes = state->layout.floats * 4;
-    lowering.stages.push_back(MakeStage<PackState>(pack, CeilDiv(pack->units, pack->units_per_task), 0));
+    lowering.stages.push_back(PackFilterStage(p, state->layout, context.kernels, state->filter_input));
   }
   const int64_t regions = state->split_axis < 0 ? CeilDiv(p.batch, state->images_per_task) : p.batch * state->blocks;
   const int64_t tasks = regions * state->panel_parts;
-  lowering.kernel = StrCat(p.depthwise ? "depthwise" : "direct ", p.depthwise ? "" : StrCat(tile, "x", context.kernels.product.panel_vectors),
-                           state->copy ? ", padded copy" : "", state->layout.packed ? ", packed filter" : "", ", ", tasks,
-                           " tasks");
+  lowering.kernel =
+      StrCat(p.depthwise ? "depthwise" : "direct ",
+             p.depthwise ? "" : StrCat(tile, "x", context.kernels.product.panel_vectors),
+             state->copy ? ", padded copy" : "", state->layout.packed ? ", packed filter" : "", ", ", tasks, " tasks");
   lowering.stages.push_back(MakeStage<RunState>(std::move(state), tasks, scratch.bytes()));
   return lowering;
 }
 
 LowerResult LowerConv(const LowerContext& context) {
-  return LowerConvProblem(context, ForwardProblem(ConvGeometryOf(context.anchor().attrs, context.anchor_input_type(0).shape,
-                                                                 context.anchor_input_type(1).shape)));
+  return LowerConvProblem(context,
+                          ForwardProblem(ConvGeometryOf(context.anchor().attrs, context.anchor_input_type(0).shape,
+                                                        context.anchor_input_type(1).shape)));
 }
 
 LowerResult LowerConvInputGradient(const LowerContext& context) {
-  return LowerConvProblem(
-      context, InputGradientProblem(ConvGeometryOf(context.anchor().attrs, context.anchor().outputs[0].shape,
-                                                   context.anchor_input_type(1).shape)));
+  return LowerConvProblem(context,
+                          InputGradientProblem(ConvGeometryOf(context.anchor().attrs, context.anchor().outputs[0].shape,
+                                                              context.anchor_input_type(1).shape)));
 }
 
 }  // namespace weir::highway

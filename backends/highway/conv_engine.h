@@ -45,7 +45,7 @@ struct ConvProblem {
   bool transposed = false;               // the filter is read as [tap][dst][src], taps backwards
   bool depthwise = false;                // lane c of the source meets lane c of the filter
   ChannelLayout layout = ChannelLayout::kPlain;
-  int64_t multiplier = 1;                // depthwise: output channels of a source channel
+  int64_t multiplier = 1;  // depthwise: output channels of a source channel
 
   int64_t taps() const { return axis[0].window * axis[1].window * axis[2].window; }
   int64_t dst_pixels() const { return axis[0].dst * axis[1].dst * axis[2].dst; }

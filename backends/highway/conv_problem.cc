@@ -52,13 +52,14 @@ ConvAxis::Range ConvAxis::Reads(int64_t begin, int64_t end) const {
 }
 
 ConvProblem ForwardProblem(const ConvGeometry& geometry) {
-  ConvProblem problem{.axis = {ForwardAxis(geometry.axis[0]), ForwardAxis(geometry.axis[1]), ForwardAxis(geometry.axis[2])},
-                      .batch = geometry.batch,
-                      .groups = geometry.groups,
-                      .src_channels = geometry.in_channels,
-                      .dst_channels = geometry.out_channels,
-                      .group_src = geometry.group_in(),
-                      .group_dst = geometry.group_out()};
+  ConvProblem problem{
+      .axis = {ForwardAxis(geometry.axis[0]), ForwardAxis(geometry.axis[1]), ForwardAxis(geometry.axis[2])},
+      .batch = geometry.batch,
+      .groups = geometry.groups,
+      .src_channels = geometry.in_channels,
+      .dst_channels = geometry.out_channels,
+      .group_src = geometry.group_in(),
+      .group_dst = geometry.group_out()};
   if (geometry.groups > 1 && geometry.group_in() == 1) {
     problem.depthwise = true;
     problem.multiplier = geometry.group_out();

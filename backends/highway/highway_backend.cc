@@ -95,8 +95,7 @@ class HighwayBackend : public Backend {
  private:
   std::optional<Decline> StartDecline(const Cluster& cluster, const Node& node) const {
     switch (node.op->kind) {
-      case OpKind::kAnchor:
-        return cluster.graph == nullptr ? std::nullopt : AnchorDecline(*cluster.graph, node);
+      case OpKind::kAnchor: return cluster.graph == nullptr ? std::nullopt : AnchorDecline(*cluster.graph, node);
       case OpKind::kElementwise:
       case OpKind::kConstant:
       case OpKind::kCounter:

@@ -1,5 +1,5 @@
-// Matrix products. One operand gives rows, whose elements are broadcast, the other columns, which fill lanes; either may
-// be a or b: what is large and already has its terms contiguous is best read row by row without a copy. Columns are
+// Matrix products. One operand gives rows, whose elements are broadcast, the other columns, which fill lanes; either
+// may be a or b: what is large and already has its terms contiguous is best read row by row without a copy. Columns are
 // packed into panels, once for all tasks in the workspace, or, when each part of them is used by one task only, by that
 // task in its scratch.
 //
@@ -16,17 +16,17 @@
 namespace weir::highway {
 namespace {
 
-constexpr double kTaskFlops = 4e6;     // 20 us at 200 GFLOP/s
-constexpr double kTaskBytes = 512e3;   // or 25 us at 20 GB/s, where each element is used a few times only
+constexpr double kTaskFlops = 4e6;    // 20 us at 200 GFLOP/s
+constexpr double kTaskBytes = 512e3;  // or 25 us at 20 GB/s, where each element is used a few times only
 constexpr int64_t kTasks = 16;
 constexpr int64_t kPartialBytes = 8 << 20;
-constexpr int64_t kPackColumns = 128;      // columns packed at a time: 512 terms of them are 256 KiB
-constexpr int64_t kPackTerms = 64;         // terms packed at a time when all columns are: rows are read whole,
-constexpr int64_t kPackMoreTerms = 128;    // and with more rows, sums are loaded and stored less often
-constexpr int64_t kChunkFloats = 6144;     // outputs that wait for the epilogue, while the columns come from a cache
+constexpr int64_t kPackColumns = 128;         // columns packed at a time: 512 terms of them are 256 KiB
+constexpr int64_t kPackTerms = 64;            // terms packed at a time when all columns are: rows are read whole,
+constexpr int64_t kPackMoreTerms = 128;       // and with more rows, sums are loaded and stored less often
+constexpr int64_t kChunkFloats = 6144;        // outputs that wait for the epilogue, while the columns come from a cache
 constexpr int64_t kSmallColumns = 64 * 1024;  // floats: smaller packed columns stay in the second-level cache
-constexpr int64_t kFewRows = 256;          // up to this many, sums over terms may be split among tasks
-constexpr int64_t kChunkRows = 240;        // rows that share larger columns
+constexpr int64_t kFewRows = 256;             // up to this many, sums over terms may be split among tasks
+constexpr int64_t kChunkRows = 240;           // rows that share larger columns
 constexpr int64_t kPackTaskFloats = 32 * 1024;
 // Rows a power of two apart share few sets of a cache: they are copied to a pitch that does not.
 constexpr int64_t kRowGap = 16, kBadPitch = 128;
@@ -34,14 +34,14 @@ constexpr int64_t kRowGap = 16, kBadPitch = 128;
 // Element (i, k) of an operand at i * outer + k * inner.
 struct Operand2D {
   int input = 0;
-  int64_t size = 0;                 // rows or columns
+  int64_t size = 0;  // rows or columns
   int64_t outer = 1, inner = 1;
-  std::vector<int64_t> batch;       // offset of each product's matrix
+  std::vector<int64_t> batch;  // offset of each product's matrix
 };
 
 struct Problem {
   Operand2D rows, columns;
-  bool swapped = false;             // rows are b's columns: results are transposed on their way out
+  bool swapped = false;  // rows are b's columns: results are transposed on their way out
   int64_t k = 0, products = 0;
   int64_t m = 0, n = 0;
   const KernelTable* kernels = nullptr;
@@ -49,17 +49,15 @@ struct Problem {
 
   // Packs terms [k0, k0 + terms) of columns [c0, c0 + count) into panels of `terms` rows.
   void Pack(const float* src, int64_t c0, int64_t count, int64_t k0, int64_t terms, float* dst) const {
-    for (int64_t c = c0; c < c0 + count; c += panel, dst += terms * row_width) {
-      const int64_t width = std::min(panel, c0 + count - c);
+    const float* from = src + c0 * columns.outer + k0 * columns.inner;
+    if (columns.outer == 1) {
+      kernels->move.pack(from, columns.inner, terms, count, row_width, dst);
+      return;
+    }
+    for (int64_t c = 0; c < count; c += panel, dst += terms * row_width) {
+      const int64_t width = std::min(panel, count - c);
       if (width < row_width) std::memset(dst, 0, static_cast<size_t>(terms * row_width) * sizeof(float));
-      const float* from = src + c * columns.outer + k0 * columns.inner;
-      if (columns.outer == 1) {
-        for (int64_t k = 0; k < terms; ++k) {
-          std::memcpy(dst + k * row_width, from + k * columns.inner, static_cast<size_t>(width) * sizeof(float));
-        }
-      } else {
-        kernels->move.transpose(from, columns.outer, width, terms, dst, row_width);
-      }
+      kernels->move.transpose(from + c * columns.outer, columns.outer, width, terms, dst, row_width);
     }
   }
 };
@@ -74,8 +72,8 @@ struct PackState {
     const int64_t end = std::min(units, (call.task + 1) * units_per_task);
     for (int64_t unit = call.task * units_per_task; unit < end; ++unit) {
       const int64_t matrix = unit / p.panels, c = unit % p.panels * p.panel;
-      p.Pack(FloatInput(call, p.columns.input) + matrix * p.columns.size * p.k, c, std::min(p.panel, p.columns.size - c), 0,
-             p.k, FloatsAt(call.workspace, 0) + unit * p.k * p.row_width);
+      p.Pack(FloatInput(call, p.columns.input) + matrix * p.columns.size * p.k, c,
+             std::min(p.panel, p.columns.size - c), 0, p.k, FloatsAt(call.workspace, 0) + unit * p.k * p.row_width);
     }
   }
 };
@@ -152,12 +150,14 @@ struct ProductState {
       const float* packed;
       int64_t panel_stride;
       if (prepacked) {
-        const int64_t matrix = p.columns.batch[static_cast<size_t>(product)] / std::max<int64_t>(1, p.columns.size * p.k);
+        const int64_t matrix =
+            p.columns.batch[static_cast<size_t>(product)] / std::max<int64_t>(1, p.columns.size * p.k);
         packed = FloatsAt(call.workspace, 0) + ((matrix * p.panels + c / p.panel) * p.k + k) * p.row_width;
         panel_stride = p.k * p.row_width;
       } else {
         float* scratch = FloatsAt(call.scratch, columns_offset);
-        p.Pack(FloatInput(call, p.columns.input) + p.columns.batch[static_cast<size_t>(product)], c, count, k, terms, scratch);
+        p.Pack(FloatInput(call, p.columns.input) + p.columns.batch[static_cast<size_t>(product)], c, count, k, terms,
+               scratch);
         packed = scratch;
         panel_stride = terms * p.row_width;
       }
@@ -232,7 +232,9 @@ struct ProductState {
 };
 
 std::vector<int64_t> BatchOffsets(const Shape& operand, const Shape& output) {
-  const auto batch_of = [](const Shape& shape) { return Shape(shape.dims().first(static_cast<size_t>(shape.rank() - 2))); };
+  const auto batch_of = [](const Shape& shape) {
+    return Shape(shape.dims().first(static_cast<size_t>(shape.rank() - 2)));
+  };
   const Shape from = batch_of(operand), batch = batch_of(output);
   const Dims strides = BroadcastStrides(from, batch);
   std::vector<int64_t> offsets;
@@ -254,7 +256,9 @@ bool PreferSwapped(int64_t m, int64_t n, int64_t k, bool ta, bool tb, const Kern
     const double lanes = static_cast<double>(RoundUp(columns, kernels.lanes));
     const double products = static_cast<double>(std::max<int64_t>(rows, 4)) * lanes * static_cast<double>(k) /
                             (2.0 * static_cast<double>(kernels.lanes));
-    return products + static_cast<double>(k) * (rows_cost * static_cast<double>(rows) + columns_cost * static_cast<double>(columns)) +
+    return products +
+           static_cast<double>(k) *
+               (rows_cost * static_cast<double>(rows) + columns_cost * static_cast<double>(columns)) +
            out_cost * static_cast<double>(rows) * static_cast<double>(columns);
   };
   return cycles(n, m, tb ? 0 : 0.5, ta ? 0.5 : 2, 2) < cycles(m, n, ta ? 0.5 : 0, tb ? 2 : 0.5, 0);
@@ -290,8 +294,8 @@ int64_t Split(ProductState& state, bool epilogue) {
   state.column_block = columns;
   state.k_blocks = CeilDiv(p.k, kMatMulBlock);
   const double bytes = 4.0 * static_cast<double>(rows + columns) * static_cast<double>(p.k);
-  const int64_t parts = std::min(CeilDiv(2 * kTasks, p.products),
-                                 static_cast<int64_t>(std::max(flops / kTaskFlops, bytes / kTaskBytes)));
+  const int64_t parts =
+      std::min(CeilDiv(2 * kTasks, p.products), static_cast<int64_t>(std::max(flops / kTaskFlops, bytes / kTaskBytes)));
   if (parts > 1) {
     // A block of rows passes over all columns: the larger they are, the more rows should share them.
     const int64_t least = p.k * columns <= kSmallColumns ? 4 * tile : kChunkRows;
@@ -307,8 +311,8 @@ int64_t Split(ProductState& state, bool epilogue) {
       state.column_block = RoundUp(CeilDiv(columns, column_parts), p.panel);
     }
   } else {
-    state.products_per_task =
-        TaskSize(p.products, std::max<int64_t>(1, static_cast<int64_t>(std::min(kTaskFlops / std::max(flops, 1.0), 1e6))), 1);
+    state.products_per_task = TaskSize(
+        p.products, std::max<int64_t>(1, static_cast<int64_t>(std::min(kTaskFlops / std::max(flops, 1.0), 1e6))), 1);
   }
   state.row_blocks = CeilDiv(rows, state.row_block);
   state.pack_terms = rows <= 4 * tile ? kPackTerms : kPackMoreTerms;
@@ -320,8 +324,9 @@ int64_t Split(ProductState& state, bool epilogue) {
   // for each chunk.
   state.chunk_rows = state.row_block;
   if (state.prepacked) {
-    const int64_t close = p.k * columns <= kSmallColumns && epilogue ? RoundUp(std::max(kChunkFloats / state.column_block, tile), tile)
-                                                                      : kChunkRows;
+    const int64_t close = p.k * columns <= kSmallColumns && epilogue
+                              ? RoundUp(std::max(kChunkFloats / state.column_block, tile), tile)
+                              : kChunkRows;
     const int64_t wanted = p.swapped ? 2 * kChunkRows : close;
     state.chunk_rows = RoundUp(CeilDiv(state.row_block, CeilDiv(state.row_block, wanted)), tile);
   }
@@ -344,7 +349,8 @@ LowerResult LowerMatMul(const LowerContext& context) {
   const int64_t terms = std::min(p.k, kMatMulBlock);
   if (p.rows.inner != 1) state->rows_offset = scratch.TakeFloats(rows * terms);
   if (state->copy_rows) {
-    state->rows_offset = scratch.TakeFloats(rows * ((state->by_terms ? std::min(terms, state->pack_terms) : terms) + kRowGap));
+    state->rows_offset =
+        scratch.TakeFloats(rows * ((state->by_terms ? std::min(terms, state->pack_terms) : terms) + kRowGap));
   }
   if (!state->prepacked) {
     state->columns_offset = scratch.TakeFloats((state->by_terms ? std::min(terms, state->pack_terms) : terms) *
@@ -362,7 +368,8 @@ LowerResult LowerMatMul(const LowerContext& context) {
     pack->units = matrices * p.panels;
     pack->units_per_task = std::max<int64_t>(1, kPackTaskFloats / std::max<int64_t>(1, p.k * p.row_width));
     workspace.TakeFloats(pack->units * p.k * p.row_width);
-    if (pack->units > 0) lowering.stages.push_back(MakeStage<PackState>(pack, CeilDiv(pack->units, pack->units_per_task), 0));
+    if (pack->units > 0)
+      lowering.stages.push_back(MakeStage<PackState>(pack, CeilDiv(pack->units, pack->units_per_task), 0));
   }
   const std::string shape = StrCat(p.swapped ? "columns as rows" : "rows", state->prepacked ? ", packed panels" : "");
   if (state->by_terms) {

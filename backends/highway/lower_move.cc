@@ -140,7 +140,10 @@ uint64_t BitsOf(double number, DType dtype) {
 class MoveLowering {
  public:
   MoveLowering(const Cluster& cluster, const KernelTable& kernels)
-      : cluster_(cluster), node_(cluster.node(cluster.nodes[0])), type_(node_.outputs[0]), state_(std::make_shared<MoveState>()) {
+      : cluster_(cluster),
+        node_(cluster.node(cluster.nodes[0])),
+        type_(node_.outputs[0]),
+        state_(std::make_shared<MoveState>()) {
     state_->size = SizeOf(type_.dtype);
     state_->kernels = &kernels;
   }
@@ -309,6 +312,8 @@ class MoveLowering {
 
 }  // namespace
 
-LowerResult LowerMove(const Cluster& cluster, const KernelTable& kernels) { return MoveLowering(cluster, kernels).Lower(); }
+LowerResult LowerMove(const Cluster& cluster, const KernelTable& kernels) {
+  return MoveLowering(cluster, kernels).Lower();
+}
 
 }  // namespace weir::highway

@@ -11,15 +11,14 @@ namespace {
 
 constexpr int64_t kTaskFloats = 128 * 1024;  // of the larger tensor: about 40 us
 constexpr int64_t kChunkFloats = 4096;       // outputs that wait for the epilogue
-constexpr int64_t kTasks = 16;
 
 using PoolFn = void (*)(const PoolArgs& args) noexcept;
 
 // Windows [begin, end) of one row of outputs that have the same cells, relative to their first.
 struct Span {
   int64_t begin = 0, end = 0;
-  int64_t first = 0;   // input coordinate of window `begin`'s first cell along the innermost axis
-  int64_t cells = 0;   // along that axis
+  int64_t first = 0;  // input coordinate of window `begin`'s first cell along the innermost axis
+  int64_t cells = 0;  // along that axis
 };
 
 std::vector<Span> SpansOf(const SpatialAxis& axis) {
@@ -96,7 +95,7 @@ PoolProblem Describe(const LowerContext& context, const Shape& input) {
   return problem;
 }
 
-// ---- Forward -------------------------------------------------------------------------------------------------------------
+// ---- Forward ------------------------------------------------------------------------------------
 // Task: rows of outputs, counted over all images.
 struct PoolState {
   PoolProblem problem;
@@ -125,16 +124,23 @@ struct PoolState {
   }
 };
 
-// ---- Gradients -----------------------------------------------------------------------------------------------------------
-// If windows don't share cells, a task is a part of the second axis of an image: each row of windows fills its own rows
-// of the input, and what no window covers is zero. Otherwise it is a whole image, into which windows add in order.
+// ---- Gradients ----------------------------------------------------------------------------------
+// If windows don't share cells, an image is cut into blocks along the second axis: each row of windows fills its own
+// rows of the input, and what no window covers is zero. A block is small enough for the epilogue to find it in the
+// first-level cache. Otherwise the block is a whole image, into which windows add in order.
 struct GradientState {
   PoolProblem problem;
   std::optional<Epilogue> epilogue;
   int x_input = -1, dy_input = 0;
   bool disjoint = false;
-  int64_t blocks = 1, block = 1;  // of rows of windows along axis 1
+  int64_t blocks = 1, block = 1;  // of an image; rows of windows along axis 1
+  int64_t blocks_per_task = 1;
   int64_t cells_offset = 0;
+
+  void Run(const KernelCall& call) const {
+    const int64_t end = std::min(problem.geometry.batch * blocks, (call.task + 1) * blocks_per_task);
+    for (int64_t i = call.task * blocks_per_task; i < end; ++i) RunBlock(call, i / blocks, i % blocks);
+  }
 
   // Input rows [low, high) of axis 1 that belong to the block.
   int64_t BlockLow(int64_t index) const {
@@ -144,10 +150,9 @@ struct GradientState {
     return std::clamp<int64_t>(index * block * axis.stride - axis.pad_before, 0, axis.input);
   }
 
-  void Run(const KernelCall& call) const {
+  void RunBlock(const KernelCall& call, int64_t image, int64_t index) const {
     const PoolProblem& p = problem;
     const ConvGeometry& g = p.geometry;
-    const int64_t image = call.task / blocks, index = call.task % blocks;
     const int64_t row_floats = g.axis[2].input * g.in_channels;
     const int64_t low = BlockLow(index), high = BlockLow(index + 1);
     const int64_t windows = blocks == 1 ? g.axis[1].output : block;
@@ -155,7 +160,7 @@ struct GradientState {
     const int64_t first = image * p.in_floats() + low * row_floats;
     const int64_t count = blocks == 1 ? p.in_floats() : (high - low) * row_floats;
     float* dx = epilogue->Buffer(call, first);
-    const bool covered = disjoint && Covers(low, high, index);
+    const bool covered = disjoint && Covers(high, index);
     if (!covered) std::memset(dx, 0, static_cast<size_t>(count) * sizeof(float));
     PoolArgs args;
     args.disjoint = disjoint;
@@ -174,7 +179,7 @@ struct GradientState {
   }
 
   // Whether the block's windows leave no cell of its rows out.
-  bool Covers(int64_t low, int64_t high, int64_t index) const {
+  bool Covers(int64_t high, int64_t index) const {
     const ConvGeometry& g = problem.geometry;
     for (int a = 0; a < 3; ++a) {
       const SpatialAxis& axis = g.axis[a];
@@ -183,7 +188,6 @@ struct GradientState {
     }
     const SpatialAxis& axis = g.axis[1];
     const int64_t end = blocks == 1 ? axis.output : std::min(axis.output, (index + 1) * block);
-    (void)low;
     return end * axis.stride - axis.pad_before >= high;
   }
 };
@@ -226,10 +230,8 @@ LowerResult LowerPoolGradient(const LowerContext& context) {
   for (const SpatialAxis& axis : g.axis) state->disjoint &= axis.stride >= axis.window;
   state->block = g.axis[1].output;
   if (state->disjoint && g.axis[0].input == 1 && g.axis[0].output == 1) {
-    // Blocks small enough for the epilogue to find them in the first-level cache, if there is one.
     const int64_t row = std::max<int64_t>(1, g.axis[1].stride * g.axis[2].input * g.in_channels);
-    const int64_t wanted = g.batch >= kTasks ? g.axis[1].output : CeilDiv(kTaskFloats / 4, row);
-    state->block = std::min(g.axis[1].output, std::max<int64_t>(1, wanted));
+    state->block = std::clamp<int64_t>(kChunkFloats / row, 1, g.axis[1].output);
     state->blocks = CeilDiv(g.axis[1].output, state->block);
   }
   int64_t range = p.in_floats();
@@ -242,7 +244,9 @@ LowerResult LowerPoolGradient(const LowerContext& context) {
   Arena scratch;
   state->cells_offset = scratch.Take(p.max_cells * static_cast<int64_t>(sizeof(int64_t)));
   state->epilogue.emplace(context.program, range, scratch);
-  const int64_t tasks = g.batch * state->blocks;
+  const int64_t units = g.batch * state->blocks;
+  state->blocks_per_task = TaskSize(units, std::max<int64_t>(1, kTaskFloats * state->blocks / p.in_floats()), 1);
+  const int64_t tasks = CeilDiv(units, state->blocks_per_task);
   Lowering lowering;
   lowering.kernel = StrCat(context.anchor().op->name, state->disjoint ? ", disjoint windows, " : ", ", tasks, " tasks");
   lowering.stages.push_back(MakeStage<GradientState>(std::move(state), tasks, scratch.bytes()));

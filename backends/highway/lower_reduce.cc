@@ -14,7 +14,7 @@ namespace {
 constexpr int64_t kTaskFloats = 128 * 1024;  // read: about 40 us
 constexpr int64_t kChunkFloats = 2048;       // outputs that wait for the epilogue
 constexpr int64_t kFewTasks = 8;
-constexpr int64_t kColumns = 64;             // columns are cut at multiples of this
+constexpr int64_t kColumns = 64;  // columns are cut at multiples of this
 
 struct Axis {
   int64_t size = 0, stride = 0;
@@ -57,7 +57,7 @@ struct ReduceProblem {
   }
 };
 
-// ---- One stage: tasks are outputs -----------------------------------------------------------------------------------
+// ---- One stage: tasks are outputs ---------------------------------------------------------------
 struct OutputState {
   ReduceProblem problem;
   std::optional<Epilogue> epilogue;
@@ -102,7 +102,7 @@ struct OutputState {
   }
 };
 
-// ---- Two stages: tasks are canonical blocks -------------------------------------------------------------------------
+// ---- Two stages: tasks are canonical blocks -----------------------------------------------------
 // Block b of output i goes to workspace[b * outputs + i].
 struct BlockState {
   ReduceProblem problem;
@@ -122,7 +122,8 @@ struct BlockState {
                                                         std::min(kReduceRowBlock, p.inner - begin), true, dst + tuple);
       } else {
         const int64_t begin = block * kReduceColumnBlock;
-        p.FoldColumns(x, begin, std::min(p.reduced_count, begin + kReduceColumnBlock), 0, p.inner, dst + tuple * p.inner);
+        p.FoldColumns(x, begin, std::min(p.reduced_count, begin + kReduceColumnBlock), 0, p.inner,
+                      dst + tuple * p.inner);
       }
     }
   }
@@ -176,7 +177,8 @@ Lowering LowerByOutputs(const LowerContext& context, ReduceProblem problem) {
     // A kept tuple has too many elements for one task: its columns are cut.
     state->piece = p.inner;
     if (cost > kTaskFloats) {
-      state->piece = std::min(p.inner, RoundUp(std::max<int64_t>(1, kTaskFloats / std::max<int64_t>(1, p.reduced_count)), kColumns));
+      state->piece = std::min(
+          p.inner, RoundUp(std::max<int64_t>(1, kTaskFloats / std::max<int64_t>(1, p.reduced_count)), kColumns));
     }
     if (p.inner > kChunkFloats) state->piece = std::min(state->piece, kChunkFloats);
     state->pieces = CeilDiv(p.inner, state->piece);
@@ -186,7 +188,8 @@ Lowering LowerByOutputs(const LowerContext& context, ReduceProblem problem) {
   state->units_per_task = TaskSize(state->units, std::max<int64_t>(1, kTaskFloats / std::max<int64_t>(64, cost)), 1);
   const int64_t outputs = p.row_mode ? 1 : state->piece;
   // Units of one chunk are contiguous: only whole tuples may share one.
-  state->units_per_chunk = state->pieces > 1 ? 1 : std::clamp<int64_t>(kChunkFloats / outputs, 1, state->units_per_task);
+  state->units_per_chunk =
+      state->pieces > 1 ? 1 : std::clamp<int64_t>(kChunkFloats / outputs, 1, state->units_per_task);
   Arena scratch;
   state->block_offset = scratch.TakeFloats(outputs);
   state->epilogue.emplace(context.program, state->units_per_chunk * outputs, scratch);
@@ -210,15 +213,15 @@ Lowering LowerByBlocks(const LowerContext& context, ReduceProblem problem, int64
   const int64_t tasks = CeilDiv(state->units, state->units_per_task), outputs = state->outputs;
   const ReduceKind kind = p.kind;
   Lowering lowering;
-  lowering.kernel = StrCat(context.anchor().op->name, p.row_mode ? " of rows by " : " of columns by ", blocks, " blocks, ",
-                           tasks, " tasks");
+  lowering.kernel = StrCat(context.anchor().op->name, p.row_mode ? " of rows by " : " of columns by ", blocks,
+                           " blocks, ", tasks, " tasks");
   lowering.workspace_bytes = blocks * outputs * 4;
   lowering.stages.push_back(MakeStage<BlockState>(std::move(state), tasks, 0));
   lowering.stages.push_back(CombineStage(context, kind, blocks, outputs, 0));
   return lowering;
 }
 
-// ---- argmax --------------------------------------------------------------------------------------------------------------
+// ---- argmax -------------------------------------------------------------------------------------
 struct ArgMaxState {
   std::optional<Epilogue> epilogue;
   const KernelTable* kernels = nullptr;
@@ -242,11 +245,12 @@ struct ArgMaxState {
 
 LowerResult LowerReduce(const LowerContext& context) {
   ReduceProblem p = Describe(context);
-  const int64_t blocks = p.row_mode ? p.reduced_count * CeilDiv(p.inner, kReduceRowBlock)
-                                    : CeilDiv(p.reduced_count, kReduceColumnBlock);
+  const int64_t blocks =
+      p.row_mode ? p.reduced_count * CeilDiv(p.inner, kReduceRowBlock) : CeilDiv(p.reduced_count, kReduceColumnBlock);
   const int64_t elements = p.kept_count * p.reduced_count * p.inner;
   const int64_t outputs = p.row_mode ? p.kept_count : p.kept_count * CeilDiv(p.inner, kColumns);
-  if (blocks > 1 && outputs < kFewTasks && elements >= 2 * kTaskFloats) return LowerByBlocks(context, std::move(p), blocks);
+  if (blocks > 1 && outputs < kFewTasks && elements >= 2 * kTaskFloats)
+    return LowerByBlocks(context, std::move(p), blocks);
   return LowerByOutputs(context, std::move(p));
 }
 
@@ -259,7 +263,8 @@ LowerResult LowerArgMax(const LowerContext& context) {
   state->input = context.anchor_input(0);
   state->count = shape.dim(axis);
   state->rows = shape.size() / state->count;
-  state->rows_per_task = TaskSize(state->rows, std::max<int64_t>(1, kTaskFloats / 4 / std::max<int64_t>(8, state->count)), 1);
+  state->rows_per_task =
+      TaskSize(state->rows, std::max<int64_t>(1, kTaskFloats / 4 / std::max<int64_t>(8, state->count)), 1);
   state->rows_per_chunk = std::min(state->rows_per_task, kChunkFloats);
   Arena scratch;
   state->epilogue.emplace(context.program, state->rows_per_chunk, scratch);

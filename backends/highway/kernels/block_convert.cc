@@ -23,7 +23,7 @@ namespace {
 
 using DB = hn::Rebind<uint8_t, DF>;
 
-// ---- Between slots. Sources and results are bits, read as float or int32 where the functor says so. ------------------
+// ---- Between slots. Sources and results are bits, read as float or int32 where the functor says so. ----
 struct Copy {
   using T = int32_t;
   HWY_INLINE static VI Run(const ScalarParams&, VI a) { return a; }
@@ -63,9 +63,7 @@ struct MaskToFloat {
 };
 struct FloatToMask {
   using T = float;
-  HWY_INLINE static VF Run(const ScalarParams&, VF a) {
-    return FloatVector::Bits(hn::Not(hn::Eq(a, hn::Zero(DF()))));
-  }
+  HWY_INLINE static VF Run(const ScalarParams&, VF a) { return FloatVector::Bits(hn::Not(hn::Eq(a, hn::Zero(DF())))); }
 };
 struct IntToMask {
   using T = int32_t;
@@ -76,7 +74,7 @@ struct LowByte {
   HWY_INLINE static VI Run(const ScalarParams&, VI a) { return hn::And(a, hn::Set(DI(), 255)); }
 };
 
-// ---- From and to bytes in memory ----------------------------------------------------------------------------------
+// ---- From and to bytes in memory ----------------------------------------------------------------
 template <bool kMask>
 void LoadBytes(const BlockArgs& args) noexcept {
   const DI di;
@@ -109,7 +107,7 @@ void StoreBytes(const BlockArgs& args) noexcept {
   for (; i < count; ++i) dst[i] = static_cast<uint8_t>(src[args.step[0] == 0 ? 0 : i] & (kMask ? 1 : 255));
 }
 
-// ---- Pairs --------------------------------------------------------------------------------------------------------------
+// ---- Pairs --------------------------------------------------------------------------------------
 template <FusedFirst kFirst, FusedSecond kSecond>
 struct Fused {
   using T = float;
@@ -133,8 +131,9 @@ void FillFused(BlockFn (&row)[kFusedSeconds]) {
   row[4] = &BlockLoop<Fused<kFirst, FusedSecond::kMaximum>, 3>;
 }
 
-// ---- Random numbers ---------------------------------------------------------------------------------------------------
-// High and low words of the products of all lanes with one number.
+// ---- Random numbers -----------------------------------------------------------------------------
+// High and low
+// words of the products of all lanes with one number.
 HWY_INLINE void WideMul(VU a, uint32_t m, VU& high, VU& low) {
   const DU du;
 #if HWY_TARGET == HWY_SCALAR

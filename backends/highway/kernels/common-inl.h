@@ -83,12 +83,12 @@ HWY_INLINE VF Fma(DF d, VF a, VF b, VF c) {
 #else
   const hn::RepartitionToWide<DF> dd;
   const hn::Half<DF> dh;
-  const auto low = hn::DemoteTo(dh, FmaToOdd(dd, hn::PromoteTo(dd, hn::LowerHalf(dh, a)),
-                                             hn::PromoteTo(dd, hn::LowerHalf(dh, b)),
-                                             hn::PromoteTo(dd, hn::LowerHalf(dh, c))));
-  const auto high = hn::DemoteTo(dh, FmaToOdd(dd, hn::PromoteTo(dd, hn::UpperHalf(dh, a)),
-                                              hn::PromoteTo(dd, hn::UpperHalf(dh, b)),
-                                              hn::PromoteTo(dd, hn::UpperHalf(dh, c))));
+  const auto low =
+      hn::DemoteTo(dh, FmaToOdd(dd, hn::PromoteTo(dd, hn::LowerHalf(dh, a)), hn::PromoteTo(dd, hn::LowerHalf(dh, b)),
+                                hn::PromoteTo(dd, hn::LowerHalf(dh, c))));
+  const auto high =
+      hn::DemoteTo(dh, FmaToOdd(dd, hn::PromoteTo(dd, hn::UpperHalf(dh, a)), hn::PromoteTo(dd, hn::UpperHalf(dh, b)),
+                                hn::PromoteTo(dd, hn::UpperHalf(dh, c))));
   return hn::Combine(d, high, low);
 #endif
 }
@@ -96,7 +96,7 @@ HWY_INLINE VF Fma(DF d, VF a, VF b, VF c) {
 // The first `count` <= lanes elements; the rest are 0.
 template <class D, class T = hn::TFromD<D>>
 HWY_INLINE hn::Vec<D> LoadFirst(D d, const T* p, size_t count) {
-#if HWY_TARGET == HWY_AVX3
+#if HWY_ARCH_X86 && HWY_TARGET <= HWY_AVX3
   return hn::MaskedLoad(hn::FirstN(d, count), d, p);
 #else
   HWY_ALIGN T lanes[HWY_LANES(T)] = {};
@@ -107,7 +107,7 @@ HWY_INLINE hn::Vec<D> LoadFirst(D d, const T* p, size_t count) {
 
 template <class D, class V, class T = hn::TFromD<D>>
 HWY_INLINE void StoreFirst(V v, D d, T* p, size_t count) {
-#if HWY_TARGET == HWY_AVX3
+#if HWY_ARCH_X86 && HWY_TARGET <= HWY_AVX3
   hn::BlendedStore(v, hn::FirstN(d, count), d, p);
 #else
   HWY_ALIGN T lanes[HWY_LANES(T)];

@@ -14,7 +14,7 @@
 
 namespace weir::highway {
 
-// ---- Products: convolutions and matrix products -------------------------------------------------------------------
+// ---- Products: convolutions and matrix products -------------------------------------------------
 // `length` consecutive terms k of a sum: at u + k * u_step (u_step is 1 for rows) and v + k * v_step.
 struct TermRun {
   int64_t u = 0;
@@ -102,7 +102,7 @@ struct DepthwiseKernels {
   void (*filter_gradient)(const DepthwiseFilterArgs& args) noexcept = nullptr;
 };
 
-// ---- Elementwise blocks ---------------------------------------------------------------------------------------------
+// ---- Elementwise blocks -------------------------------------------------------------------------
 // One instruction of a block program: dst[i] = f(src[0][i * step[0]], ...) for i < count. step is 1, or 0 for an
 // operand that is one number, of which src then points to kSplat copies. Values are 4 bytes: float32, int32, or a truth
 // value as 0 or ~0; only conversions read or write memory of one byte an element.
@@ -128,7 +128,7 @@ inline constexpr int kFusedFirsts = 3;
 inline constexpr int kFusedSeconds = 5;
 
 struct BlockKernels {
-  BlockFn f32[kScalarOps] = {};   // null where there is none
+  BlockFn f32[kScalarOps] = {};  // null where there is none
   BlockFn i32[kScalarOps] = {};
   BlockFn fused[kFusedFirsts][kFusedSeconds] = {};
   // Slot to slot.
@@ -140,7 +140,7 @@ struct BlockKernels {
   BlockFn mask_to_i32 = nullptr;
   BlockFn f32_to_mask = nullptr;  // not 0
   BlockFn i32_to_mask = nullptr;
-  BlockFn low_byte = nullptr;     // modulo 256
+  BlockFn low_byte = nullptr;  // modulo 256
   // Memory of one byte an element to slot, and back.
   BlockFn u8_to_i32 = nullptr;
   BlockFn u8_to_mask = nullptr;
@@ -149,7 +149,7 @@ struct BlockKernels {
   BlockFn random_uniform = nullptr;
 };
 
-// ---- Pooling ----------------------------------------------------------------------------------------------------------
+// ---- Pooling ------------------------------------------------------------------------------------
 // `positions` windows with the same cells, channels across lanes: window p's cells are at x + p * x_step + cells[k],
 // k in row-major order, its result at y + p * y_step.
 struct PoolArgs {
@@ -167,7 +167,7 @@ struct PoolArgs {
   const float* dy = nullptr;
   float* dx = nullptr;
   bool disjoint = false;
-  float divisor = 1;             // average: cells inside the input
+  float divisor = 1;  // average: cells inside the input
 };
 struct PoolKernels {
   void (*max)(const PoolArgs& args) noexcept = nullptr;
@@ -177,7 +177,7 @@ struct PoolKernels {
   void (*average_gradient)(const PoolArgs& args) noexcept = nullptr;
 };
 
-// ---- Reductions ---------------------------------------------------------------------------------------------------------
+// ---- Reductions ---------------------------------------------------------------------------------
 enum class ReduceKind : uint8_t { kSum, kSumSquares, kMax, kMin };
 inline constexpr int kReduceKinds = 4;
 
@@ -196,7 +196,7 @@ struct ReduceKernels {
 // The value of an empty reduction.
 float ReduceInit(ReduceKind kind);
 
-// ---- Softmax, on rows of the last axis ------------------------------------------------------------------------------------
+// ---- Softmax, on rows of the last axis ----------------------------------------------------------
 inline constexpr const char* kCrossEntropyLabel = "SparseCrossEntropy: label";
 struct SoftmaxKernels {
   void (*softmax)(const float* x, int64_t rows, int64_t classes, float* y) noexcept = nullptr;
@@ -208,8 +208,12 @@ struct SoftmaxKernels {
                             float* y, KernelErrors* errors) noexcept = nullptr;
 };
 
-// ---- Data movement ----------------------------------------------------------------------------------------------------------
+// ---- Data movement ------------------------------------------------------------------------------
 struct MoveKernels {
+  // Rows of `columns` floats into panels `width` floats wide (a multiple of the vector), one after the other, each with
+  // all rows: dst[(c / width * rows + r) * width + c % width] = src[r * src_stride + c], zeros behind the last column.
+  void (*pack)(const float* src, int64_t src_stride, int64_t rows, int64_t columns, int64_t width,
+               float* dst) noexcept = nullptr;
   // dst[c * dst_stride + r] = src[r * src_stride + c], 4-byte elements.
   void (*transpose)(const float* src, int64_t src_stride, int64_t rows, int64_t columns, float* dst,
                     int64_t dst_stride) noexcept = nullptr;

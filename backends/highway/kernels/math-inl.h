@@ -69,7 +69,7 @@ struct IntVector {
   // Rounded towards 0, and to the nearest int32 if outside, as IntegerMath does.
   HWY_INLINE static V Const(double number) {
     constexpr double kMin = std::numeric_limits<int32_t>::min(), kMax = std::numeric_limits<int32_t>::max();
-    const int32_t value = !(number > kMin)  ? std::numeric_limits<int32_t>::min()
+    const int32_t value = !(number > kMin) ? std::numeric_limits<int32_t>::min()
                           : number >= kMax ? std::numeric_limits<int32_t>::max()
                                            : static_cast<int32_t>(number);
     return hn::Set(DI(), value);

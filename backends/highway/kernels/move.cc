@@ -1,4 +1,4 @@
-// Moving elements: transposition of 4-byte elements, 4 x 4 at a time.
+// Moving elements: packing rows into panels, and transposition of 4-byte elements, 4 x 4 at a time.
 #include <cstddef>
 #include <cstdint>
 
@@ -16,8 +16,9 @@ namespace weir::highway {
 namespace HWY_NAMESPACE {
 namespace {
 
-// Blocks of one cache line's floats each way, within strips of columns whose lines of dst stay in the first-level cache.
-constexpr int64_t kBlock = 16, kStrip = 64;
+// Blocks of one cache line's floats each way, within strips of columns whose lines of dst stay in the first-level
+// cache.
+constexpr int64_t kBlock = 16, kStrip = 128;
 // Lines this far apart (in floats) tend to evict each other: then as few as possible are in use at once.
 constexpr int64_t kFar = 256;
 
@@ -33,8 +34,8 @@ HWY_INLINE void Transpose4(const float* src, int64_t src_stride, float* dst, int
   const hn::RepartitionToWide<decltype(d)> dw;
   const auto a = hn::LoadU(d, src), b = hn::LoadU(d, src + src_stride);
   const auto c = hn::LoadU(d, src + 2 * src_stride), e = hn::LoadU(d, src + 3 * src_stride);
-  const auto ab_low = hn::BitCast(dw, hn::InterleaveLower(d, a, b));    // a0 b0 a1 b1
-  const auto ab_high = hn::BitCast(dw, hn::InterleaveUpper(d, a, b));   // a2 b2 a3 b3
+  const auto ab_low = hn::BitCast(dw, hn::InterleaveLower(d, a, b));   // a0 b0 a1 b1
+  const auto ab_high = hn::BitCast(dw, hn::InterleaveUpper(d, a, b));  // a2 b2 a3 b3
   const auto ce_low = hn::BitCast(dw, hn::InterleaveLower(d, c, e));
   const auto ce_high = hn::BitCast(dw, hn::InterleaveUpper(d, c, e));
   hn::StoreU(hn::BitCast(d, hn::InterleaveLower(dw, ab_low, ce_low)), d, dst);
@@ -82,9 +83,28 @@ void Transpose(const float* src, int64_t src_stride, int64_t rows, int64_t colum
   }
 }
 
+// One panel after the other: writing to all of them in turn would meet the same few sets of the first-level cache.
+void Pack(const float* src, int64_t src_stride, int64_t rows, int64_t columns, int64_t width, float* dst) noexcept {
+  const DF d;
+  constexpr int64_t kVector = kLanes;
+  for (int64_t c = 0; c < columns; c += width) {
+    const bool whole = c + width <= columns;
+    for (int64_t r = 0; r < rows; ++r, dst += width) {
+      const float* from = src + r * src_stride + c;
+      for (int64_t j = 0; j < width; j += kVector) {
+        const int64_t left = columns - c - j;
+        const VF v = whole || left >= kVector ? hn::LoadU(d, from + j)
+                     : left > 0               ? LoadFirst(d, from + j, static_cast<size_t>(left))
+                                              : hn::Zero(d);
+        hn::StoreU(v, d, dst + j);
+      }
+    }
+  }
+}
+
 }  // namespace
 
-MoveKernels GetMoveKernels() { return {.transpose = &Transpose}; }
+MoveKernels GetMoveKernels() { return {.pack = &Pack, .transpose = &Transpose}; }
 
 }  // namespace HWY_NAMESPACE
 }  // namespace weir::highway

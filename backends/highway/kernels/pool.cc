@@ -30,9 +30,7 @@ struct Part {
 };
 
 // Whether x beats the best so far: larger, or the first NaN.
-HWY_INLINE MF Beats(VF x, VF best) {
-  return hn::Or(hn::Lt(best, x), hn::And(hn::IsNaN(x), hn::Not(hn::IsNaN(best))));
-}
+HWY_INLINE MF Beats(VF x, VF best) { return hn::Or(hn::Lt(best, x), hn::And(hn::IsNaN(x), hn::Not(hn::IsNaN(best)))); }
 
 struct Max {
   template <class Access>

@@ -10,8 +10,8 @@
 #define HWY_TARGET_INCLUDE "weir/backends/highway/kernels/product.cc"
 #include "hwy/foreach_target.h"
 // After foreach_target.h.
-#include "weir/backends/highway/kernels/common-inl.h"
 #include "hwy/cache_control.h"
+#include "weir/backends/highway/kernels/common-inl.h"
 #include "weir/backends/highway/kernels/dispatch.h"
 
 HWY_BEFORE_NAMESPACE();
@@ -23,7 +23,7 @@ namespace {
 // are also pointers in general-purpose registers, which is what limits AVX-512 to 12. At least 8 independent sums are
 // needed to hide the latency of 4 cycles on two ports.
 constexpr int kPanelVectors = 2;
-#if HWY_TARGET == HWY_AVX3
+#if HWY_ARCH_X86 && HWY_TARGET <= HWY_AVX3
 constexpr int kRowTile = 12;
 #elif HWY_NATIVE_FMA
 constexpr int kRowTile = 6;
@@ -205,7 +205,8 @@ void RowProduct(const ProductArgs& args) noexcept {
            AllTiles::kRow<Fetch::kStream>);
 }
 void ColumnProduct(const ProductArgs& args) noexcept {
-  ForTiles(args, AllTiles::kColumn<Fetch::kNothing>, AllTiles::kColumn<Fetch::kStream>);
+  ForTiles(args, args.far ? AllTiles::kColumn<Fetch::kPanel> : AllTiles::kColumn<Fetch::kNothing>,
+           AllTiles::kColumn<Fetch::kStream>);
 }
 
 }  // namespace
@@ -228,9 +229,7 @@ namespace weir::highway {
 HWY_EXPORT(GetProductKernels);
 HWY_EXPORT(GetLanes);
 
-ProductKernels ProductKernelsFor(int64_t target) {
-  return ForTarget(HWY_DISPATCH_TABLE(GetProductKernels), target)();
-}
+ProductKernels ProductKernelsFor(int64_t target) { return ForTarget(HWY_DISPATCH_TABLE(GetProductKernels), target)(); }
 int64_t LanesFor(int64_t target) { return ForTarget(HWY_DISPATCH_TABLE(GetLanes), target)(); }
 
 }  // namespace weir::highway
