@@ -19,7 +19,8 @@ using Clock = std::chrono::steady_clock;
 
 // Enough independent chains to cover the latency of an fma on two ports.
 constexpr int kChains = 12;
-constexpr int64_t kRounds = 2'000'000;
+// About 30 ms a measurement: long against starting threads and the ramp of the clock.
+constexpr int64_t kRounds = 20'000'000;
 
 // Runs `body` on all threads at once, a few times; seconds of the fastest.
 template <class F>
@@ -108,7 +109,7 @@ MachinePeak MeasurePeak(int threads) {
     peak.instructions = "AVX2";
   }
 #endif
-  const double seconds = BestSeconds(threads, 5, [&](int) { sink = sink + chains(kRounds); });
+  const double seconds = BestSeconds(threads, 7, [&](int) { sink = sink + chains(kRounds); });
   peak.flops = 2.0 * kChains * lanes * static_cast<double>(kRounds) * threads / seconds;
 
   // 3 arrays of 128 MiB for all threads together.
