@@ -14,7 +14,7 @@ struct MachinePeak {
   std::string instructions;  // "AVX-512", "AVX2", "baseline"
 };
 
-// Takes about half a second.
+// Takes about a second.
 MachinePeak MeasurePeak(int threads);
 
 }  // namespace weir::bench
