@@ -12,7 +12,7 @@
 #include "weir/frontend/io/file.h"
 #include "weir/frontend/session.h"
 
-ABSL_FLAG(std::string, backend, "", "what computes: highway or reference; empty: the fastest, or WEIR_BACKEND");
+ABSL_FLAG(std::string, backend, "", "what computes: llvm, highway or reference; empty: highway, or WEIR_BACKEND");
 ABSL_FLAG(int, threads, 0, "threads to compute on; 0: all that this process may use, or WEIR_THREADS");
 ABSL_FLAG(std::string, profile, "", "file for a trace of every step (chrome://tracing reads it); a table goes to standard error");
 ABSL_FLAG(bool, quick, false, "a few seconds instead of the real thing");
