@@ -19,6 +19,11 @@ struct AnchorRow {
   LowerResult (*lower)(const Cluster& cluster);
 };
 constexpr AnchorRow kAnchors[] = {
+    {"reduce_sum", LowerReduce},      {"reduce_sum_squares", LowerReduce}, {"reduce_max", LowerReduce},
+    {"reduce_min", LowerReduce},      {"softmax", LowerSoftmax},           {"log_softmax", LowerSoftmax},
+    {"sparse_cross_entropy", LowerSoftmax}, {"max_pool", LowerPool},       {"max_pool_gather", LowerPool},
+    {"average_pool", LowerPool},      {"max_pool_gradient", LowerPoolGradient},
+    {"average_pool_gradient", LowerPoolGradient},
 };
 
 const AnchorRow* FindAnchor(std::string_view op) {
