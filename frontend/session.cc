@@ -97,7 +97,9 @@ absl::StatusOr<std::unique_ptr<Runtime>> MakeRuntime(const RuntimeOptions& optio
   }
   OpRegistry ops;
   RegisterAllOps(ops);
-  return std::make_unique<Runtime>(std::move(ops), std::move(backends), threads, options.compile);
+  auto runtime = std::make_unique<Runtime>(std::move(ops), std::move(backends), threads, options.compile);
+  runtime->SetDumpFolder(options.dump.empty() ? FromEnvironment("WEIR_DUMP") : options.dump);
+  return runtime;
 }
 
 Runtime& DefaultRuntime() {

@@ -24,6 +24,8 @@ struct RuntimeOptions {
   std::string highway_target = "";
   // Folder of compiled kernels (llvm): "" (WEIR_JIT_CACHE, else weir/jit in the user's cache), or "off".
   std::string jit_cache = "";
+  // Folder that gets a file for every plan compiled, with its kernels: "" (WEIR_DUMP, else none).
+  std::string dump = "";
   CompileOptions compile = {};
 };
 

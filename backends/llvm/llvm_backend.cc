@@ -4,6 +4,7 @@
 #include <string_view>
 
 #include "weir/backends/llvm/jit.h"
+#include "weir/backends/llvm/kernel_interpreter.h"
 #include "weir/backends/llvm/lowering.h"
 
 namespace weir {
@@ -56,7 +57,7 @@ std::optional<Decline> EpilogueDecline(const Cluster& cluster, const Node& node)
 
 class LlvmBackend : public Backend {
  public:
-  explicit LlvmBackend(std::shared_ptr<const Jit> jit) : jit_(std::move(jit)) {}
+  LlvmBackend(std::shared_ptr<const Jit> jit, bool interpret) : jit_(std::move(jit)), interpret_(interpret) {}
 
   std::string_view name() const override { return "llvm"; }
   std::string config_key() const override { return StrCat("llvm:", jit_->target().cpu, ":", jit_->target().features); }
@@ -96,6 +97,15 @@ class LlvmBackend : public Backend {
       }
     }
     if (kernels.empty()) return absl::OkStatus();
+    if (interpret_) {
+      for (size_t i = 0; i < stages.size(); ++i) {
+        WEIR_RETURN_IF_ERROR(Verify(*kernels[i]));
+        stages[i]->run = [](const KernelCall& call) noexcept {
+          Interpret(static_cast<const KernelState*>(call.state)->kernel, call);
+        };
+      }
+      return absl::OkStatus();
+    }
     WEIR_ASSIGN_OR_RETURN(const Compiled compiled, jit_->Compile(kernels));
     for (size_t i = 0; i < stages.size(); ++i) {
       auto state = std::make_shared<KernelState>(StateOf(*stages[i]));
@@ -104,6 +114,22 @@ class LlvmBackend : public Backend {
       stages[i]->run = compiled.functions[i];
     }
     return absl::OkStatus();
+  }
+
+  std::string Show(const Lowering& lowering, CodeView view) const override {
+    std::string text;
+    for (const Stage& stage : lowering.stages) {
+      const Kernel& kernel = StateOf(stage).kernel;
+      text += StrCat("; ", kernel.name, ", ", stage.tasks, " tasks\n");
+      if (view == CodeView::kLoops) {
+        text += ToText(kernel);
+        continue;
+      }
+      const Kernel* kernels[] = {&kernel};
+      const auto code = GenerateCode(kernels, jit_->target(), view == CodeView::kLlvmIr ? CodeForm::kLlvmIr : CodeForm::kAssembly);
+      text += code.ok() ? *code : std::string(code.status().message());
+    }
+    return text;
   }
 
  private:
@@ -121,6 +147,7 @@ class LlvmBackend : public Backend {
   }
 
   const std::shared_ptr<const Jit> jit_;
+  const bool interpret_;
 };
 
 }  // namespace
@@ -133,7 +160,7 @@ absl::StatusOr<std::unique_ptr<Backend>> MakeLlvmBackend(const LlvmOptions& opti
     cache = std::make_shared<const jit::ObjectCache>(options.cache_folder, options.cache_bytes);
   }
   WEIR_ASSIGN_OR_RETURN(std::shared_ptr<const jit::Jit> jit, jit::Jit::Create(std::move(target), std::move(cache)));
-  return std::make_unique<jit::LlvmBackend>(std::move(jit));
+  return std::make_unique<jit::LlvmBackend>(std::move(jit), options.interpret);
 }
 
 }  // namespace weir

@@ -21,6 +21,8 @@ struct LlvmOptions {
   // Where compiled kernels are kept between processes; "" keeps none.
   std::string cache_folder = {};
   int64_t cache_bytes = int64_t{256} << 20;  // at most, on disk
+  // Kernels are interpreted instead of compiled: for tests of what the lowerings say, without LLVM in between.
+  bool interpret = false;
 };
 
 absl::StatusOr<std::unique_ptr<Backend>> MakeLlvmBackend(const LlvmOptions& options = {});
