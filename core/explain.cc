@@ -19,6 +19,12 @@ std::string Number(double value, const char* unit) {
   return text;
 }
 
+std::string Micros(double seconds) {
+  char text[32];
+  std::snprintf(text, sizeof(text), "%.1f us", seconds * 1e6);
+  return text;
+}
+
 // Mean seconds of each step; empty without events of a whole run.
 std::vector<double> MeanTimes(std::span<const ProfileEvent> events, size_t steps) {
   std::vector<double> seconds(steps, 0);
@@ -49,7 +55,7 @@ std::string ExplainStep(const PlanStep& step, std::span<const Backend* const> ba
   std::string text = StrCat(Describe(step.cluster), " ", step.cluster.shape, "\n  by ", step.backend, ": ",
                             step.lowering.kernel, "\n  work: ", Number(flops, "FLOP"), ", ", Number(bytes, "B"), " in and out");
   if (seconds > 0) {
-    text += StrCat("\n  time: ", Number(seconds * 1e6, "us"), ", ", Number(flops / seconds, "FLOP/s"), ", ", Number(bytes / seconds, "B/s"));
+    text += StrCat("\n  time: ", Micros(seconds), ", ", Number(flops / seconds, "FLOP/s"), ", ", Number(bytes / seconds, "B/s"));
     if (options.peak_flops > 0 && options.peak_bytes > 0) {
       const double least = std::max(flops / options.peak_flops, bytes / options.peak_bytes);
       char share[64];
