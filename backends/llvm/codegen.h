@@ -20,7 +20,7 @@ struct Target {
 // or one with instructions that this machine lacks.
 absl::StatusOr<Target> FindTarget(const std::string& cpu);
 
-// Whether all that the target needs is there: what a cached object depends on, besides its kernels.
+// What a cached object depends on besides its kernels: processor, instructions, versions of weir and LLVM.
 std::string TargetKey(const Target& target);
 
 // Kernel i becomes the function KernelSymbol(i).
