@@ -56,13 +56,12 @@ class PoolLowering {
       const Val zero = math.Const(0);
       // The canonical order adds to 0: that makes a -0 a 0.
       const Val value = math.Add(zero, max_ ? share : math.Div(share, math.Const(static_cast<double>(g_.taps()))));
-      const IrType index{Elem::kI32, kLanes};
-      const Val winner = max_ ? Winner(window) : kNoVal;
+      const std::vector<Val> wins = max_ ? Winners(window) : std::vector<Val>();
       std::vector<Point> points;
       std::vector<Val> values;
       for (int64_t k = 0; k < g_.taps(); ++k) {
         points.push_back(PointAt(Cell(window, k), window.channel));
-        values.push_back(max_ ? b_.Select(b_.Binary(IrOp::kEq, winner, b_.Const(index, k)), value, zero) : value);
+        values.push_back(max_ ? b_.Select(wins[static_cast<size_t>(k)], value, zero) : value);
       }
       epilogue_->Emit(points, values);
     });
@@ -106,7 +105,7 @@ class PoolLowering {
   // Whether `value` takes the place of `best`: a NaN is larger than any number, the first of equals wins.
   Val Beats(Val value, Val best) {
     const IrMath math = Math();
-    return math.Or(math.Lt(best, value), math.And(math.IsNan(value), math.Not(math.IsNan(best))));
+    return math.And(math.Not(math.Le(value, best)), math.Eq(best, best));
   }
 
   std::vector<Val> Fold(const Window& window, const std::vector<Val>& state, Val position) {
@@ -138,15 +137,24 @@ class PoolLowering {
       });
     });
   }
-  Val Winner(const Window& window) {
-    const IrType index{Elem::kI32, kLanes};
-    Val best = Load(x_, window, Cell(window, 0)), winner = b_.Const(index, 0);
+  // Of each cell of a window: whether it is the winner. A cell wins if it beats the best before it and none after
+  // it does.
+  std::vector<Val> Winners(const Window& window) {
+    const IrMath math = Math();
+    Val best = Load(x_, window, Cell(window, 0));
+    std::vector<Val> wins = {b_.Const({Elem::kBool, kLanes}, 1)};
     for (int64_t k = 1; k < g_.taps(); ++k) {
-      const Val x = Load(x_, window, Cell(window, k)), wins = Beats(x, best);
-      best = b_.Select(wins, x, best);
-      winner = b_.Select(wins, b_.Const(index, k), winner);
+      const Val x = Load(x_, window, Cell(window, k));
+      wins.push_back(Beats(x, best));
+      best = b_.Select(wins.back(), x, best);
     }
-    return winner;
+    Val later = wins.back();
+    for (size_t k = wins.size() - 1; k-- > 0;) {
+      const Val beats = wins[k];
+      wins[k] = math.And(beats, math.Not(later));
+      later = math.Or(later, beats);
+    }
+    return wins;
   }
 
   // body(window) for every window, image by image, and vector of channels; tasks are rows of windows.
