@@ -33,6 +33,24 @@ std::string Describe(const Cluster& cluster) {
   return StrJoin(names, "+");
 }
 
+double ClusterFlops(const Cluster& cluster) {
+  double flops = 0;
+  for (NodeId id : cluster.nodes) {
+    const Node& node = cluster.node(id);
+    std::vector<TensorType> inputs;
+    for (Ref ref : node.inputs) inputs.push_back(cluster.type(ref));
+    flops += Flops(*node.op, node.attrs, inputs, {node.outputs.data(), node.outputs.size()});
+  }
+  return flops;
+}
+
+double ClusterBytes(const Cluster& cluster) {
+  double bytes = 0;
+  for (Ref ref : cluster.inputs) bytes += static_cast<double>(cluster.type(ref).bytes());
+  for (Ref ref : cluster.outputs) bytes += static_cast<double>(cluster.type(ref).bytes());
+  return bytes;
+}
+
 std::vector<InPlacePair> PointwisePairs(const Cluster& cluster) {
   std::vector<InPlacePair> pairs;
   for (size_t i = 0; i < cluster.inputs.size(); ++i) {

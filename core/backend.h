@@ -88,6 +88,13 @@ struct Lowering {
 // read, with outputs of equal element size.
 std::vector<InPlacePair> PointwisePairs(const Cluster& cluster);
 
+// Work of one run of a cluster: floating-point operations, and bytes that must move (inputs and outputs once each).
+double ClusterFlops(const Cluster& cluster);
+double ClusterBytes(const Cluster& cluster);
+
+// What a backend can show of a lowering's insides.
+enum class CodeView : uint8_t { kLoops, kLlvmIr, kAssembly };
+
 class Backend {
  public:
   virtual ~Backend() = default;
@@ -103,6 +110,11 @@ class Backend {
   virtual absl::Status Finalize(std::span<Lowering* const> lowerings) const {
     (void)lowerings;
     return absl::OkStatus();
+  }
+  // Text of the code behind a lowering that this backend made, for people; "" if there is none to see.
+  virtual std::string Show(const Lowering& lowering, CodeView view) const {
+    (void)lowering, (void)view;
+    return "";
   }
 };
 

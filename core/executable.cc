@@ -26,24 +26,6 @@ std::shared_ptr<std::byte> AllocateArena(int64_t bytes) {
   return {static_cast<std::byte*>(memory), [](std::byte* p) { std::free(p); }};
 }
 
-double StepBytes(const Cluster& cluster) {
-  double bytes = 0;
-  for (Ref ref : cluster.inputs) bytes += static_cast<double>(cluster.type(ref).bytes());
-  for (Ref ref : cluster.outputs) bytes += static_cast<double>(cluster.type(ref).bytes());
-  return bytes;
-}
-
-double StepFlops(const Cluster& cluster) {
-  double flops = 0;
-  for (NodeId id : cluster.nodes) {
-    const Node& node = cluster.node(id);
-    std::vector<TensorType> inputs;
-    for (Ref ref : node.inputs) inputs.push_back(cluster.type(ref));
-    flops += Flops(*node.op, node.attrs, inputs, {node.outputs.data(), node.outputs.size()});
-  }
-  return flops;
-}
-
 ProfileEvent EventOf(const PlanStep& step) {
   const Graph& graph = *step.cluster.graph;
   const NodeId head = step.cluster.anchor ? *step.cluster.anchor : step.cluster.nodes.back();
@@ -54,8 +36,8 @@ ProfileEvent EventOf(const PlanStep& step) {
           .kernel = step.lowering.kernel,
           .source = ShortLocation(origin.file, static_cast<int>(origin.line)),
           .backward = origin.backward,
-          .flops = StepFlops(step.cluster),
-          .bytes = StepBytes(step.cluster),
+          .flops = ClusterFlops(step.cluster),
+          .bytes = ClusterBytes(step.cluster),
           .begin = {},
           .duration = {}};
 }

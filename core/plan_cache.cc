@@ -53,4 +53,11 @@ int64_t PlanCache::misses() const {
   return misses_;
 }
 
+std::vector<std::shared_ptr<const Executable>> PlanCache::Executables() const {
+  absl::MutexLock lock(&mutex_);
+  std::vector<std::shared_ptr<const Executable>> executables;
+  for (const Entry& entry : entries_) executables.push_back(entry.executable);
+  return executables;
+}
+
 }  // namespace weir

@@ -5,6 +5,7 @@
 
 #include <list>
 #include <memory>
+#include <vector>
 
 #include "absl/container/flat_hash_map.h"
 #include "absl/synchronization/mutex.h"
@@ -20,6 +21,8 @@ class PlanCache {
   std::shared_ptr<const Executable> Find(const Fingerprint& key);
   void Insert(const Fingerprint& key, std::shared_ptr<const Executable> executable);
   void Clear();
+  // What is cached, last used first.
+  std::vector<std::shared_ptr<const Executable>> Executables() const;
 
   size_t size() const;
   int64_t hits() const;

@@ -2,6 +2,7 @@
 
 #include "absl/container/flat_hash_set.h"
 #include "weir/core/error.h"
+#include "weir/core/explain.h"
 #include "weir/core/fingerprint.h"
 #include "weir/core/passes/rewrite.h"
 
@@ -32,6 +33,10 @@ absl::StatusOr<std::shared_ptr<const Executable>> Runtime::Compile(std::span<con
   for (const Value& value : roots) program.roots.push_back(value.ref);
   const Fingerprint key = FingerprintOf(program, config_key_);
   if (std::shared_ptr<const Executable> cached = cache_.Find(key)) return cached;
+  return CompileAnew(program, key);
+}
+
+absl::StatusOr<std::shared_ptr<const Executable>> Runtime::CompileAnew(const Program& program, const Fingerprint& key) {
   const auto begin = std::chrono::steady_clock::now();
   WEIR_ASSIGN_OR_RETURN(Plan plan, CompileProgram(program, backend_pointers_, options_));
   if (profiler_ != nullptr) {
@@ -40,6 +45,7 @@ absl::StatusOr<std::shared_ptr<const Executable>> Runtime::Compile(std::span<con
                        .duration = std::chrono::steady_clock::now() - begin});
   }
   auto executable = std::make_shared<const Executable>(std::move(plan), options_);
+  if (!dump_folder_.empty()) DumpExecutable(dump_folder_, *executable, backend_pointers_);
   cache_.Insert(key, executable);
   return executable;
 }
@@ -114,10 +120,9 @@ std::vector<Tensor> Runtime::Evaluate(std::span<const Value> values) {
   const Fingerprint key = FingerprintOf(cut.program, config_key_);
   std::shared_ptr<const Executable> executable = cache_.Find(key);
   if (executable == nullptr) {
-    absl::StatusOr<Plan> plan = CompileProgram(cut.program, backend_pointers_, options_);
-    ThrowIfError(plan.status());
-    executable = std::make_shared<const Executable>(*std::move(plan), options_);
-    cache_.Insert(key, executable);
+    absl::StatusOr<std::shared_ptr<const Executable>> compiled = CompileAnew(cut.program, key);
+    ThrowIfError(compiled.status());
+    executable = *std::move(compiled);
   }
   std::vector<Tensor> outputs(missing.size());
   ThrowIfError(Run(*executable, cut.data, outputs));

@@ -36,6 +36,9 @@ class Runtime {
   void SetProfiler(std::shared_ptr<Profiler> profiler) { profiler_ = std::move(profiler); }
   const std::shared_ptr<Profiler>& profiler() const { return profiler_; }
 
+  // Every plan compiled from now on is written to a file in this folder, with its kernels' loops; "" writes none.
+  void SetDumpFolder(std::string folder) { dump_folder_ = std::move(folder); }
+
   // The executable of a program, compiled unless an equal one is cached. `inputs` are the leaves that a run will bind,
   // in this order: all that the roots need.
   absl::StatusOr<std::shared_ptr<const Executable>> Compile(std::span<const Value> inputs, std::span<const Value> roots);
@@ -49,6 +52,9 @@ class Runtime {
   std::vector<Tensor> Evaluate(std::span<const Value> values);
 
  private:
+  // Compiles, records the time, caches.
+  absl::StatusOr<std::shared_ptr<const Executable>> CompileAnew(const Program& program, const Fingerprint& key);
+
   OpRegistry ops_;
   std::vector<std::unique_ptr<Backend>> backends_;
   std::vector<const Backend*> backend_pointers_;
@@ -57,6 +63,7 @@ class Runtime {
   std::unique_ptr<ThreadPool> pool_;
   PlanCache cache_;
   std::shared_ptr<Profiler> profiler_;
+  std::string dump_folder_;
 };
 
 }  // namespace weir

@@ -12,7 +12,7 @@
 #include "weir/frontend/io/file.h"
 #include "weir/frontend/session.h"
 
-ABSL_FLAG(std::string, backend, "", "what computes: highway or reference; empty: the fastest, or WEIR_BACKEND");
+ABSL_FLAG(std::string, backend, "", "what computes: llvm, highway or reference; empty: highway, or WEIR_BACKEND");
 ABSL_FLAG(int, threads, 0, "threads to compute on; 0: all that this process may use, or WEIR_THREADS");
 ABSL_FLAG(std::string, profile, "", "file for a trace of every step (chrome://tracing reads it); a table goes to standard error");
 ABSL_FLAG(bool, quick, false, "a few seconds instead of the real thing");
@@ -35,7 +35,7 @@ void WriteProfile() {
 
 }  // namespace
 
-void Start(int argc, char** argv, const std::string& usage) {
+void Start(int argc, char** argv, const std::string& usage, const std::string& backend) {
   // --help lists the flags of this program's own files, wherever they are defined; not those of libraries.
   absl::FlagsUsageConfig config;
   config.contains_help_flags = [](absl::string_view file) {
@@ -44,7 +44,8 @@ void Start(int argc, char** argv, const std::string& usage) {
   absl::SetFlagsUsageConfig(config);
   absl::SetProgramUsageMessage(usage);
   absl::ParseCommandLine(argc, argv);
-  ExitIfError(SetDefaultRuntime({.backend = absl::GetFlag(FLAGS_backend), .threads = absl::GetFlag(FLAGS_threads)}));
+  const std::string wanted = absl::GetFlag(FLAGS_backend);
+  ExitIfError(SetDefaultRuntime({.backend = wanted.empty() ? backend : wanted, .threads = absl::GetFlag(FLAGS_threads)}));
   if (!absl::GetFlag(FLAGS_profile).empty()) {
     TheProfiler() = std::make_shared<Profiler>();
     DefaultRuntime().SetProfiler(TheProfiler());

@@ -9,8 +9,8 @@
 namespace weir::examples {
 
 // Parses flags (--help prints `usage` and every flag of the program, then exits), and makes the default runtime from
-// --backend and --threads; a wrong flag ends the program with its message.
-void Start(int argc, char** argv, const std::string& usage);
+// --backend (without it, `backend`) and --threads; a wrong flag ends the program with its message.
+void Start(int argc, char** argv, const std::string& usage, const std::string& backend = "");
 
 // --quick: a few seconds instead of the real thing.
 bool Quick();

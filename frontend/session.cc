@@ -5,6 +5,9 @@
 #include <mutex>
 
 #include "weir/backends/highway/highway_backend.h"
+#ifdef WEIR_HAS_LLVM
+#include "weir/backends/llvm/llvm_backend.h"
+#endif
 #include "weir/backends/reference/reference_backend.h"
 #include "weir/core/error.h"
 #include "weir/ops/registry.h"
@@ -28,6 +31,28 @@ absl::StatusOr<int> ThreadsFromEnvironment() {
   return threads;
 }
 
+#ifdef WEIR_HAS_LLVM
+// Where compiled kernels are kept: the option, else WEIR_JIT_CACHE, else a folder in the user's cache; "off" is none.
+std::string JitCacheFolder(const RuntimeOptions& options) {
+  std::string folder = options.jit_cache.empty() ? FromEnvironment("WEIR_JIT_CACHE") : options.jit_cache;
+  if (folder == "off") return "";
+  if (!folder.empty()) return folder;
+  if (folder = FromEnvironment("XDG_CACHE_HOME"); !folder.empty()) return folder + "/weir/jit";
+  if (folder = FromEnvironment("HOME"); !folder.empty()) return folder + "/.cache/weir/jit";
+  return "";
+}
+#endif
+
+absl::StatusOr<std::unique_ptr<Backend>> MakeLlvm(const RuntimeOptions& options) {
+#ifdef WEIR_HAS_LLVM
+  return MakeLlvmBackend({.cpu = FromEnvironment("WEIR_JIT_CPU"), .cache_folder = JitCacheFolder(options)});
+#else
+  (void)options;
+  return absl::InvalidArgumentError(
+      StrCat("backend 'llvm': this build has none (it was configured without LLVM 19); known: ", StrJoin(BackendNames(), ", ")));
+#endif
+}
+
 std::unique_ptr<Runtime>& DefaultSlot() {
   static std::unique_ptr<Runtime> runtime;
   return runtime;
@@ -40,13 +65,23 @@ std::mutex& DefaultMutex() {
 
 }  // namespace
 
-std::vector<std::string> BackendNames() { return {"highway", "reference"}; }
+std::vector<std::string> BackendNames() {
+#ifdef WEIR_HAS_LLVM
+  return {"highway", "llvm", "reference"};
+#else
+  return {"highway", "reference"};
+#endif
+}
 
 absl::StatusOr<std::unique_ptr<Runtime>> MakeRuntime(const RuntimeOptions& options) {
   std::string backend = options.backend.empty() ? FromEnvironment("WEIR_BACKEND") : options.backend;
   if (backend.empty()) backend = "highway";
   std::vector<std::unique_ptr<Backend>> backends;
-  if (backend == "highway") {
+  if (backend == "llvm") {
+    WEIR_ASSIGN_OR_RETURN(std::unique_ptr<Backend> llvm, MakeLlvm(options));
+    backends.push_back(std::move(llvm));
+  }
+  if (backend == "highway" || backend == "llvm") {
     const std::string target =
         options.highway_target.empty() ? FromEnvironment("WEIR_HIGHWAY_TARGET") : options.highway_target;
     WEIR_ASSIGN_OR_RETURN(std::unique_ptr<Backend> highway, MakeHighwayBackend({.target = target}));
@@ -62,7 +97,9 @@ absl::StatusOr<std::unique_ptr<Runtime>> MakeRuntime(const RuntimeOptions& optio
   }
   OpRegistry ops;
   RegisterAllOps(ops);
-  return std::make_unique<Runtime>(std::move(ops), std::move(backends), threads, options.compile);
+  auto runtime = std::make_unique<Runtime>(std::move(ops), std::move(backends), threads, options.compile);
+  runtime->SetDumpFolder(options.dump.empty() ? FromEnvironment("WEIR_DUMP") : options.dump);
+  return runtime;
 }
 
 Runtime& DefaultRuntime() {

@@ -15,13 +15,17 @@
 namespace weir {
 
 struct RuntimeOptions {
-  // "" (environment variable WEIR_BACKEND, else the fastest), "highway" or "reference". The reference stands behind
-  // every other one and takes what that declines.
+  // "" (environment variable WEIR_BACKEND, else highway, which needs no compiling), "llvm", "highway" or "reference".
+  // What one declines the next takes, in this order.
   std::string backend = "";
   int threads = 0;  // 0: environment variable WEIR_THREADS, else all this process may use
   // Highway's instruction set: "" (WEIR_HIGHWAY_TARGET, else the best this machine has), or a name that
   // HighwayTargets() lists.
   std::string highway_target = "";
+  // Folder of compiled kernels (llvm): "" (WEIR_JIT_CACHE, else weir/jit in the user's cache), or "off".
+  std::string jit_cache = "";
+  // Folder that gets a file for every plan compiled, with its kernels: "" (WEIR_DUMP, else none).
+  std::string dump = "";
   CompileOptions compile = {};
 };
 

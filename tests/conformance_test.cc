@@ -1,5 +1,5 @@
-// Every backend equals the reference bit for bit: all op cases, on every Highway target of this machine, for several
-// numbers of threads, fused and not, with an epilogue and taps inside it, with poisoned memory and with sentinels
+// Every backend equals the reference bit for bit: all op cases, on every Highway target of this machine and compiled
+// with LLVM for it and for AVX2, for several numbers of threads, fused and not, with an epilogue and taps inside it, with poisoned memory and with sentinels
 // round the buffers.
 #include <gtest/gtest.h>
 
@@ -9,6 +9,9 @@
 #include <set>
 
 #include "weir/backends/highway/highway_backend.h"
+#ifdef WEIR_HAS_LLVM
+#include "weir/backends/llvm/llvm_backend.h"
+#endif
 #include "weir/backends/reference/reference_backend.h"
 #include "weir/core/runtime.h"
 #include "weir/ops/ops.h"
@@ -27,8 +30,17 @@ std::unique_ptr<Runtime> MakeTestRuntime(const std::string& target, int threads,
   OpRegistry ops;
   RegisterAllOps(ops);
   std::vector<std::unique_ptr<Backend>> backends;
+  std::string highway_target = target;
+#ifdef WEIR_HAS_LLVM
+  if (target.rfind("llvm", 0) == 0) {
+    auto llvm = MakeLlvmBackend({.cpu = target == "llvm" ? "" : "x86-64-v3"});
+    EXPECT_TRUE(llvm.ok()) << llvm.status().message();
+    backends.push_back(*std::move(llvm));
+    highway_target = HighwayTargets().front();
+  }
+#endif
   if (!target.empty()) {
-    auto highway = MakeHighwayBackend({.target = target});
+    auto highway = MakeHighwayBackend({.target = highway_target});
     EXPECT_TRUE(highway.ok()) << highway.status().message();
     backends.push_back(*std::move(highway));
   }
@@ -176,8 +188,18 @@ std::vector<std::string> OpsOfCases() {
   return {ops.begin(), ops.end()};
 }
 
+// Highway's targets, and "llvm" (this machine) and "llvm_v3" (AVX2) where they can run.
+std::vector<std::string> Targets() {
+  std::vector<std::string> targets = HighwayTargets();
+#ifdef WEIR_HAS_LLVM
+  if (MakeLlvmBackend({}).ok()) targets.push_back("llvm");
+  if (MakeLlvmBackend({.cpu = "x86-64-v3"}).ok()) targets.push_back("llvm_v3");
+#endif
+  return targets;
+}
+
 INSTANTIATE_TEST_SUITE_P(All, Conformance,
-                         ::testing::Combine(::testing::ValuesIn(HighwayTargets()), ::testing::ValuesIn(OpsOfCases())),
+                         ::testing::Combine(::testing::ValuesIn(Targets()), ::testing::ValuesIn(OpsOfCases())),
                          [](const auto& info) { return std::get<0>(info.param) + "_" + std::get<1>(info.param); });
 
 TEST(Coverage, EveryOpHasCases) {

@@ -77,7 +77,7 @@ TEST(LearningRateScheduler, SetsTheRateOfEachEpoch) {
 }
 
 TEST(TerminateOnNaN, KeepsTheLastGoodWeights) {
-  for (const char* backend : {"reference", "highway"}) {
+  for (const std::string& backend : BackendNames()) {
     TempFolder folder;
     const Sequential model = SmallModel({.runtime = &TestRuntime(backend, 2)});
     CompileTutorial(model);

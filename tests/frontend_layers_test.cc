@@ -129,7 +129,7 @@ TEST_P(GoldenLayer, AsKeras) {
 }
 
 INSTANTIATE_TEST_SUITE_P(All, GoldenLayer,
-                         testing::Combine(testing::Values("reference", "highway"), testing::ValuesIn(kGoldens)),
+                         testing::Combine(testing::ValuesIn(BackendNames()), testing::ValuesIn(kGoldens)),
                          [](const auto& info) { return std::get<0>(info.param) + "_" + std::get<1>(info.param); });
 
 // Layers without golden files: a step, and the file.

@@ -15,7 +15,7 @@ class Taps : public testing::TestWithParam<std::string> {
  protected:
   Runtime& runtime() { return TestRuntime(GetParam(), 2); }
 };
-INSTANTIATE_TEST_SUITE_P(Backends, Taps, testing::Values("reference", "highway"));
+INSTANTIATE_TEST_SUITE_P(Backends, Taps, testing::ValuesIn(BackendNames()));
 
 TEST_P(Taps, TheTappedValueIsWhatTheLayerMade) {
   const Sequential model = ReluNet(runtime());

@@ -22,7 +22,7 @@ inline Runtime& TestRuntime(const std::string& backend, int threads) {
   static std::map<std::pair<std::string, int>, std::unique_ptr<Runtime>> made;
   std::unique_ptr<Runtime>& runtime = made[{backend, threads}];
   if (runtime == nullptr) {
-    absl::StatusOr<std::unique_ptr<Runtime>> fresh = MakeRuntime({.backend = backend, .threads = threads});
+    absl::StatusOr<std::unique_ptr<Runtime>> fresh = MakeRuntime({.backend = backend, .threads = threads, .jit_cache = "off"});
     EXPECT_TRUE(fresh.ok()) << fresh.status();
     runtime = *std::move(fresh);
   }

@@ -10,7 +10,7 @@ namespace {
 
 class GoldenTraining : public testing::TestWithParam<std::tuple<std::string, std::string>> {};
 INSTANTIATE_TEST_SUITE_P(All, GoldenTraining,
-                         testing::Combine(testing::Values("reference", "highway"),
+                         testing::Combine(testing::ValuesIn(BackendNames()),
                                           testing::Values("train_adam3_maxnorm3_inactive_logits",
                                                           "train_adam3_maxnorm_logits", "train_adam3_maxnorm_prob")),
                          [](const auto& info) { return std::get<0>(info.param) + "_" + std::get<1>(info.param); });
@@ -130,7 +130,7 @@ TEST(Fit, BytesAreScaledOnTheWay) {
 TEST(Fit, EmptyDataIsAnError) {
   const Sequential model = TutorialModel();
   CompileTutorial(model);
-  for (const char* backend : {"reference", "highway"}) {
+  for (const std::string& backend : BackendNames()) {
     model.set_runtime(&TestRuntime(backend, 1));
     EXPECT_EQ(model.PredictOne(Tensor(DType::kFloat32, Shape{0, 32, 32, 3})).shape(), (Shape{0, 10}));
   }
@@ -158,7 +158,7 @@ TEST(Fit, Misuse) {
 }
 
 TEST(Fit, LabelsOutOfRangeAreTheSameErrorEverywhere) {
-  for (const char* backend : {"reference", "highway"}) {
+  for (const std::string& backend : BackendNames()) {
     const Sequential model = SmallModel({.runtime = &TestRuntime(backend, 2)});
     CompileTutorial(model);
     const Tensor before = model.layer(0).kernel().value().Clone();
@@ -290,7 +290,7 @@ TEST(Regularizers, AreInTheReportedLoss) {
 }
 
 TEST(Constraints, ApplyAfterEachStep) {
-  for (const char* backend : {"reference", "highway"}) {
+  for (const std::string& backend : BackendNames()) {
     for (const auto& [constraint, expected] : std::vector<std::pair<Constraint, std::vector<float>>>{
              {MaxNorm(2), {2, 2, 0, 0}}, {MaxNorm(2, {0, 1, 2}), {1.2f, 1.6f, 0, 0}}}) {
       const Sequential model(

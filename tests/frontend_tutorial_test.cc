@@ -57,7 +57,7 @@ void SetTutorialWeights(const Model& model) {
 }
 
 class Tutorial : public testing::TestWithParam<std::string> {};
-INSTANTIATE_TEST_SUITE_P(Backends, Tutorial, testing::Values("reference", "highway"),
+INSTANTIATE_TEST_SUITE_P(Backends, Tutorial, testing::ValuesIn(BackendNames()),
                          [](const auto& info) { return info.param; });
 
 TEST_P(Tutorial, TenStepsAsInFloat64) {
@@ -106,8 +106,14 @@ TEST_P(Tutorial, TenStepsAsInFloat64) {
 TEST(TutorialBits, EqualForAllThreadsAndBackends) {
   const Tensor x = UniformTensor({7, 32, 32, 3}, 3), y = Labels(7, 10);
   std::unique_ptr<Sequential> first;
-  for (const auto& [backend, threads] : std::vector<std::pair<std::string, int>>{
-           {"reference", 2}, {"highway", 1}, {"highway", 2}, {"highway", 3}, {"highway", 8}, {"highway", 8}}) {
+  std::vector<std::pair<std::string, int>> settings;
+  for (const std::string& backend : BackendNames()) {
+    for (int threads : {1, 2, 3, 8}) {
+      if (backend != "reference" || threads == 2) settings.emplace_back(backend, threads);
+    }
+  }
+  settings.push_back(settings.front());
+  for (const auto& [backend, threads] : settings) {
     const Sequential model = TutorialModel({.seed = 5, .runtime = &TestRuntime(backend, threads)});
     CompileTutorial(model);
     model.Fit(x, y, {.epochs = 2, .batch_size = 4, .verbose = 0});

@@ -86,6 +86,19 @@ TEST(IncludeRules, BackendsKnowNeitherEachOtherNorTheFrontend) {
   ExpectOnly({"backends/reference"}, {"weir/core/", "weir/ops/", "weir/backends/reference/"});
   ExpectOnly({"backends/highway"}, {"weir/core/", "weir/ops/attrs.h", "weir/ops/conv_geometry.h", "weir/ops/scalar_",
                                     "weir/ops/canonical_order.h", "weir/backends/highway/"});
+  ExpectOnly({"backends/llvm"}, {"weir/core/", "weir/ops/attrs.h", "weir/ops/conv_geometry.h", "weir/ops/scalar_",
+                                 "weir/ops/canonical_order.h", "weir/backends/llvm/"});
+}
+
+TEST(IncludeRules, LlvmStaysInItsSourcesAndOrcInOne) {
+  for (const Include& include : IncludesUnder({"core", "ops", "backends", "frontend", "examples"})) {
+    if (!StartsWith(include.target, "llvm/")) continue;
+    const bool source = include.file.size() > 3 && include.file.substr(include.file.size() - 3) == ".cc";
+    EXPECT_TRUE(StartsWith(include.file, "backends/llvm/") && source) << include.file << " includes " << include.target;
+    if (!StartsWith(include.target, "llvm/ExecutionEngine/")) continue;
+    EXPECT_TRUE(include.file == "backends/llvm/jit.cc" || include.file == "backends/llvm/object_cache.cc")
+        << include.file << " includes " << include.target;
+  }
 }
 
 TEST(IncludeRules, HighwayStaysInItsKernels) {

@@ -1,0 +1,284 @@
+#include "weir/backends/llvm/cluster_ir.h"
+
+#include <limits>
+
+#include "weir/core/rng.h"
+#include "weir/ops/attrs.h"
+
+namespace weir::jit {
+namespace {
+
+constexpr int64_t kMaxIndex = std::numeric_limits<int32_t>::max();
+
+// Axes of a broadcast operand over the cluster's shape, those of size 1 dropped, neighbours merged.
+void MergeAxes(const Shape& from, const Shape& to, std::vector<int64_t>& dims, std::vector<int64_t>& merged) {
+  const Dims strides = BroadcastStrides(from, to);
+  for (size_t axis = 0; axis < strides.size(); ++axis) {
+    const int64_t dim = to.dim(static_cast<int>(axis)), stride = strides[axis];
+    if (dim == 1) continue;
+    if (!dims.empty() && merged.back() == stride * dim) {
+      dims.back() *= dim;
+      merged.back() = stride;
+    } else {
+      dims.push_back(dim);
+      merged.push_back(stride);
+    }
+  }
+}
+
+}  // namespace
+
+bool IsIrType(DType dtype) {
+  return dtype == DType::kFloat32 || dtype == DType::kInt32 || dtype == DType::kInt64 || dtype == DType::kBool ||
+         dtype == DType::kUint8;
+}
+Elem ElemOf(DType dtype) {
+  switch (dtype) {
+    case DType::kBool: return Elem::kBool;
+    case DType::kUint8: return Elem::kU8;
+    case DType::kInt32: return Elem::kI32;
+    case DType::kInt64: return Elem::kI64;
+    default: return Elem::kF32;
+  }
+}
+
+std::optional<Decline> ClusterIr::NodeDecline(const Cluster& cluster, const Node& node) {
+  const OpDef& op = *node.op;
+  const TensorType& type = node.outputs[0];
+  if (!IsIrType(type.dtype)) return Decline{StrCat(op.name, " of ", type.dtype, " is the reference's")};
+  if (op.kind == OpKind::kConstant) return std::nullopt;
+  if (op.kind == OpKind::kCounter) {
+    if (op.name != "random_uniform") return Decline{StrCat("no lowering for ", op.name)};
+    if (type.shape.size() > kMaxIndex) return Decline{"more random numbers than an index has bits for"};
+    const Node& step = cluster.node(node.inputs[0].node);
+    if (cluster.contains(node.inputs[0].node) && step.op->kind != OpKind::kConstant) {
+      return Decline{"the step of random numbers is computed in the same cluster"};
+    }
+    return std::nullopt;
+  }
+  if (op.kind != OpKind::kElementwise || !ScalarOpFromName(op.name)) return Decline{StrCat("no lowering for ", op.name)};
+  if (type.shape != cluster.shape) return Decline{StrCat(op.name, ": shape ", type.shape, " in a cluster of shape ", cluster.shape)};
+  for (Ref input : node.inputs) {
+    const DType dtype = cluster.type(input).dtype;
+    if (!IsIrType(dtype)) return Decline{StrCat(op.name, " of ", dtype, " is the reference's")};
+    const Shape& shape = cluster.type(input).shape;
+    if (shape.size() != 1 && shape.size() != cluster.shape.size() && cluster.shape.size() > kMaxIndex) {
+      return Decline{"a broadcast beyond 32 bits of index"};
+    }
+  }
+  return std::nullopt;
+}
+
+std::optional<Decline> ClusterIr::ClusterDecline(const Cluster& cluster) {
+  for (NodeId id : cluster.nodes) {
+    if (cluster.anchor == id) continue;
+    if (auto decline = NodeDecline(cluster, cluster.node(id))) return decline;
+  }
+  return std::nullopt;
+}
+
+ClusterIr::ClusterIr(KernelBuilder& builder, const Cluster& cluster) : b_(builder), cluster_(cluster) {
+  PrepareInputs();
+  for (NodeId id : cluster_.nodes) {
+    if (cluster_.anchor == id) continue;
+    has_counter_ |= cluster_.node(id).op->kind == OpKind::kCounter;
+    if (cluster_.node(id).op->kind == OpKind::kElementwise) ++elementwise_nodes_;
+  }
+}
+
+void ClusterIr::PrepareInputs() {
+  for (NodeId id : cluster_.nodes) {
+    if (cluster_.anchor == id) continue;
+    for (Ref ref : cluster_.node(id).inputs) {
+      const int input = cluster_.input_index(ref);
+      if (input >= 0 && !operands_.contains(ref)) operands_[ref] = Describe(input);
+    }
+  }
+}
+
+ClusterIr::Operand ClusterIr::Describe(int input) {
+  const TensorType& type = cluster_.type(cluster_.inputs[static_cast<size_t>(input)]);
+  Operand operand;
+  operand.dtype = type.dtype;
+  const Elem elem = type.dtype == DType::kBool ? Elem::kU8 : ElemOf(type.dtype);
+  operand.buffer = b_.Buffer({IrBuffer::Kind::kInput, input, elem, 0});
+  operand.full = type.shape.size() == cluster_.shape.size();
+  if (type.shape.size() == 1) {
+    operand.full = false;
+    operand.scalar = FromMemory(b_.Load(operand.buffer, b_.I64(0), 1), type.dtype);
+  } else if (!operand.full) {
+    MergeAxes(type.shape, cluster_.shape, operand.dims, operand.strides);
+  }
+  return operand;
+}
+
+Val ClusterIr::FromMemory(Val loaded, DType dtype) {
+  if (dtype != DType::kBool) return loaded;
+  return b_.Unary(IrOp::kNot, b_.Binary(IrOp::kEq, loaded, b_.Const(b_.type(loaded), 0)));
+}
+
+Val ClusterIr::ScalarOffset(const Operand& operand, Val flat) {
+  Val offset = b_.I64(0);
+  for (size_t axis = operand.dims.size(); axis-- > 0;) {
+    const Val index = axis == 0 ? flat : b_.Rem(flat, operand.dims[axis]);
+    if (operand.strides[axis] != 0) offset = b_.Add(offset, b_.Mul(index, operand.strides[axis]));
+    if (axis > 0) flat = b_.Div(flat, operand.dims[axis]);
+  }
+  return offset;
+}
+
+// i32 offsets of the lanes of a point.
+Val ClusterIr::VectorOffset(const std::vector<int64_t>& dims, const std::vector<int64_t>& strides, const Point& point) {
+  const IrType type{Elem::kI32, point.lanes};
+  Val flat = b_.Splat(b_.Convert(point.flat, Elem::kI32), point.lanes);
+  if (point.lanes > 1) flat = b_.Binary(IrOp::kAdd, flat, b_.Iota(type));
+  Val offset = b_.Const(type, 0);
+  for (size_t axis = dims.size(); axis-- > 0;) {
+    const Val dim = b_.Const(type, dims[axis]);
+    const Val index = axis == 0 ? flat : b_.Binary(IrOp::kRem, flat, dim);
+    if (strides[axis] != 0) {
+      offset = b_.Binary(IrOp::kAdd, offset, b_.Binary(IrOp::kMul, index, b_.Const(type, strides[axis])));
+    }
+    if (axis > 0) flat = b_.Binary(IrOp::kDiv, flat, dim);
+  }
+  return offset;
+}
+
+Val ClusterIr::Read(const Operand& operand, const Point& point) {
+  if (operand.scalar != kNoVal) return b_.Splat(operand.scalar, point.lanes);
+  if (operand.full) return FromMemory(b_.Load(operand.buffer, point.flat, point.lanes, point.count), operand.dtype);
+  if (point.lanes == 1) return FromMemory(b_.Load(operand.buffer, ScalarOffset(operand, point.flat), 1), operand.dtype);
+  const int64_t inner = operand.dims.back();
+  const int64_t last = cluster_.shape.dim(-1);
+  const bool one_row = (point.aligned && inner % kLanes == 0) || (point.in_row && inner % last == 0);
+  if (!one_row) {
+    return FromMemory(b_.Gather(operand.buffer, VectorOffset(operand.dims, operand.strides, point), point.count), operand.dtype);
+  }
+  const Val offset = ScalarOffset(operand, point.flat);
+  if (operand.strides.back() == 0) {
+    return b_.Splat(FromMemory(b_.Load(operand.buffer, offset, 1), operand.dtype), point.lanes);
+  }
+  return FromMemory(b_.Load(operand.buffer, offset, point.lanes, point.count), operand.dtype);
+}
+
+Val ClusterIr::ValueOf(Ref ref, const Point& point) {
+  const auto known = values_.find(ref);
+  if (known != values_.end()) return known->second;
+  const auto operand = operands_.find(ref);
+  WEIR_CHECK(operand != operands_.end(), ref, " is neither computed nor an input");
+  return values_[ref] = Read(operand->second, point);
+}
+
+Val ClusterIr::Compute(NodeId id, const Point& point) {
+  const Node& node = cluster_.node(id);
+  const DType dtype = node.outputs[0].dtype;
+  if (node.op->kind == OpKind::kConstant) {
+    return IrMath{&b_, ElemOf(dtype), point.lanes}.Const(node.attrs.Double(kValue));
+  }
+  if (node.op->kind == OpKind::kCounter) return Random(id, point, word_);
+  const ScalarOp op = *ScalarOpFromName(node.op->name);
+  Val args[3] = {kNoVal, kNoVal, kNoVal};
+  for (size_t i = 0; i < node.inputs.size(); ++i) args[i] = ValueOf(node.inputs[i], point);
+  if (op == ScalarOp::kCast) {
+    if (dtype == DType::kBool && b_.type(args[0]).elem != Elem::kBool) return FromMemory(args[0], DType::kBool);
+    return b_.Convert(args[0], ElemOf(dtype));
+  }
+  // The type computed in: a select's is that of its branches.
+  const Elem elem = ElemOf(cluster_.type(node.inputs.back()).dtype);
+  const IrMath math{&b_, elem, point.lanes};
+  if (op == ScalarOp::kSelect && elem == Elem::kBool) {
+    return math.Or(math.And(args[0], args[1]), math.And(math.Not(args[0]), args[2]));
+  }
+  return ApplyScalarOp(math, op, ScalarParamsOf(op, node.attrs), args);
+}
+
+// ---- Random numbers --------------------------------------------------------------------------------------------------
+std::vector<Val> ClusterIr::Words(const Node& node, Val low, Val high, int lanes) {
+  const auto key = PhiloxKey(static_cast<uint64_t>(node.attrs.Int(kSeed)), static_cast<uint64_t>(node.attrs.Int(kStream)));
+  const IrType type{Elem::kI32, lanes};
+  const auto constant = [&](uint32_t number) { return b_.Const(type, static_cast<int32_t>(number)); };
+  const Ref step_ref = node.inputs[0];
+  const Val step = cluster_.contains(step_ref.node)
+                       ? b_.I64(IntegerMath<int64_t>::Const(cluster_.node(step_ref.node).attrs.Double(kValue)))
+                       : operands_.at(step_ref).scalar;
+  const auto half = [&](int shift) {
+    const Val bits = shift == 0 ? step : b_.Unary(IrOp::kShr, step, shift);
+    return b_.Splat(b_.Convert(bits, Elem::kI32), lanes);
+  };
+  std::vector<Val> c = {low, high, half(0), half(32)};
+  uint32_t k0 = key[0], k1 = key[1];
+  for (int round = 0; round < kPhiloxRounds; ++round) {
+    const Val m0 = constant(kPhiloxM0), m1 = constant(kPhiloxM1);
+    const Val h0 = b_.Binary(IrOp::kMulHigh, c[0], m0), l0 = b_.Binary(IrOp::kMul, c[0], m0);
+    const Val h1 = b_.Binary(IrOp::kMulHigh, c[2], m1), l1 = b_.Binary(IrOp::kMul, c[2], m1);
+    const auto mixed = [&](Val a, Val other, uint32_t k) {
+      return b_.Binary(IrOp::kBitXor, b_.Binary(IrOp::kBitXor, a, other), constant(k));
+    };
+    c = {mixed(h1, c[1], k0), l1, mixed(h0, c[3], k1), l0};
+    k0 += kPhiloxW0;
+    k1 += kPhiloxW1;
+  }
+  return c;
+}
+
+Val ClusterIr::Random(NodeId id, const Point& point, int word) {
+  const Node& node = cluster_.node(id);
+  const Shape& shape = node.outputs[0].shape;
+  const bool full = shape.size() == cluster_.shape.size();
+  const int lanes = point.lanes;
+  const IrType type{Elem::kI32, lanes};
+  Val bits;
+  if (full && block_) {
+    // Counters of the whole block: flat / 64 * 16 + lane.
+    auto [words, added] = words_.try_emplace(id);
+    if (added) {
+      const Val base = b_.Mul(b_.Div(point.flat, kPhiloxGroup), kPhiloxLanes);
+      const Val low = b_.Binary(IrOp::kAdd, b_.Splat(b_.Convert(base, Elem::kI32), lanes), b_.Iota(type));
+      words->second = Words(node, low, b_.Const(type, 0), lanes);
+    }
+    bits = words->second[static_cast<size_t>(word)];
+  } else {
+    std::vector<int64_t> dims, strides;
+    MergeAxes(shape, cluster_.shape, dims, strides);
+    const Val index = VectorOffset(dims, strides, point);
+    const auto constant = [&](int64_t number) { return b_.Const(type, number); };
+    const Val group = b_.Unary(IrOp::kShr, index, 6);
+    const Val low = b_.Binary(IrOp::kAdd, b_.Unary(IrOp::kShl, group, 4), b_.Binary(IrOp::kBitAnd, index, constant(15)));
+    const std::vector<Val> words = Words(node, low, constant(0), lanes);
+    const Val which = b_.Binary(IrOp::kBitAnd, b_.Unary(IrOp::kShr, index, 4), constant(3));
+    bits = words[0];
+    for (int w = 1; w < 4; ++w) {
+      bits = b_.Select(b_.Binary(IrOp::kEq, which, constant(w)), words[static_cast<size_t>(w)], bits);
+    }
+  }
+  const Val number = b_.Convert(b_.Unary(IrOp::kShr, bits, 8), Elem::kF32);
+  return b_.Binary(IrOp::kMul, number, b_.F32(0x1p-24f, lanes));
+}
+
+// ---- Points ----------------------------------------------------------------------------------------------------------
+void ClusterIr::StoreOutputs(const Point& point) {
+  for (size_t o = 0; o < cluster_.outputs.size(); ++o) {
+    const Ref ref = cluster_.outputs[o];
+    const DType dtype = cluster_.type(ref).dtype;
+    Val value = values_.at(ref);
+    if (dtype == DType::kBool) value = b_.Convert(value, Elem::kU8);
+    const int buffer = b_.Buffer({IrBuffer::Kind::kOutput, static_cast<int>(o), b_.type(value).elem, 0});
+    b_.Store(buffer, value, point.flat, point.count);
+  }
+}
+
+void ClusterIr::Emit(std::span<const Point> points, std::span<const Val> anchor, bool block) {
+  block_ = block;
+  words_.clear();
+  for (size_t p = 0; p < points.size(); ++p) {
+    values_.clear();
+    word_ = static_cast<int>(p);
+    if (cluster_.anchor) values_[{*cluster_.anchor, 0}] = anchor[p];
+    for (NodeId id : cluster_.nodes) {
+      if (cluster_.anchor != id) values_[{id, 0}] = Compute(id, points[p]);
+    }
+    StoreOutputs(points[p]);
+  }
+}
+
+}  // namespace weir::jit

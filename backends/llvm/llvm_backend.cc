@@ -1,0 +1,166 @@
+#include "weir/backends/llvm/llvm_backend.h"
+
+#include <algorithm>
+#include <string_view>
+
+#include "weir/backends/llvm/jit.h"
+#include "weir/backends/llvm/kernel_interpreter.h"
+#include "weir/backends/llvm/lowering.h"
+
+namespace weir {
+namespace jit {
+namespace {
+
+// Code grows with a cluster, and compiling with the square of it: long chains become several kernels.
+constexpr size_t kMaxNodes = 48;
+constexpr size_t kMaxOperands = 20;
+
+struct AnchorRow {
+  std::string_view op;
+  LowerResult (*lower)(const Cluster& cluster);
+};
+constexpr AnchorRow kAnchors[] = {
+    {"reduce_sum", LowerReduce},      {"reduce_sum_squares", LowerReduce}, {"reduce_max", LowerReduce},
+    {"reduce_min", LowerReduce},      {"softmax", LowerSoftmax},           {"log_softmax", LowerSoftmax},
+    {"sparse_cross_entropy", LowerSoftmax}, {"max_pool", LowerPool},       {"max_pool_gather", LowerPool},
+    {"average_pool", LowerPool},      {"max_pool_gradient", LowerPoolGradient},
+    {"average_pool_gradient", LowerPoolGradient},
+};
+
+const AnchorRow* FindAnchor(std::string_view op) {
+  for (const AnchorRow& row : kAnchors) {
+    if (row.op == op) return &row;
+  }
+  return nullptr;
+}
+
+bool IsByte(DType dtype) { return SizeOf(dtype) == 1; }
+
+// An epilogue must stay one that the backend behind this one takes too, in case the anchor is declined.
+std::optional<Decline> EpilogueDecline(const Cluster& cluster, const Node& node) {
+  const DType anchor = cluster.graph->type(cluster.node(*cluster.anchor).inputs[0]).dtype;
+  if (anchor != DType::kFloat32) return Decline{StrCat(cluster.node(*cluster.anchor).op->name, " of ", anchor, " is the reference's")};
+  const auto common = [](DType dtype) { return dtype != DType::kInt64; };
+  const std::optional<ScalarOp> op = ScalarOpFromName(node.op->name);
+  const bool number = op && (Info(*op).form == ScalarForm::kUnary || Info(*op).form == ScalarForm::kBinary);
+  if (!common(node.outputs[0].dtype)) return Decline{"64-bit integers behind an anchor"};
+  for (Ref input : node.inputs) {
+    const TensorType& type = cluster.type(input);
+    if (!common(type.dtype)) return Decline{"64-bit integers behind an anchor"};
+    if (number && IsByte(type.dtype)) return Decline{"arithmetic of bytes behind an anchor"};
+    if (cluster.node(input.node).op->kind == OpKind::kCounter && type.shape != cluster.shape) {
+      return Decline{"random numbers of another shape behind an anchor"};
+    }
+  }
+  return std::nullopt;
+}
+
+class LlvmBackend : public Backend {
+ public:
+  LlvmBackend(std::shared_ptr<const Jit> jit, bool interpret) : jit_(std::move(jit)), interpret_(interpret) {}
+
+  std::string_view name() const override { return "llvm"; }
+  std::string config_key() const override { return StrCat("llvm:", jit_->target().cpu, ":", jit_->target().features); }
+
+  std::optional<Decline> MayJoin(const Cluster& cluster, const Node& node) const override {
+    if (cluster.nodes.empty()) return std::nullopt;
+    if (cluster.nodes.size() >= kMaxNodes) return Decline{"the cluster is full"};
+    if (CountOperands(cluster, node) > kMaxOperands) return Decline{"the cluster has too many operands"};
+    if (cluster.anchor) {
+      if (auto decline = EpilogueDecline(cluster, node)) return decline;
+    }
+    return ClusterIr::NodeDecline(cluster, node);
+  }
+
+  std::variant<Lowering, Decline> Lower(const Cluster& cluster) const override {
+    const bool nothing = std::all_of(cluster.outputs.begin(), cluster.outputs.end(),
+                                     [&](Ref ref) { return cluster.type(ref).shape.size() == 0; });
+    if (nothing) return Lowering{.kernel = "no elements", .stages = {}, .workspace_bytes = 0, .in_place = {}};
+    const Node& first = cluster.node(cluster.anchor ? *cluster.anchor : cluster.nodes[0]);
+    if (first.op->kind == OpKind::kOpaque) return Decline{"moving data gains nothing from being compiled"};
+    if (auto decline = ClusterIr::ClusterDecline(cluster)) return *std::move(decline);
+    if (!cluster.anchor) return LowerElementwise(cluster);
+    const AnchorRow* row = FindAnchor(first.op->name);
+    if (row == nullptr) return Decline{StrCat("no lowering for ", first.op->name)};
+    const DType dtype = cluster.type(first.inputs[0]).dtype;
+    if (dtype != DType::kFloat32) return Decline{StrCat(first.op->name, " of ", dtype, " is the reference's")};
+    return row->lower(cluster);
+  }
+
+  absl::Status Finalize(std::span<Lowering* const> lowerings) const override {
+    std::vector<Stage*> stages;
+    std::vector<const Kernel*> kernels;
+    for (Lowering* lowering : lowerings) {
+      for (Stage& stage : lowering->stages) {
+        stages.push_back(&stage);
+        kernels.push_back(&StateOf(stage).kernel);
+      }
+    }
+    if (kernels.empty()) return absl::OkStatus();
+    if (interpret_) {
+      for (size_t i = 0; i < stages.size(); ++i) {
+        WEIR_RETURN_IF_ERROR(Verify(*kernels[i]));
+        stages[i]->run = [](const KernelCall& call) noexcept {
+          Interpret(static_cast<const KernelState*>(call.state)->kernel, call);
+        };
+      }
+      return absl::OkStatus();
+    }
+    WEIR_ASSIGN_OR_RETURN(const Compiled compiled, jit_->Compile(kernels));
+    for (size_t i = 0; i < stages.size(); ++i) {
+      auto state = std::make_shared<KernelState>(StateOf(*stages[i]));
+      state->code = compiled.code;
+      stages[i]->state = std::move(state);
+      stages[i]->run = compiled.functions[i];
+    }
+    return absl::OkStatus();
+  }
+
+  std::string Show(const Lowering& lowering, CodeView view) const override {
+    std::string text;
+    for (const Stage& stage : lowering.stages) {
+      const Kernel& kernel = StateOf(stage).kernel;
+      text += StrCat("; ", kernel.name, ", ", stage.tasks, " tasks\n");
+      if (view == CodeView::kLoops) {
+        text += ToText(kernel);
+        continue;
+      }
+      const Kernel* kernels[] = {&kernel};
+      const auto code = GenerateCode(kernels, jit_->target(), view == CodeView::kLlvmIr ? CodeForm::kLlvmIr : CodeForm::kAssembly);
+      text += code.ok() ? *code : std::string(code.status().message());
+    }
+    return text;
+  }
+
+ private:
+  // Values from outside that the cluster would read, with the node's own.
+  static size_t CountOperands(const Cluster& cluster, const Node& node) {
+    std::vector<Ref> refs;
+    const auto add = [&](const Node& user) {
+      for (Ref ref : user.inputs) {
+        if (!cluster.contains(ref.node) && std::find(refs.begin(), refs.end(), ref) == refs.end()) refs.push_back(ref);
+      }
+    };
+    for (NodeId id : cluster.nodes) add(cluster.node(id));
+    add(node);
+    return refs.size();
+  }
+
+  const std::shared_ptr<const Jit> jit_;
+  const bool interpret_;
+};
+
+}  // namespace
+}  // namespace jit
+
+absl::StatusOr<std::unique_ptr<Backend>> MakeLlvmBackend(const LlvmOptions& options) {
+  WEIR_ASSIGN_OR_RETURN(jit::Target target, jit::FindTarget(options.cpu));
+  std::shared_ptr<const jit::ObjectCache> cache;
+  if (!options.cache_folder.empty()) {
+    cache = std::make_shared<const jit::ObjectCache>(options.cache_folder, options.cache_bytes);
+  }
+  WEIR_ASSIGN_OR_RETURN(std::shared_ptr<const jit::Jit> jit, jit::Jit::Create(std::move(target), std::move(cache)));
+  return std::make_unique<jit::LlvmBackend>(std::move(jit), options.interpret);
+}
+
+}  // namespace weir

@@ -1,0 +1,32 @@
+// The JIT backend: a cluster becomes one kernel made for its shapes, compiled with LLVM when its plan is. Results are
+// the reference's bits in float32. What it declines, the backend behind it takes; clusters are formed so that it can.
+//
+//   auto backend = weir::MakeLlvmBackend({.cache_folder = "/var/cache/weir"});
+//   if (!backend.ok()) std::cerr << backend.status();  // kUnimplemented: a processor without fused multiply-add
+#ifndef WEIR_BACKENDS_LLVM_LLVM_BACKEND_H_
+#define WEIR_BACKENDS_LLVM_LLVM_BACKEND_H_
+
+#include <cstdint>
+#include <memory>
+#include <string>
+
+#include "absl/status/statusor.h"
+#include "weir/core/backend.h"
+
+namespace weir {
+
+struct LlvmOptions {
+  // "" for the processor this runs on, or a name of LLVM's that it can stand in for ("x86-64-v3": AVX2).
+  std::string cpu = {};
+  // Where compiled kernels are kept between processes; "" keeps none.
+  std::string cache_folder = {};
+  int64_t cache_bytes = int64_t{256} << 20;  // at most, on disk
+  // Kernels are interpreted instead of compiled: for tests of what the lowerings say, without LLVM in between.
+  bool interpret = false;
+};
+
+absl::StatusOr<std::unique_ptr<Backend>> MakeLlvmBackend(const LlvmOptions& options = {});
+
+}  // namespace weir
+
+#endif  // WEIR_BACKENDS_LLVM_LLVM_BACKEND_H_

@@ -1,0 +1,52 @@
+// Elementwise clusters: one loop over the flat index space, every value in a register.
+#include "weir/backends/llvm/lowering.h"
+#include "weir/core/strings.h"
+
+namespace weir::jit {
+namespace {
+
+constexpr int64_t kCostPerTask = int64_t{1} << 19;  // of an operand or operation of an element; some 30 us
+constexpr int64_t kFewNodes = 8;                    // short bodies are unrolled to hide their latency
+
+}  // namespace
+
+LowerResult LowerElementwise(const Cluster& cluster) {
+  const int64_t count = cluster.shape.size();
+  KernelBuilder b(Describe(cluster));
+  const Val task = b.Task();
+  ClusterIr body(b, cluster);
+  const int64_t cost = body.elementwise_nodes() + static_cast<int64_t>(cluster.inputs.size() + cluster.outputs.size()) +
+                       (body.has_counter() ? 4 : 0);
+  const int64_t per_task = TaskSize(count, kCostPerTask / std::max<int64_t>(1, cost), kRandomBlock);
+  const int64_t tasks = CeilDiv(count, per_task);
+  if (count == 1) {
+    const Point point{.flat = b.I64(0), .lanes = 1};
+    body.Emit({&point, 1}, {});
+  } else {
+    // Whole blocks first; what is left is the last task's.
+    const bool unroll = body.has_counter() || body.elementwise_nodes() <= kFewNodes;
+    const int64_t block = unroll ? kRandomBlock : kLanes, whole = count / block * block;
+    const Val begin = b.Mul(task, per_task), end = b.Add(begin, b.I64(per_task));
+    if (whole > 0) {
+      b.Loop(begin, b.Min(end, b.I64(whole)), block, [&](Val flat) {
+        std::vector<Point> points;
+        for (int64_t i = 0; i < block; i += kLanes) points.push_back({.flat = b.Add(flat, b.I64(i)), .aligned = true});
+        body.Emit(points, {}, /*block=*/unroll);
+      });
+    }
+    if (whole < count) {
+      b.Loop(b.I64(whole), b.Min(end, b.I64(count)), kLanes, [&](Val flat) {
+        Point point{.flat = flat, .aligned = true};
+        if (count % kLanes != 0) point.count = b.Binary(IrOp::kSub, b.I64(count), flat);
+        body.Emit({&point, 1}, {});
+      });
+    }
+  }
+  Lowering lowering;
+  lowering.kernel = StrCat("jit, one pass over ", cluster.shape, ", ", tasks, " tasks");
+  lowering.in_place = PointwisePairs(cluster);
+  lowering.stages.push_back(MakeStage(b.Take(), tasks));
+  return lowering;
+}
+
+}  // namespace weir::jit

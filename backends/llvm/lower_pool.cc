@@ -1,0 +1,238 @@
+// Pooling and its gradients: channels across lanes, the cells of a window unrolled where all windows are alike.
+#include <functional>
+
+#include "weir/backends/llvm/lowering.h"
+#include "weir/core/strings.h"
+#include "weir/ops/attrs.h"
+#include "weir/ops/conv_geometry.h"
+
+namespace weir::jit {
+namespace {
+
+constexpr int64_t kTaskFloats = 128 * 1024;  // of cells read: about 40 us
+constexpr int64_t kUnrolledCells = 16;
+
+class PoolLowering {
+ public:
+  PoolLowering(const Cluster& cluster, const Shape& input)
+      : cluster_(cluster), anchor_(cluster.node(*cluster.anchor)), g_(PoolGeometryOf(anchor_.attrs, input)), b_(Describe(cluster)) {}
+
+  // Every window lies inside of the input.
+  bool Inside() const {
+    for (const SpatialAxis& axis : g_.axis) {
+      if (axis.pad_before != 0 || (axis.output - 1) * axis.stride + axis.window > axis.input) return false;
+    }
+    return true;
+  }
+  // Every cell of the input lies in one window.
+  bool Tiles() const {
+    for (const SpatialAxis& axis : g_.axis) {
+      if (axis.stride != axis.window || axis.output * axis.stride != axis.input) return false;
+    }
+    return Inside() && g_.taps() <= kUnrolledCells;
+  }
+
+  Lowering Forward() {
+    const std::string_view op = anchor_.op->name;
+    max_ = op != "average_pool";
+    x_ = Input(0);
+    other_ = op == "max_pool_gather" ? Input(1) : -1;
+    return Windows([&](const Window& window) {
+      const std::vector<Val> state = Inside() && g_.taps() <= kUnrolledCells ? Unrolled(window) : Looped(window);
+      Val y = other_ >= 0 ? state[1] : state[0];
+      if (!max_) y = Math().Div(y, b_.Splat(b_.Convert(window.cells, Elem::kF32), kLanes));
+      const Point point = PointAt(window.output, window.channel);
+      epilogue_->Emit({&point, 1}, {&y, 1});
+    });
+  }
+
+  Lowering Gradient() {
+    max_ = anchor_.op->name == "max_pool_gradient";
+    x_ = max_ ? Input(0) : -1;
+    const int dy = Input(max_ ? 1 : 0);
+    return Windows([&](const Window& window) {
+      const IrMath math = Math();
+      const Val share = b_.Load(dy, b_.Add(b_.Mul(window.output, g_.in_channels), window.channel), kLanes, Count(window.channel));
+      const Val zero = math.Const(0);
+      // The canonical order adds to 0: that makes a -0 a 0.
+      const Val value = math.Add(zero, max_ ? share : math.Div(share, math.Const(static_cast<double>(g_.taps()))));
+      const std::vector<Val> wins = max_ ? Winners(window) : std::vector<Val>();
+      std::vector<Point> points;
+      std::vector<Val> values;
+      for (int64_t k = 0; k < g_.taps(); ++k) {
+        points.push_back(PointAt(Cell(window, k), window.channel));
+        values.push_back(max_ ? b_.Select(wins[static_cast<size_t>(k)], value, zero) : value);
+      }
+      epilogue_->Emit(points, values);
+    });
+  }
+
+ private:
+  struct Window {
+    Val output;      // position in the output, without channels
+    Val low[3];      // first cell inside of the input, per axis
+    Val high[3];     // one behind the last
+    Val image;       // position of the image's first cell in the input
+    Val cells;       // how many
+    Val channel;
+  };
+
+  IrMath Math() { return {&b_, Elem::kF32, kLanes}; }
+  int Input(int operand) {
+    const Ref ref = anchor_.inputs[static_cast<size_t>(operand)];
+    return b_.Buffer({IrBuffer::Kind::kInput, cluster_.input_index(ref), Elem::kF32, 0});
+  }
+  Val Count(Val channel) {
+    return g_.in_channels % kLanes == 0 ? kNoVal : b_.Binary(IrOp::kSub, b_.I64(g_.in_channels), channel);
+  }
+  Point PointAt(Val position, Val channel) {
+    return {.flat = b_.Add(b_.Mul(position, g_.in_channels), channel), .count = Count(channel),
+            .aligned = g_.in_channels % kLanes == 0, .in_row = true};
+  }
+  // Position of cell k of a window that lies inside.
+  Val Cell(const Window& window, int64_t k) {
+    const int64_t w1 = g_.axis[1].window, w2 = g_.axis[2].window;
+    const Val row = b_.Add(window.low[0], b_.I64(k / (w1 * w2)));
+    const Val column = b_.Add(window.low[1], b_.I64(k / w2 % w1));
+    return Position(window, row, column, b_.Add(window.low[2], b_.I64(k % w2)));
+  }
+  Val Position(const Window& window, Val a, Val b, Val c) {
+    return b_.Add(window.image, b_.Add(b_.Mul(b_.Add(b_.Mul(a, g_.axis[1].input), b), g_.axis[2].input), c));
+  }
+  Val Load(int buffer, const Window& window, Val position) {
+    return b_.Load(buffer, b_.Add(b_.Mul(position, g_.in_channels), window.channel), kLanes, Count(window.channel));
+  }
+  // Whether `value` takes the place of `best`: a NaN is larger than any number, the first of equals wins.
+  Val Beats(Val value, Val best) {
+    const IrMath math = Math();
+    return math.And(math.Not(math.Le(value, best)), math.Eq(best, best));
+  }
+
+  std::vector<Val> Fold(const Window& window, const std::vector<Val>& state, Val position) {
+    const Val x = Load(x_, window, position);
+    if (!max_) return {Math().Add(state[0], x)};
+    const Val wins = Beats(x, state[0]);
+    std::vector<Val> next = {b_.Select(wins, x, state[0])};
+    if (other_ >= 0) next.push_back(b_.Select(wins, Load(other_, window, position), state[1]));
+    return next;
+  }
+  std::vector<Val> First(const Window& window) {
+    if (!max_) return {Math().Const(0)};
+    const Val position = Position(window, window.low[0], window.low[1], window.low[2]);
+    std::vector<Val> state = {Load(x_, window, position)};
+    if (other_ >= 0) state.push_back(Load(other_, window, position));
+    return state;
+  }
+  std::vector<Val> Unrolled(const Window& window) {
+    std::vector<Val> state = First(window);
+    for (int64_t k = max_ ? 1 : 0; k < g_.taps(); ++k) state = Fold(window, state, Cell(window, k));
+    return state;
+  }
+  std::vector<Val> Looped(const Window& window) {
+    return b_.For(window.low[0], window.high[0], 1, First(window), [&](Val a, const std::vector<Val>& outer) {
+      return b_.For(window.low[1], window.high[1], 1, outer, [&](Val b, const std::vector<Val>& middle) {
+        return b_.For(window.low[2], window.high[2], 1, middle, [&](Val c, const std::vector<Val>& state) {
+          return Fold(window, state, Position(window, a, b, c));
+        });
+      });
+    });
+  }
+  // Of each cell of a window: whether it is the winner. A cell wins if it beats the best before it and none after
+  // it does.
+  std::vector<Val> Winners(const Window& window) {
+    const IrMath math = Math();
+    Val best = Load(x_, window, Cell(window, 0));
+    std::vector<Val> wins = {b_.Const({Elem::kBool, kLanes}, 1)};
+    for (int64_t k = 1; k < g_.taps(); ++k) {
+      const Val x = Load(x_, window, Cell(window, k));
+      wins.push_back(Beats(x, best));
+      best = b_.Select(wins.back(), x, best);
+    }
+    Val later = wins.back();
+    for (size_t k = wins.size() - 1; k-- > 0;) {
+      const Val beats = wins[k];
+      wins[k] = math.And(beats, math.Not(later));
+      later = math.Or(later, beats);
+    }
+    return wins;
+  }
+
+  // body(window) for every window, image by image, and vector of channels; tasks are rows of windows.
+  Lowering Windows(const std::function<void(const Window&)>& body) {
+    const Val task = b_.Task();
+    ClusterIr epilogue(b_, cluster_);
+    epilogue_ = &epilogue;
+    const int64_t rows = g_.batch * g_.axis[0].output * g_.axis[1].output;
+    const int64_t cost = g_.axis[2].output * RoundUp(g_.in_channels, kLanes) * g_.taps();
+    const int64_t per_task = TaskSize(rows, std::max<int64_t>(1, kTaskFloats / cost), 1), tasks = CeilDiv(rows, per_task);
+    const bool inside = Inside();
+    const Val begin = b_.Mul(task, per_task);
+    b_.Loop(begin, b_.Min(b_.Add(begin, b_.I64(per_task)), b_.I64(rows)), 1, [&](Val row) {
+      Window window;
+      const Val rest = b_.Div(row, g_.axis[1].output);
+      window.image = b_.Mul(b_.Div(rest, g_.axis[0].output), g_.in_positions());
+      const Val out[2] = {b_.Rem(rest, g_.axis[0].output), b_.Rem(row, g_.axis[1].output)};
+      for (int a = 0; a < 2; ++a) Bounds(window, a, out[a], inside);
+      b_.Loop(b_.I64(0), b_.I64(g_.axis[2].output), 1, [&](Val column) {
+        Bounds(window, 2, column, inside);
+        window.output = b_.Add(b_.Mul(row, g_.axis[2].output), column);
+        window.cells = b_.I64(g_.taps());
+        if (!inside) {
+          const auto size = [&](int a) { return b_.Binary(IrOp::kSub, window.high[a], window.low[a]); };
+          window.cells = b_.Binary(IrOp::kMul, b_.Binary(IrOp::kMul, size(0), size(1)), size(2));
+        }
+        const int64_t channels = g_.in_channels;
+        if (channels <= 4 * kLanes) {
+          for (int64_t c = 0; c < channels; c += kLanes) {
+            window.channel = b_.I64(c);
+            body(window);
+          }
+        } else {
+          b_.Loop(b_.I64(0), b_.I64(channels), kLanes, [&](Val channel) {
+            window.channel = channel;
+            body(window);
+          });
+        }
+      });
+    });
+    Lowering lowering;
+    lowering.kernel = StrCat("jit, ", anchor_.op->name, inside ? ", windows alike, " : ", ", tasks, " tasks");
+    lowering.in_place = PointwisePairs(cluster_);
+    lowering.stages.push_back(MakeStage(b_.Take(), tasks));
+    return lowering;
+  }
+  void Bounds(Window& window, int a, Val out, bool inside) {
+    const SpatialAxis& axis = g_.axis[a];
+    window.low[a] = b_.Mul(out, axis.stride);
+    if (inside) {
+      window.high[a] = b_.Add(window.low[a], b_.I64(axis.window));
+      return;
+    }
+    const Val start = b_.Add(window.low[a], b_.I64(-axis.pad_before));
+    const Val negative = b_.Binary(IrOp::kLt, start, b_.I64(0));
+    window.low[a] = b_.Select(negative, b_.I64(0), start);
+    window.high[a] = b_.Min(b_.Add(start, b_.I64(axis.window)), b_.I64(axis.input));
+  }
+
+  const Cluster& cluster_;
+  const Node& anchor_;
+  const ConvGeometry g_;
+  KernelBuilder b_;
+  ClusterIr* epilogue_ = nullptr;
+  int x_ = -1, other_ = -1;
+  bool max_ = false;
+};
+
+}  // namespace
+
+LowerResult LowerPool(const Cluster& cluster) {
+  return PoolLowering(cluster, cluster.type(cluster.node(*cluster.anchor).inputs[0]).shape).Forward();
+}
+
+LowerResult LowerPoolGradient(const Cluster& cluster) {
+  PoolLowering lowering(cluster, cluster.node(*cluster.anchor).outputs[0].shape);
+  if (!lowering.Tiles()) return Decline{"windows that overlap or leave cells out"};
+  return lowering.Gradient();
+}
+
+}  // namespace weir::jit

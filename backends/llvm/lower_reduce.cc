@@ -1,0 +1,286 @@
+// Reductions. Outputs are split among tasks; where outputs are few and sums long, the canonical blocks of a sum are,
+// and a second kernel adds them in order.
+#include <functional>
+
+#include "weir/backends/llvm/lowering.h"
+#include "weir/backends/llvm/reduce_ir.h"
+#include "weir/core/strings.h"
+#include "weir/ops/attrs.h"
+#include "weir/ops/canonical_order.h"
+
+namespace weir::jit {
+namespace {
+
+constexpr int64_t kTaskFloats = 128 * 1024;  // read: about 40 us
+constexpr int64_t kFewTasks = 8;
+constexpr int64_t kMaxVectors = 4;           // of columns at a time: independent sums hide the latency of an addition
+constexpr size_t kRowsAtOnce = 4;
+
+struct Axis {
+  int64_t size = 0, stride = 0;
+};
+int64_t CountOf(const std::vector<Axis>& axes) {
+  int64_t count = 1;
+  for (const Axis& axis : axes) count *= axis.size;
+  return count;
+}
+// Offset of the flat index tuple over axes, row-major.
+Val OffsetOf(KernelBuilder& b, const std::vector<Axis>& axes, Val flat) {
+  Val offset = b.I64(0);
+  for (size_t i = axes.size(); i-- > 0;) {
+    offset = b.Add(offset, b.Mul(i == 0 ? flat : b.Rem(flat, axes[i].size), axes[i].stride));
+    if (i > 0) flat = b.Div(flat, axes[i].size);
+  }
+  return offset;
+}
+
+struct Problem {
+  std::vector<Axis> kept, reduced;  // without the innermost axis, which is `inner`
+  bool row_mode = false;
+  int64_t inner = 1, kept_count = 1, reduced_count = 1;
+  ReduceKind kind = ReduceKind::kSum;
+  int input = 0;
+};
+
+Problem DescribeProblem(const Cluster& cluster) {
+  const Node& anchor = cluster.node(*cluster.anchor);
+  const std::string_view op = anchor.op->name;
+  Problem p;
+  p.input = cluster.input_index(anchor.inputs[0]);
+  p.kind = op == "reduce_sum"           ? ReduceKind::kSum
+           : op == "reduce_sum_squares" ? ReduceKind::kSumSquares
+           : op == "reduce_max"         ? ReduceKind::kMax
+                                        : ReduceKind::kMin;
+  const Shape& shape = cluster.type(anchor.inputs[0]).shape;
+  const Dims& axes = anchor.attrs.Ints(kAxes);
+  const Dims strides = shape.Strides();
+  bool previous = false, any = false;
+  for (int i = 0; i < shape.rank(); ++i) {
+    if (shape.dim(i) == 1) continue;
+    const bool reduced = std::binary_search(axes.begin(), axes.end(), i);
+    std::vector<Axis>& list = reduced ? p.reduced : p.kept;
+    if (any && previous == reduced) {
+      list.back().size *= shape.dim(i);
+      list.back().stride = strides[static_cast<size_t>(i)];
+    } else {
+      list.push_back({shape.dim(i), strides[static_cast<size_t>(i)]});
+    }
+    previous = reduced;
+    any = true;
+  }
+  p.row_mode = any && previous;
+  std::vector<Axis>& innermost = p.row_mode ? p.reduced : p.kept;
+  if (!innermost.empty()) {
+    p.inner = innermost.back().size;
+    innermost.pop_back();
+  }
+  p.kept_count = CountOf(p.kept);
+  p.reduced_count = CountOf(p.reduced);
+  return p;
+}
+
+class ReduceLowering {
+ public:
+  explicit ReduceLowering(const Cluster& cluster) : cluster_(cluster), p_(DescribeProblem(cluster)) {}
+
+  Lowering Lower() {
+    const int64_t blocks = p_.row_mode ? p_.reduced_count * CeilDiv(p_.inner, kReduceRowBlock)
+                                       : CeilDiv(p_.reduced_count, kReduceColumnBlock);
+    const int64_t elements = p_.kept_count * p_.reduced_count * p_.inner;
+    vectors_ = std::min(kMaxVectors, CeilDiv(p_.inner, int64_t{kLanes}));
+    pieces_ = p_.row_mode ? 1 : CeilDiv(p_.inner, vectors_ * kLanes);
+    const int64_t outputs = p_.kept_count * pieces_;
+    Lowering lowering;
+    if (blocks > 1 && outputs < kFewTasks && elements >= 2 * kTaskFloats) {
+      ByBlocks(lowering, blocks);
+    } else {
+      p_.row_mode ? Rows(lowering) : Columns(lowering);
+    }
+    lowering.in_place = PointwisePairs(cluster_);
+    return lowering;
+  }
+
+ private:
+  std::string Name(const char* part) const { return StrCat(Describe(cluster_), part); }
+  int Input(KernelBuilder& b) const { return b.Buffer({IrBuffer::Kind::kInput, p_.input, Elem::kF32, 0}); }
+  int Workspace(KernelBuilder& b) const { return b.Buffer({IrBuffer::Kind::kWorkspace, 0, Elem::kF32, 0}); }
+
+  // body(unit) for the task's share of `units`.
+  void ForUnits(KernelBuilder& b, Val task, int64_t units, int64_t per_task, int64_t step, const std::function<void(Val)>& body) const {
+    const Val begin = b.Mul(task, per_task);
+    b.Loop(begin, b.Min(b.Add(begin, b.I64(per_task)), b.I64(units)), step, body);
+  }
+
+  // ---- Rows --------------------------------------------------------------------------------------------------------
+  std::vector<Val> FoldRows(KernelBuilder& b, const ReduceIr& fold, const std::vector<Val>& bases) const {
+    const int x = Input(b);
+    std::vector<Val> totals(bases.size(), fold.Init(1));
+    const auto over = [&](const std::vector<Val>& sums, Val offset) {
+      return fold.Run(sums, p_.inner, [&](size_t row, Val j, Val count, int) {
+        return b.Load(x, b.Add(b.Add(bases[row], offset), j), kLanes, count);
+      });
+    };
+    if (p_.reduced_count == 1) return over(totals, b.I64(0));
+    return b.For(b.I64(0), b.I64(p_.reduced_count), 1, totals,
+                 [&](Val t, const std::vector<Val>& sums) { return over(sums, OffsetOf(b, p_.reduced, t)); });
+  }
+  void Rows(Lowering& lowering) {
+    KernelBuilder b(Name(", rows"));
+    const Val task = b.Task();
+    ClusterIr epilogue(b, cluster_);
+    const ReduceIr fold(b, p_.kind);
+    const int64_t cost = std::max<int64_t>(64, p_.reduced_count * p_.inner);
+    const int64_t per_task = TaskSize(p_.kept_count, std::max<int64_t>(1, kTaskFloats / cost), kRowsAtOnce);
+    const int64_t tasks = CeilDiv(p_.kept_count, per_task), whole = p_.kept_count / kRowsAtOnce * kRowsAtOnce;
+    const auto rows = [&](Val first, size_t count) {
+      std::vector<Val> bases;
+      std::vector<Point> points;
+      for (size_t r = 0; r < count; ++r) {
+        const Val row = b.Add(first, b.I64(static_cast<int64_t>(r)));
+        bases.push_back(OffsetOf(b, p_.kept, row));
+        points.push_back({.flat = row, .lanes = 1});
+      }
+      epilogue.Emit(points, FoldRows(b, fold, bases));
+    };
+    const Val begin = b.Mul(task, per_task), end = b.Add(begin, b.I64(per_task));
+    if (whole > 0) b.Loop(begin, b.Min(end, b.I64(whole)), kRowsAtOnce, [&](Val row) { rows(row, kRowsAtOnce); });
+    if (whole < p_.kept_count) b.Loop(b.I64(whole), b.Min(end, b.I64(p_.kept_count)), 1, [&](Val row) { rows(row, 1); });
+    lowering.kernel = StrCat("jit, rows of ", p_.inner, ", ", tasks, " tasks");
+    lowering.stages.push_back(MakeStage(b.Take(), tasks));
+  }
+
+  // ---- Columns -----------------------------------------------------------------------------------------------------
+  std::vector<Val> Counts(KernelBuilder& b, Val column) const {
+    std::vector<Val> counts;
+    for (int64_t v = 0; v < vectors_; ++v) {
+      const bool whole = p_.inner % (vectors_ * kLanes) == 0;
+      counts.push_back(whole ? kNoVal : b.Binary(IrOp::kSub, b.I64(p_.inner), b.Add(column, b.I64(v * kLanes))));
+    }
+    return counts;
+  }
+  // Reduced tuples [begin, end) of the columns at `base`.
+  std::vector<Val> FoldColumns(KernelBuilder& b, const ReduceIr& fold, Val base, const std::vector<Val>& counts, Val begin, Val end) const {
+    const int x = Input(b);
+    return b.For(begin, end, 1, std::vector<Val>(static_cast<size_t>(vectors_), fold.Init(kLanes)),
+                 [&](Val t, std::vector<Val> acc) {
+                   const Val at = b.Add(base, OffsetOf(b, p_.reduced, t));
+                   for (size_t v = 0; v < acc.size(); ++v) {
+                     const Val index = b.Add(at, b.I64(static_cast<int64_t>(v) * kLanes));
+                     acc[v] = fold.Op(acc[v], b.Load(x, index, kLanes, counts[v]));
+                   }
+                   return acc;
+                 });
+  }
+  void Columns(Lowering& lowering) {
+    KernelBuilder b(Name(", columns"));
+    const Val task = b.Task();
+    ClusterIr epilogue(b, cluster_);
+    const ReduceIr fold(b, p_.kind);
+    const int64_t units = p_.kept_count * pieces_, cost = p_.reduced_count * vectors_ * kLanes;
+    const int64_t per_task = TaskSize(units, std::max<int64_t>(1, kTaskFloats / std::max<int64_t>(64, cost)), 1);
+    const int64_t tasks = CeilDiv(units, per_task);
+    ForUnits(b, task, units, per_task, 1, [&](Val unit) {
+      const Val tuple = b.Div(unit, pieces_), column = b.Mul(b.Rem(unit, pieces_), vectors_ * kLanes);
+      const Val base = b.Add(OffsetOf(b, p_.kept, tuple), column);
+      const std::vector<Val> counts = Counts(b, column);
+      const auto block = [&](std::vector<Val> totals, Val begin, Val end) {
+        const std::vector<Val> sums = FoldColumns(b, fold, base, counts, begin, end);
+        for (size_t v = 0; v < totals.size(); ++v) totals[v] = fold.Combine(totals[v], sums[v]);
+        return totals;
+      };
+      std::vector<Val> totals(static_cast<size_t>(vectors_), fold.Init(kLanes));
+      const Val count = b.I64(p_.reduced_count);
+      if (p_.reduced_count <= kReduceColumnBlock) {
+        totals = block(totals, b.I64(0), count);
+      } else {
+        totals = b.For(b.I64(0), count, kReduceColumnBlock, totals, [&](Val begin, const std::vector<Val>& sums) {
+          return block(sums, begin, b.Min(count, b.Add(begin, b.I64(kReduceColumnBlock))));
+        });
+      }
+      std::vector<Point> points;
+      for (int64_t v = 0; v < vectors_; ++v) {
+        const Val flat = b.Add(b.Add(b.Mul(tuple, p_.inner), column), b.I64(v * kLanes));
+        points.push_back({.flat = flat, .count = counts[static_cast<size_t>(v)], .aligned = p_.inner % kLanes == 0});
+      }
+      epilogue.Emit(points, totals);
+    });
+    lowering.kernel = StrCat("jit, columns of ", p_.reduced_count, ", ", tasks, " tasks");
+    lowering.stages.push_back(MakeStage(b.Take(), tasks));
+  }
+
+  // ---- Blocks of long sums -----------------------------------------------------------------------------------------
+  // Block i of output o goes to workspace[i * outputs + o].
+  void ByBlocks(Lowering& lowering, int64_t blocks) {
+    const int64_t outputs = p_.row_mode ? p_.kept_count : p_.kept_count * p_.inner;
+    KernelBuilder b(Name(", blocks"));
+    const Val task = b.Task();
+    const ReduceIr fold(b, p_.kind);
+    const int workspace = Workspace(b), x = Input(b);
+    const int64_t units = p_.kept_count * pieces_ * blocks;
+    const int64_t cost = p_.row_mode ? std::min(p_.inner, kReduceRowBlock) : kReduceColumnBlock * vectors_ * kLanes;
+    const int64_t per_task = TaskSize(units, std::max<int64_t>(1, kTaskFloats / cost), 1), tasks = CeilDiv(units, per_task);
+    ForUnits(b, task, units, per_task, 1, [&](Val unit) {
+      const Val block = b.Rem(unit, blocks), rest = b.Div(unit, blocks);
+      const Val tuple = b.Div(rest, pieces_), base = OffsetOf(b, p_.kept, tuple);
+      const Val row = b.Mul(block, outputs);
+      if (p_.row_mode) {
+        const int64_t runs = CeilDiv(p_.inner, kReduceRowBlock), tail = p_.inner - (runs - 1) * kReduceRowBlock;
+        const Val part = b.Rem(block, runs);
+        const Val at = b.Add(b.Add(base, OffsetOf(b, p_.reduced, b.Div(block, runs))), b.Mul(part, kReduceRowBlock));
+        const auto store = [&](int64_t size) {
+          const auto load = [&](size_t, Val j, Val count, int) { return b.Load(x, b.Add(at, j), kLanes, count); };
+          b.Store(workspace, fold.RowBlock(1, b.I64(0), size, load)[0], b.Add(row, tuple));
+        };
+        const Val last = b.Binary(IrOp::kEq, part, b.I64(runs - 1));
+        if (runs > 1) b.If(b.Unary(IrOp::kNot, last), [&] { store(kReduceRowBlock); });
+        b.If(last, [&] { store(tail); });
+      } else {
+        const Val column = b.Mul(b.Rem(rest, pieces_), vectors_ * kLanes), begin = b.Mul(block, kReduceColumnBlock);
+        const Val end = b.Min(b.I64(p_.reduced_count), b.Add(begin, b.I64(kReduceColumnBlock)));
+        const std::vector<Val> counts = Counts(b, column);
+        const std::vector<Val> sums = FoldColumns(b, fold, b.Add(base, column), counts, begin, end);
+        for (size_t v = 0; v < sums.size(); ++v) {
+          const Val at = b.Add(b.Add(row, b.Add(b.Mul(tuple, p_.inner), column)), b.I64(static_cast<int64_t>(v) * kLanes));
+          b.Store(workspace, sums[v], at, counts[v]);
+        }
+      }
+    });
+    lowering.kernel = StrCat("jit, ", blocks, " blocks, ", tasks, " tasks");
+    lowering.workspace_bytes = blocks * outputs * 4;
+    lowering.stages.push_back(MakeStage(b.Take(), tasks));
+    lowering.stages.push_back(CombineBlocks(blocks, outputs));
+  }
+
+  Stage CombineBlocks(int64_t blocks, int64_t outputs) {
+    KernelBuilder b(Name(", blocks together"));
+    const Val task = b.Task();
+    ClusterIr epilogue(b, cluster_);
+    const ReduceIr fold(b, p_.kind);
+    const int workspace = Workspace(b);
+    const int64_t per_task = TaskSize(outputs, std::max<int64_t>(kLanes, kTaskFloats / blocks), kLanes);
+    ForUnits(b, task, outputs, per_task, kLanes, [&](Val flat) {
+      const Val count = outputs % kLanes == 0 ? kNoVal : b.Binary(IrOp::kSub, b.I64(outputs), flat);
+      const Val total = b.For(b.I64(0), b.I64(blocks), 1, {fold.Init(kLanes)}, [&](Val i, const std::vector<Val>& sum) {
+        return std::vector<Val>{fold.Combine(sum[0], b.Load(workspace, b.Add(b.Mul(i, outputs), flat), kLanes, count))};
+      })[0];
+      const Point point{.flat = flat, .count = count, .aligned = true};
+      epilogue.Emit({&point, 1}, {&total, 1});
+    });
+    return MakeStage(b.Take(), CeilDiv(outputs, per_task));
+  }
+
+  const Cluster& cluster_;
+  const Problem p_;
+  int64_t vectors_ = 1, pieces_ = 1;
+};
+
+}  // namespace
+
+LowerResult LowerReduce(const Cluster& cluster) {
+  if (cluster.type(cluster.node(*cluster.anchor).inputs[0]).shape.size() == 0) {
+    return Decline{"a reduction over nothing"};
+  }
+  return ReduceLowering(cluster).Lower();
+}
+
+}  // namespace weir::jit

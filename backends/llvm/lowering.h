@@ -1,0 +1,50 @@
+// What the lowerings share: the state of a stage, its size in tasks, and their signatures. Internal to the backend.
+#ifndef WEIR_BACKENDS_LLVM_LOWERING_H_
+#define WEIR_BACKENDS_LLVM_LOWERING_H_
+
+#include <algorithm>
+#include <cstdint>
+#include <memory>
+#include <utility>
+#include <variant>
+
+#include "weir/backends/llvm/cluster_ir.h"
+#include "weir/backends/llvm/kernel_ir.h"
+#include "weir/core/backend.h"
+
+namespace weir::jit {
+
+using LowerResult = std::variant<Lowering, Decline>;
+
+constexpr int64_t CeilDiv(int64_t a, int64_t b) { return (a + b - 1) / b; }
+constexpr int64_t RoundUp(int64_t a, int64_t b) { return CeilDiv(a, b) * b; }
+
+// A stage before and after it is compiled. The kernel is kept to be looked at, the code for as long as it may run.
+struct KernelState {
+  Kernel kernel;
+  std::shared_ptr<const void> code;
+};
+inline Stage MakeStage(Kernel kernel, int64_t tasks, int64_t scratch_bytes = 0) {
+  auto state = std::make_shared<KernelState>();
+  state->kernel = std::move(kernel);
+  return {.run = nullptr, .state = std::move(state), .tasks = tasks, .scratch_bytes = scratch_bytes};
+}
+inline const KernelState& StateOf(const Stage& stage) { return *static_cast<const KernelState*>(stage.state.get()); }
+
+// Elements of about equal cost a task: about `per_task` of them, but enough tasks for eight threads where there is
+// work for them. Multiples of `multiple`.
+inline int64_t TaskSize(int64_t total, int64_t per_task, int64_t multiple) {
+  constexpr int64_t kTasks = 16, kLeast = 4;
+  const int64_t size = std::max(std::min(per_task, CeilDiv(total, kTasks)), per_task / kLeast);
+  return RoundUp(std::max<int64_t>(size, 1), multiple);
+}
+
+LowerResult LowerElementwise(const Cluster& cluster);
+LowerResult LowerReduce(const Cluster& cluster);
+LowerResult LowerSoftmax(const Cluster& cluster);  // softmax, log_softmax, sparse_cross_entropy
+LowerResult LowerPool(const Cluster& cluster);          // max_pool, max_pool_gather, average_pool
+LowerResult LowerPoolGradient(const Cluster& cluster);  // max_pool_gradient, average_pool_gradient
+
+}  // namespace weir::jit
+
+#endif  // WEIR_BACKENDS_LLVM_LOWERING_H_
