@@ -45,6 +45,8 @@ void Measure(benchmark::State& state, const Work& work, const MachinePeak& peak,
 void RegisterOpBenchmarks(std::span<const NamedRuntime> runtimes, const MachinePeak& peak);
 // "model/...": the tutorial model's training step and inference.
 void RegisterModelBenchmarks(std::span<const NamedRuntime> runtimes, const MachinePeak& peak);
+// "compile/...": compiling the training step, with and without the object cache.
+void RegisterCompileBenchmarks(std::span<const NamedRuntime> runtimes);
 
 }  // namespace weir::bench
 

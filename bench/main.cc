@@ -1,5 +1,6 @@
 // weir_bench: measures the machine's peak, then every op case marked for benchmarks and the tutorial model, on each
-// backend side by side. Flags are Google Benchmark's (--benchmark_filter, --benchmark_out, ...) and --threads=N.
+// backend side by side. Flags are Google Benchmark's (--benchmark_filter, --benchmark_out, ...), --threads=N and
+// --report=FOLDER, which writes a table (backends.md) and a picture (backends.png) from the same runs.
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
@@ -9,15 +10,19 @@
 
 #include "benchmark/benchmark.h"
 #include "weir/bench/bench.h"
+#include "weir/bench/report.h"
 #include "weir/frontend/session.h"
 
 int main(int argc, char** argv) {
   using namespace weir;
   benchmark::Initialize(&argc, argv);
   int threads = 0;
+  std::string report_folder;
   for (int i = 1; i < argc; ++i) {
     if (std::strncmp(argv[i], "--threads=", 10) == 0) {
       threads = std::atoi(argv[i] + 10);
+    } else if (std::strncmp(argv[i], "--report=", 9) == 0) {
+      report_folder = argv[i] + 9;
     } else {
       std::cerr << "weir_bench: unknown argument " << argv[i] << "\n";
       return 2;
@@ -39,6 +44,13 @@ int main(int argc, char** argv) {
               peak.flops * 1e-9, peak.triad_bytes * 1e-9);
   bench::RegisterOpBenchmarks(named, peak);
   bench::RegisterModelBenchmarks(named, peak);
-  benchmark::RunSpecifiedBenchmarks();
+  bench::RegisterCompileBenchmarks(named);
+  bench::Report report;
+  benchmark::RunSpecifiedBenchmarks(&report);
   benchmark::Shutdown();
+  if (report_folder.empty()) return 0;
+  if (const absl::Status saved = report.Save(report_folder, peak); !saved.ok()) {
+    std::cerr << "weir_bench: " << std::string(saved.message()) << "\n";
+    return 1;
+  }
 }

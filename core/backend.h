@@ -17,6 +17,7 @@
 #include "weir/core/graph.h"
 #include "weir/core/kernel_errors.h"
 #include "weir/core/op_def.h"
+#include "weir/core/thread_pool.h"
 
 namespace weir {
 
@@ -106,9 +107,10 @@ class Backend {
   // cluster asks whether the node may start one.
   virtual std::optional<Decline> MayJoin(const Cluster& cluster, const Node& node) const = 0;
   virtual std::variant<Lowering, Decline> Lower(const Cluster& cluster) const = 0;
-  // Called once a plan with all lowerings this backend made for it, before the first run: where a JIT compiles.
-  virtual absl::Status Finalize(std::span<Lowering* const> lowerings) const {
-    (void)lowerings;
+  // Called once a plan with all lowerings this backend made for it, before the first run: where a JIT compiles, on the
+  // threads of `pool`.
+  virtual absl::Status Finalize(std::span<Lowering* const> lowerings, ThreadPool& pool) const {
+    (void)lowerings, (void)pool;
     return absl::OkStatus();
   }
   // Text of the code behind a lowering that this backend made, for people; "" if there is none to see.

@@ -49,7 +49,7 @@ std::string CompileOptions::Key() const {
 }
 
 absl::StatusOr<Plan> CompileProgram(const Program& request, std::span<const Backend* const> backends,
-                                    const CompileOptions& options) {
+                                    const CompileOptions& options, ThreadPool& pool) {
   WEIR_CHECK(!backends.empty());
   Plan plan;
   PassLog log(plan.log);
@@ -82,7 +82,7 @@ absl::StatusOr<Plan> CompileProgram(const Program& request, std::span<const Back
     for (PlanStep& step : plan.steps) {
       if (step.backend == backend->name()) own.push_back(&step.lowering);
     }
-    if (!own.empty()) WEIR_RETURN_IF_ERROR(backend->Finalize(own));
+    if (!own.empty()) WEIR_RETURN_IF_ERROR(backend->Finalize(own, pool));
   }
   log.Done("finalize", "kernels ready");
   return plan;

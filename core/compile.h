@@ -28,9 +28,9 @@ struct CompileOptions {
 };
 
 // `backends` in order of preference; the first one's MayJoin decides on fusion, the first that does not decline takes
-// a cluster.
+// a cluster. `pool` is for backends that compile.
 absl::StatusOr<Plan> CompileProgram(const Program& program, std::span<const Backend* const> backends,
-                                    const CompileOptions& options);
+                                    const CompileOptions& options, ThreadPool& pool);
 
 }  // namespace weir
 

@@ -38,7 +38,7 @@ absl::StatusOr<std::shared_ptr<const Executable>> Runtime::Compile(std::span<con
 
 absl::StatusOr<std::shared_ptr<const Executable>> Runtime::CompileAnew(const Program& program, const Fingerprint& key) {
   const auto begin = std::chrono::steady_clock::now();
-  WEIR_ASSIGN_OR_RETURN(Plan plan, CompileProgram(program, backend_pointers_, options_));
+  WEIR_ASSIGN_OR_RETURN(Plan plan, CompileProgram(program, backend_pointers_, options_, *pool_));
   if (profiler_ != nullptr) {
     profiler_->Record({.layer = "", .ops = "compile", .backend = "core", .kernel = StrCat(plan.steps.size(), " steps"),
                        .source = "", .backward = false, .flops = 0, .bytes = 0, .begin = begin,

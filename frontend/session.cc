@@ -2,6 +2,7 @@
 
 #include <charconv>
 #include <cstdlib>
+#include <map>
 #include <mutex>
 
 #include "weir/backends/highway/highway_backend.h"
@@ -111,6 +112,18 @@ Runtime& DefaultRuntime() {
     slot = *std::move(made);
   }
   return *slot;
+}
+
+Runtime& RuntimeWithBackend(const std::string& backend) {
+  static std::map<std::string, std::unique_ptr<Runtime>> made;
+  std::lock_guard lock(DefaultMutex());
+  std::unique_ptr<Runtime>& runtime = made[backend];
+  if (runtime == nullptr) {
+    absl::StatusOr<std::unique_ptr<Runtime>> fresh = MakeRuntime({.backend = backend});
+    ThrowIfError(fresh.status());
+    runtime = *std::move(fresh);
+  }
+  return *runtime;
 }
 
 absl::Status SetDefaultRuntime(const RuntimeOptions& options) {

@@ -40,6 +40,10 @@ Runtime& DefaultRuntime();
 // Replaces the default runtime; to be called before anything uses it (programs do, from their flags).
 absl::Status SetDefaultRuntime(const RuntimeOptions& options);
 
+// A runtime on this backend with otherwise default options, made at first use and kept. An unknown or missing backend
+// is thrown as Error.
+Runtime& RuntimeWithBackend(const std::string& backend);
+
 // Runtime::Evaluate with the default runtime.
 std::vector<Tensor> Evaluate(std::span<const Value> values);
 inline std::vector<Tensor> Evaluate(std::initializer_list<Value> values) {

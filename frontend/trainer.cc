@@ -97,7 +97,11 @@ Trainer::~Trainer() = default;
 void Trainer::Compile(const ModelCompileOptions& options) {
   if (!options.optimizer.defined()) ThrowInvalidArgument("Compile: there is no optimizer");
   if (options.seed) model_.SetSeed(*options.seed);
+  if (options.runtime != nullptr && !options.backend.empty()) {
+    ThrowInvalidArgument("Compile: both a runtime and the backend '", options.backend, "'");
+  }
   if (options.runtime != nullptr) model_.SetRuntime(options.runtime);
+  if (!options.backend.empty()) model_.SetRuntime(&RuntimeWithBackend(options.backend));
   CompiledModel compiled{.optimizer = options.optimizer, .outputs = {}};
   // A Sequential without an input shape has no output names yet, but one output.
   const std::vector<std::string> names =

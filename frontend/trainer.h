@@ -59,9 +59,8 @@ class Trainer {
   // Drops recorded programs: the model's structure has changed.
   void Forget() { steps_.clear(); }
 
-  // ---- For model_files.cc
-  // ------------------------------------------------------------------------------------------------ Optimizer, losses
-  // and metrics as Keras writes them; null if not compiled.
+  // ---- For model_files.cc ----
+  // Optimizer, losses and metrics as Keras writes them; null if not compiled.
   nlohmann::json CompileConfig() const;
   void CompileFrom(const nlohmann::json& config);
   // Counters, history and callbacks' states; slots are tensors and go apart.

@@ -72,6 +72,8 @@ struct ModelCompileOptions {
   PerOutput<double> loss_weights = {};  // default 1
   std::optional<uint64_t> seed = {};    // replaces the model's; without effect on weights that have values
   Runtime* runtime = nullptr;           // replaces the model's
+  // Likewise, by name: "llvm", "highway" or "reference". Models that name the same backend share one runtime.
+  std::string backend = "";
 };
 
 struct FitOptions {

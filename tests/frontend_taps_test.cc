@@ -57,6 +57,74 @@ TEST_P(Taps, TrainingIsBitEqualWithAndWithout) {
   EXPECT_GT(readings, 9 * 10);
 }
 
+// Data for the leaves of a recorded training step: labels in range, a step number, positive second moments.
+std::vector<Tensor> LeafData(const Program& program) {
+  std::vector<Tensor> data;
+  for (Ref ref : program.inputs) {
+    const TensorType& type = program.graph->type(ref);
+    if (type.dtype == DType::kFloat32) {
+      data.push_back(UniformTensor(type.shape, static_cast<uint32_t>(data.size())));
+      for (float& v : data.back().data<float>()) v = type.shape.size() == 1 ? 0.001f : 0.1f * v;
+    } else if (type.dtype == DType::kInt32) {
+      data.push_back(Labels(type.shape.size(), 10));
+    } else {
+      data.push_back(Tensor::Full(type.dtype, type.shape, 3));
+    }
+  }
+  return data;
+}
+
+std::vector<Tensor> RunProgram(Runtime& runtime, const Program& program, const std::vector<Tensor>& data) {
+  std::vector<Value> inputs, roots;
+  const auto graph = std::const_pointer_cast<Graph>(program.graph);
+  for (Ref ref : program.inputs) inputs.push_back({graph, ref});
+  for (Ref ref : program.roots) roots.push_back({graph, ref});
+  const auto executable = runtime.Compile(inputs, roots);
+  ThrowIfError(executable.status());
+  std::vector<Tensor> leaves, results(roots.size());
+  for (size_t i = 0; i < data.size(); ++i) {
+    leaves.push_back((*executable)->plan().input_written[i] ? data[i].Clone() : data[i]);
+  }
+  ThrowIfError(runtime.Run(**executable, leaves, results));
+  return results;
+}
+
+// Every value inside of the tutorial's training step, forward, backward and update, alone and all together: it is the
+// reference's, and nothing else changes.
+TEST_P(Taps, EveryInnerValueOfATrainingStep) {
+  const Sequential model = TutorialModel({.seed = 1, .runtime = &runtime()});
+  CompileTutorial(model);
+  model.TrainOnBatch({UniformTensor({2, 32, 32, 3}, 1), Labels(2, 10)});
+  const Program program = runtime().cache().Executables().front()->plan().program;  // the last one run
+  const std::vector<Tensor> data = LeafData(program);
+  std::vector<Ref> inner;
+  for (NodeId id = 0; id < program.graph->size(); ++id) {
+    const OpKind kind = program.graph->node(id).op->kind;
+    if (kind != OpKind::kLeaf && kind != OpKind::kAssign) inner.push_back({id, 0});
+  }
+  ASSERT_GT(inner.size(), 100u);
+  Program all = program;
+  all.roots.insert(all.roots.end(), inner.begin(), inner.end());
+  const std::vector<Tensor> expected = RunProgram(TestRuntime("reference", 2), all, data);
+  const std::vector<Tensor> together = RunProgram(runtime(), all, data);
+  for (size_t i = 0; i < expected.size(); ++i) ASSERT_TRUE(BitEqual(together[i], expected[i])) << i;
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+  constexpr size_t kEvery = 10;
+#else
+  constexpr size_t kEvery = 1;
+#endif
+  for (size_t i = 0; i < inner.size(); i += kEvery) {
+    Program one = program;
+    one.roots.push_back(inner[i]);
+    const std::vector<Tensor> results = RunProgram(runtime(), one, data);
+    const std::string path = program.graph->Path(inner[i].node);
+    for (size_t r = 0; r + 1 < results.size(); ++r) {
+      ASSERT_TRUE(BitEqual(results[r], expected[r])) << path << " changes root " << r;
+    }
+    ASSERT_TRUE(BitEqual(results.back(), expected[program.roots.size() + i])) << path;
+  }
+}
+
 TEST_P(Taps, GradientsOfActivations) {
   // y = sum(w x): the gradient of the loss is known.
   const Sequential model({Dense({.units = 1, .use_bias = false, .input_shape = {3}})}, {.runtime = &runtime()});

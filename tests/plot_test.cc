@@ -10,6 +10,7 @@
 #include "weir/frontend/pictures/image.h"
 #include "weir/frontend/plot/axes.h"
 #include "weir/frontend/plot/canvas.h"
+#include "weir/frontend/plot/bars.h"
 #include "weir/frontend/plot/curves.h"
 #include "weir/frontend/plot/feature_maps.h"
 #include "weir/frontend/plot/images.h"
@@ -364,6 +365,27 @@ TEST_F(PlotTest, CurvesShowEachSeriesAndLeaveGaps) {
   gap[2] = kNan;
   ASSERT_TRUE(SaveCurves({{"loss", gap}}, Path("gap.png")).ok());
   EXPECT_LT(Count(Read("gap.png"), blue), Count(one, blue) * 3 / 4);
+}
+
+TEST_F(PlotTest, BarsAreAsLongAsTheirNumbers) {
+  const Rgb blue = {0, 114, 178}, red = {226, 31, 38};
+  const auto draw = [&](std::vector<double> values) {
+    std::vector<BarGroup> groups;
+    for (double value : values) groups.push_back({"case", {value}});
+    EXPECT_TRUE(SaveBars({"speed"}, groups, Path("bars.png"), {.title = "t", .reference = 1, .limit = 4}).ok());
+    return Read("bars.png");
+  };
+  const int64_t two = Count(draw({2}), blue), four = Count(draw({4}), blue);
+  EXPECT_NEAR(static_cast<double>(four) / static_cast<double>(two), 2, 0.1);
+  EXPECT_EQ(Count(draw({9}), blue), four);  // cut at the limit
+  EXPECT_EQ(Count(draw({2, kNan}), blue), two);
+  const Tensor slow = draw({0.5});
+  EXPECT_EQ(Count(slow, blue), 0);
+  EXPECT_GT(Count(slow, red), 500);
+  ASSERT_TRUE(SaveBars({"a", "b"}, {{"x", {1, 2}}, {"y", {3, kInf}}}, Path("two.png")).ok());
+  EXPECT_GT(Count(Read("two.png"), {230, 120, 0}), 500);
+  EXPECT_THROW((void)SaveBars({}, {}, Path("none.png")), Error);
+  EXPECT_THROW((void)SaveBars({"a"}, {{"x", {1, 2}}}, Path("none.png")), Error);
 }
 
 TEST_F(PlotTest, CurvesOfUnusualNumbers) {

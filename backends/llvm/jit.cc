@@ -3,20 +3,19 @@
 #include <algorithm>
 #include <atomic>
 #include <numeric>
-#include <thread>
 
 #include "llvm/ExecutionEngine/Orc/LLJIT.h"
 #include "llvm/Support/MemoryBuffer.h"
 #include "weir/backends/llvm/emit.h"
 #include "weir/core/error.h"
 #include "weir/core/kernel_errors.h"
-#include "weir/core/thread_pool.h"
 
 namespace weir::jit {
 namespace {
 
-// Instructions of kernel_ir that are worth a thread of their own.
+// Instructions of kernel_ir that are worth a module of their own, and modules a plan is cut into at most.
 constexpr size_t kPartInsts = 4000;
+constexpr size_t kMaxParts = 8;
 
 absl::Status ToStatus(::llvm::Error error, const std::string& what) {
   if (!error) return absl::OkStatus();
@@ -54,12 +53,14 @@ class OrcJit : public Jit {
 
   const Target& target() const override { return target_; }
 
-  absl::StatusOr<Compiled> Compile(std::span<const Kernel* const> kernels) const override {
+  absl::StatusOr<Compiled> Compile(std::span<const Kernel* const> kernels, ThreadPool& pool) const override {
     Compiled compiled;
     compiled.functions.resize(kernels.size());
     const std::vector<std::vector<size_t>> parts = Partition(kernels);
     std::vector<absl::StatusOr<std::string>> objects(parts.size(), std::string());
-    CompileParts(kernels, parts, objects);
+    pool.ParallelFor(static_cast<int64_t>(parts.size()), [&](int64_t p, int) noexcept {
+      objects[static_cast<size_t>(p)] = CompilePart(kernels, parts[static_cast<size_t>(p)]);
+    });
     std::vector<std::shared_ptr<const Code>> codes;
     for (size_t p = 0; p < parts.size(); ++p) {
       WEIR_RETURN_IF_ERROR(objects[p].status());
@@ -76,11 +77,12 @@ class OrcJit : public Jit {
   }
 
  private:
-  // Kernels of about equal work, in as many parts as there are threads and as pays; largest first.
+  // Parts of about equal work, as many as pay, largest kernels first. The number of threads has no say: the object
+  // cache is to find the same parts whatever it is.
   static std::vector<std::vector<size_t>> Partition(std::span<const Kernel* const> kernels) {
     size_t total = 0;
     for (const Kernel* kernel : kernels) total += kernel->insts.size();
-    const size_t count = std::clamp<size_t>(total / kPartInsts, 1, static_cast<size_t>(DefaultThreads()));
+    const size_t count = std::clamp<size_t>(total / kPartInsts, 1, kMaxParts);
     std::vector<size_t> order(kernels.size());
     std::iota(order.begin(), order.end(), size_t{0});
     std::stable_sort(order.begin(), order.end(),
@@ -106,18 +108,6 @@ class OrcJit : public Jit {
     WEIR_ASSIGN_OR_RETURN(std::string object, GenerateCode(own, target_, CodeForm::kObject));
     cache_->Store(key, object);
     return object;
-  }
-
-  void CompileParts(std::span<const Kernel* const> kernels, const std::vector<std::vector<size_t>>& parts,
-                    std::vector<absl::StatusOr<std::string>>& objects) const {
-    std::atomic<size_t> next{0};
-    const auto work = [&] {
-      for (size_t p = next++; p < parts.size(); p = next++) objects[p] = CompilePart(kernels, parts[p]);
-    };
-    std::vector<std::thread> helpers;
-    for (size_t i = 1; i < parts.size(); ++i) helpers.emplace_back(work);
-    work();
-    for (std::thread& helper : helpers) helper.join();
   }
 
   absl::StatusOr<std::shared_ptr<const Code>> Link(const std::string& object) const {

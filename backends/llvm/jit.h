@@ -14,6 +14,7 @@
 #include "weir/backends/llvm/kernel_ir.h"
 #include "weir/backends/llvm/object_cache.h"
 #include "weir/core/backend.h"
+#include "weir/core/thread_pool.h"
 
 namespace weir::jit {
 
@@ -29,8 +30,8 @@ class Jit {
   static absl::StatusOr<std::shared_ptr<const Jit>> Create(Target target, std::shared_ptr<const ObjectCache> cache);
   virtual ~Jit() = default;
 
-  // Safe for several threads.
-  virtual absl::StatusOr<Compiled> Compile(std::span<const Kernel* const> kernels) const = 0;
+  // On the threads of `pool`. Safe for several threads.
+  virtual absl::StatusOr<Compiled> Compile(std::span<const Kernel* const> kernels, ThreadPool& pool) const = 0;
   virtual const Target& target() const = 0;
 };
 

@@ -87,7 +87,7 @@ class LlvmBackend : public Backend {
     return row->lower(cluster);
   }
 
-  absl::Status Finalize(std::span<Lowering* const> lowerings) const override {
+  absl::Status Finalize(std::span<Lowering* const> lowerings, ThreadPool& pool) const override {
     std::vector<Stage*> stages;
     std::vector<const Kernel*> kernels;
     for (Lowering* lowering : lowerings) {
@@ -106,7 +106,7 @@ class LlvmBackend : public Backend {
       }
       return absl::OkStatus();
     }
-    WEIR_ASSIGN_OR_RETURN(const Compiled compiled, jit_->Compile(kernels));
+    WEIR_ASSIGN_OR_RETURN(const Compiled compiled, jit_->Compile(kernels, pool));
     for (size_t i = 0; i < stages.size(); ++i) {
       auto state = std::make_shared<KernelState>(StateOf(*stages[i]));
       state->code = compiled.code;

@@ -45,6 +45,12 @@ uint8_t Mix(uint8_t under, uint8_t over, double weight) {
 
 }  // namespace
 
+Rgb SeriesColour(size_t series) {
+  static constexpr Rgb kColours[] = {{0, 114, 178},  {230, 120, 0}, {0, 158, 115}, {204, 121, 167},
+                                     {86, 180, 233}, {213, 94, 0},  {70, 70, 70}};
+  return kColours[series % std::size(kColours)];
+}
+
 Canvas::Canvas(int64_t width, int64_t height, Rgb background) : width_(width), height_(height) {
   if (width < 1 || height < 1 || width > kMaxSide || height > kMaxSide) {
     ThrowInvalidArgument("picture of ", width, " x ", height, " pixels, expected 1 to ", kMaxSide, " a side");

@@ -21,6 +21,9 @@ inline constexpr Rgb kFaintInk = {110, 110, 110};  // ticks and notes
 inline constexpr Rgb kWarning = {226, 31, 38};     // NaN, in pictures and in text
 inline constexpr Rgb kGridLine = {230, 230, 230};
 
+// Blue, orange, green, pink, sky, vermilion, black, and again: told apart by every eye (Okabe and Ito, 2008).
+Rgb SeriesColour(size_t series);
+
 // Longest side of a picture that is drawn.
 inline constexpr int64_t kMaxSide = 32768;
 

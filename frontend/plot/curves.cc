@@ -9,10 +9,6 @@
 namespace weir::plot {
 namespace {
 
-// Blue, orange, green, pink, sky, vermilion, black: told apart by every eye (Okabe and Ito, 2008).
-constexpr Rgb kColours[] = {{0, 114, 178},  {230, 120, 0}, {0, 158, 115}, {204, 121, 167},
-                            {86, 180, 233}, {213, 94, 0},  {70, 70, 70}};
-
 constexpr double kTitleSize = 13;
 constexpr double kTextSize = 9;
 constexpr double kLineWidth = 2.2;
@@ -109,7 +105,7 @@ void DrawLegend(Canvas& canvas, const Panel& panel, double left, double right, d
       x = left;
       baseline += kTextSize + 8;
     }
-    const Rgb colour = kColours[i % std::size(kColours)];
+    const Rgb colour = SeriesColour(i);
     const Point line[] = {{x, baseline - kTextSize / 2}, {x + 18, baseline - kTextSize / 2}};
     canvas.Polyline(line, kLineWidth, colour);
     canvas.Disc({x + 9, baseline - kTextSize / 2}, kMarker, colour);
@@ -157,7 +153,7 @@ void DrawPanel(Canvas& canvas, const Panel& panel, int64_t x, const CurveOptions
   frame.width = std::max(20.0, std::floor(right - frame.left));
   DrawAxes(canvas, frame, down, options.x_label);
   for (size_t i = 0; i < panel.series.size(); ++i) {
-    DrawSeries(canvas, frame, panel.series[i], options.first_x, kColours[i % std::size(kColours)]);
+    DrawSeries(canvas, frame, panel.series[i], options.first_x, SeriesColour(i));
   }
 }
 

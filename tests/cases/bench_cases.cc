@@ -82,7 +82,7 @@ void AddBenchCases(OpCases& cases) {
               .op = "sparse_cross_entropy",
               .inputs = {{{kBatch, 10}}, {DType::kInt32, {kBatch}, Fill::kIndices, 10}},
               .build = [](Graph&, std::span<const Value> v) { return One(SparseSoftmaxCrossEntropy(v[0], v[1])); }});
-  Add(cases, {.name = "add/adam_update_4194304",
+  Add(cases, {.name = "stream/adam_update_4194304",
               .op = "add",
               .inputs = {{{4194304}}, {{4194304}}, {{4194304}}, {{4194304}, Fill::kPositive}},
               .build = [](Graph&, std::span<const Value> v) {
@@ -91,7 +91,7 @@ void AddBenchCases(OpCases& cases) {
                 return std::vector<Value>{v[0] - 0.001 * m / (Sqrt(s) + 1e-7), m, s};
               }});
   // Chains whose data stays in the second-level cache.
-  Add(cases, {.name = "add/adam_update_65536",
+  Add(cases, {.name = "fused/adam_update_65536",
               .op = "add",
               .inputs = {{{65536}}, {{65536}}, {{65536}}, {{65536}, Fill::kPositive}},
               .build = [](Graph&, std::span<const Value> v) {
@@ -99,29 +99,40 @@ void AddBenchCases(OpCases& cases) {
                 const Value s = v[3] + (v[1] * v[1] - v[3]) * 0.001;
                 return std::vector<Value>{v[0] - 0.001 * m / (Sqrt(s) + 1e-7), m, s};
               }});
-  Add(cases, {.name = "relu/bias_relu_dropout_4x32x32x32",
+  Add(cases, {.name = "fused/bias_relu_dropout_4x32x32x32",
               .op = "relu",
               .inputs = {{{4, 32, 32, 32}}, {{32}}, {DType::kInt64, {}, Fill::kStep}},
               .build = [](Graph&, std::span<const Value> v) {
                 return One(Dropout(Relu(v[0] + v[1]), 0.3, v[2], 7, 5));
               }});
-  Add(cases, {.name = "max_pool/bias_relu_dropout_pool_4x32x32x32",
+  Add(cases, {.name = "fused/bias_relu_dropout_pool_4x32x32x32",
               .op = "max_pool",
               .inputs = {{{4, 32, 32, 32}}, {{32}}, {DType::kInt64, {}, Fill::kStep}},
               .build = [](Graph&, std::span<const Value> v) {
                 return One(MaxPool(Dropout(Relu(v[0] + v[1]), 0.3, v[2], 7, 5)));
               }});
-  Add(cases, {.name = "reduce_sum/layer_norm_256x512",
+  Add(cases, {.name = "fused/layer_norm_256x512",
               .op = "reduce_sum",
               .inputs = {{{256, 512}}, {{512}}, {{512}}},
               .build = [](Graph&, std::span<const Value> v) {
                 const Value centred = v[0] - Mean(v[0], {1}, true);
                 return One(centred * Rsqrt(Mean(Square(centred), {1}, true) + 1e-3) * v[1] + v[2]);
               }});
-  Add(cases, {.name = "softmax/gelu_scale_softmax_256x512",
+  Add(cases, {.name = "fused/gelu_scale_softmax_256x512",
               .op = "softmax",
               .inputs = {{{256, 512}}, {{512}}},
               .build = [](Graph&, std::span<const Value> v) { return One(Softmax(Gelu(v[0]) * v[1])); }});
+  Add(cases, {.name = "fused/bias_softmax_cross_entropy_256x512",
+              .op = "sparse_cross_entropy",
+              .inputs = {{{256, 512}}, {{512}}, {DType::kInt32, {256}, Fill::kIndices, 512}},
+              .build = [](Graph&, std::span<const Value> v) {
+                return One(Mean(SparseSoftmaxCrossEntropy(v[0] + v[1], v[2])));
+              }});
+  // A chain that no cache holds: what must move is all there is to it.
+  Add(cases, {.name = "stream/scale_add_33554432",
+              .op = "add",
+              .inputs = {{{33554432}}, {{33554432}}},
+              .build = [](Graph&, std::span<const Value> v) { return One(Relu(v[0] * 0.5 + v[1])); }});
   Add(cases,
       {.name = "exp/1048576", .op = "exp", .inputs = {{{1048576}}}, .build = [](Graph&, std::span<const Value> v) {
          return One(Exp(v[0]));
