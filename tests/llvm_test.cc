@@ -146,6 +146,12 @@ TEST(KernelIr, WrongKernelsAreRefused) {
     b.Select(less, b.F32(1), b.I64(1));
   });
   refused("shift by 32", [](KernelBuilder& b) { b.Unary(IrOp::kShl, b.Const({Elem::kI32, 1}, 1), 32); });
+  refused("stores to an input", [](KernelBuilder& b) {
+    b.Stream(b.Buffer({IrBuffer::Kind::kInput, 0, Elem::kF32, 0}), b.F32(1, 16), b.I64(0));
+  });
+  refused("asks about no output", [](KernelBuilder& b) {
+    b.MayStream(b.Buffer({IrBuffer::Kind::kInput, 0, Elem::kF32, 0}));
+  });
   refused("no lane 4", [](KernelBuilder& b) { b.Lane(b.Iota({Elem::kI32, 4}), 4); });
 }
 
@@ -200,6 +206,31 @@ TEST(LlvmBackend, ShowsLoopsIrAndAssembly) {
   EXPECT_NE(llvm.Show(lowering, CodeView::kLlvmIr).find("llvm.fma"), std::string::npos);
   EXPECT_EQ(llvm.Show(lowering, CodeView::kLlvmIr).find(" fast "), std::string::npos);
   EXPECT_NE(llvm.Show(lowering, CodeView::kAssembly).find("fmadd"), std::string::npos);
+}
+
+// Outputs too large for the caches are written past them, where that may be; the numbers are the same either way.
+TEST(LlvmBackend, LargeOutputsAreStreamed) {
+  constexpr int64_t kCount = (int64_t{16} << 20) + 21;  // a tail as well
+  const auto runtime = MakeLlvmRuntime({}, 2);
+  const auto graph = Graph::Create();
+  const Value x = graph->Input({DType::kFloat32, {kCount}});
+  const Value inputs[] = {x}, roots[] = {x * 0.5 + 1};
+  const auto executable = runtime->Compile(inputs, roots);
+  ASSERT_TRUE(executable.ok()) << executable.status().message();
+  EXPECT_NE(runtime->backends()[0]->Show((*executable)->plan().steps[0].lowering, CodeView::kAssembly).find("vmovntps"),
+            std::string::npos);
+  Tensor data(DType::kFloat32, {kCount});
+  for (int64_t i = 0; i < kCount; ++i) data.data<float>()[static_cast<size_t>(i)] = static_cast<float>(i % 1000);
+  for (int64_t offset : {0, 1}) {  // in floats: the second is not where a streaming store may begin
+    Tensor whole = Tensor::Full(DType::kFloat32, {kCount + 2}, -1);
+    std::vector<Tensor> results = {whole.Rows(offset, offset + kCount)}, leaves = {data};
+    ASSERT_TRUE(runtime->Run(**executable, leaves, results).ok());
+    const std::span<const float> y = results[0].data<float>();
+    for (int64_t i = 0; i < kCount; ++i) {
+      ASSERT_EQ(y[static_cast<size_t>(i)], static_cast<float>(i % 1000) * 0.5f + 1) << i;
+    }
+    EXPECT_EQ(whole.data<float>()[static_cast<size_t>(kCount + offset)], -1);
+  }
 }
 
 struct Chain {

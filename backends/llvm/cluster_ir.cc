@@ -262,9 +262,26 @@ void ClusterIr::StoreOutputs(const Point& point) {
     const DType dtype = cluster_.type(ref).dtype;
     Val value = values_.at(ref);
     if (dtype == DType::kBool) value = b_.Convert(value, Elem::kU8);
-    const int buffer = b_.Buffer({IrBuffer::Kind::kOutput, static_cast<int>(o), b_.type(value).elem, 0});
-    b_.Store(buffer, value, point.flat, point.count);
+    const int buffer = OutputBuffer(o);
+    if (streaming_) {
+      b_.Stream(buffer, value, point.flat);
+    } else {
+      b_.Store(buffer, value, point.flat, point.count);
+    }
   }
+}
+
+int ClusterIr::OutputBuffer(size_t output) {
+  const DType dtype = cluster_.type(cluster_.outputs[output]).dtype;
+  const Elem elem = dtype == DType::kBool ? Elem::kU8 : ElemOf(dtype);
+  return b_.Buffer({IrBuffer::Kind::kOutput, static_cast<int>(output), elem, 0});
+}
+
+Val ClusterIr::MayStream() {
+  const IrMath math{&b_, Elem::kF32, 1};
+  Val may = b_.MayStream(OutputBuffer(0));
+  for (size_t o = 1; o < cluster_.outputs.size(); ++o) may = math.And(may, b_.MayStream(OutputBuffer(o)));
+  return may;
 }
 
 void ClusterIr::Emit(std::span<const Point> points, std::span<const Val> anchor, bool block) {

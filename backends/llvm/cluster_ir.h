@@ -45,6 +45,11 @@ class ClusterIr {
   // anchor). Four aligned points in a row from a multiple of kRandomBlock on share their random numbers if `block`.
   void Emit(std::span<const Point> points, std::span<const Val> anchor, bool block = false);
 
+  // Whether outputs may be written past the caches, for points of whole vectors that begin at multiples of kLanes: a
+  // scalar truth value. From SetStreaming(true) on they are; a fence has to follow.
+  Val MayStream();
+  void SetStreaming(bool streaming) { streaming_ = streaming; }
+
   bool has_counter() const { return has_counter_; }
   int64_t elementwise_nodes() const { return elementwise_nodes_; }
 
@@ -68,13 +73,14 @@ class ClusterIr {
   Val ScalarOffset(const Operand& operand, Val flat);
   Val VectorOffset(const std::vector<int64_t>& dims, const std::vector<int64_t>& strides, const Point& point);
   void StoreOutputs(const Point& point);
+  int OutputBuffer(size_t output);
 
   KernelBuilder& b_;
   const Cluster& cluster_;
   std::map<Ref, Operand> operands_;
   std::map<Ref, Val> values_;                    // at the current point
   std::map<NodeId, std::vector<Val>> words_;     // of the current block
-  bool block_ = false, has_counter_ = false;
+  bool block_ = false, has_counter_ = false, streaming_ = false;
   int word_ = 0;
   int64_t elementwise_nodes_ = 0;
 };

@@ -4,6 +4,7 @@
 
 #include "llvm/IR/IRBuilder.h"
 #include "llvm/IR/Intrinsics.h"
+#include "llvm/IR/IntrinsicsX86.h"
 #include "llvm/IR/Module.h"
 #include "weir/core/backend.h"
 #include "weir/core/error.h"
@@ -135,6 +136,32 @@ class Emitter {
     }
   }
 
+  // Non-temporal stores need their alignment promised.
+  void Stream(const Inst& i) {
+    const uint64_t bytes = static_cast<uint64_t>(i.type.lanes * BytesOf(i.type.elem));
+    ::llvm::StoreInst* store = builder_.CreateAlignedStore(Get(i.args[0]), Address(i.imm, Get(i.args[1])), ::llvm::Align(bytes));
+    ::llvm::Metadata* one = ::llvm::ConstantAsMetadata::get(builder_.getInt32(1));
+    store->setMetadata(::llvm::LLVMContext::MD_nontemporal, ::llvm::MDNode::get(context_, one));
+  }
+  Value* MayStream(const Inst& i) {
+    Value* base = bases_[static_cast<size_t>(i.imm)];
+    Value* low = builder_.CreateAnd(builder_.CreatePtrToInt(base, builder_.getInt64Ty()), 63);
+    Value* may = builder_.CreateICmpEQ(low, builder_.getInt64(0));
+    for (size_t b = 0; b < bases_.size(); ++b) {
+      if (kernel_.buffers[b].kind != IrBuffer::Kind::kInput) continue;
+      may = builder_.CreateAnd(may, builder_.CreateICmpNE(base, bases_[b]));
+    }
+    return may;
+  }
+  void Fence() {
+#if defined(__x86_64__)
+    // Streaming stores are ordered by nothing else, not even by an atomic store that releases.
+    builder_.CreateIntrinsic(::llvm::Intrinsic::x86_sse_sfence, {}, {});
+#else
+    builder_.CreateFence(::llvm::AtomicOrdering::Release);
+#endif
+  }
+
   // ---- Control ---------------------------------------------------------------------------------------------------------
   void EmitRegion(const Region& region) {
     for (Val v : region.code) values_[static_cast<size_t>(v)] = EmitInst(v, inst(v));
@@ -256,6 +283,9 @@ class Emitter {
       case IrOp::kReportLabel: ReportLabel(i); return nullptr;
       case IrOp::kLoad: case IrOp::kGather: return Load(i);
       case IrOp::kStore: Store(i); return nullptr;
+      case IrOp::kStream: Stream(i); return nullptr;
+      case IrOp::kMayStream: return MayStream(i);
+      case IrOp::kFence: Fence(); return nullptr;
       case IrOp::kTask: return CallField(offsetof(KernelCall, task), builder_.getInt64Ty());
       case IrOp::kIota: return IotaOf(i.type);
       case IrOp::kSplat: return builder_.CreateVectorSplat(static_cast<unsigned>(i.type.lanes), arg(0));

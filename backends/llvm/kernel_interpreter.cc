@@ -64,6 +64,15 @@ class Machine {
     return Wrapped(elem, bits);
   }
 
+  bool MayStream(int64_t buffer) const {
+    const std::byte* base = Address(buffer, 0);
+    bool apart = reinterpret_cast<uintptr_t>(base) % 64 == 0;
+    for (const IrBuffer& other : kernel_.buffers) {
+      apart &= other.kind != IrBuffer::Kind::kInput || call_.inputs[other.index] != base;
+    }
+    return apart;
+  }
+
   void For(const Inst& loop) {
     const Region& body = kernel_.regions[static_cast<size_t>(loop.region)];
     const int64_t begin = value(loop.args[0])[0], end = value(loop.args[1])[0];
@@ -80,7 +89,7 @@ class Machine {
   }
 
   void Memory(Val v, const Inst& i) {
-    const bool store = i.op == IrOp::kStore;
+    const bool store = i.op == IrOp::kStore || i.op == IrOp::kStream;
     const Val count_value = store ? i.args[2] : i.args[1];
     const int64_t lanes = i.type.lanes, count = count_value == kNoVal ? lanes : std::min(lanes, value(count_value)[0]);
     if (store) {
@@ -166,7 +175,9 @@ class Machine {
       case IrOp::kReportLabel:
         call_.errors->OutOfRange(kernel_.label_error.c_str(), value(i.args[0])[0], value(i.args[1])[0], 0, i.imm);
         return;
-      case IrOp::kLoad: case IrOp::kGather: case IrOp::kStore: Memory(v, i); return;
+      case IrOp::kLoad: case IrOp::kGather: case IrOp::kStore: case IrOp::kStream: Memory(v, i); return;
+      case IrOp::kMayStream: value(v) = {MayStream(i.imm)}; return;
+      case IrOp::kFence: return;
       case IrOp::kTask: value(v) = {call_.task}; return;
       case IrOp::kLane: value(v) = {value(i.args[0])[static_cast<size_t>(i.imm)]}; return;
       default: break;

@@ -94,6 +94,13 @@ Val KernelBuilder::Gather(int buffer, Val indices, Val count) {
 void KernelBuilder::Store(int buffer, Val value, Val index, Val count) {
   Append({.op = IrOp::kStore, .type = type(value), .args = {value, index, count}, .imm = buffer});
 }
+void KernelBuilder::Stream(int buffer, Val value, Val index) {
+  Append({.op = IrOp::kStream, .type = type(value), .args = {value, index, kNoVal}, .imm = buffer});
+}
+Val KernelBuilder::MayStream(int buffer) {
+  return Append({.op = IrOp::kMayStream, .type = {Elem::kBool, 1}, .imm = buffer});
+}
+void KernelBuilder::Fence() { Append({.op = IrOp::kFence}); }
 void KernelBuilder::ReportLabel(const std::string& what, Val row, Val label, int64_t classes) {
   kernel_.label_error = what;
   Append({.op = IrOp::kReportLabel, .args = {row, label, kNoVal}, .imm = classes});
@@ -161,8 +168,8 @@ constexpr const char* kElemNames[] = {"bool", "u8", "i32", "i64", "f32"};
 constexpr const char* kOpNames[] = {
     "const", "task", "index", "carried", "result", "iota", "splat", "low", "high", "lane", "add", "sub", "mul", "div",
     "rem", "mul_high", "fma", "sqrt", "neg", "abs", "copysign", "round_even", "shl", "shr", "and_bits", "or_bits",
-    "xor_bits", "min", "lt", "le", "eq", "and", "or", "not", "select", "bits", "convert", "load", "gather", "store",
-    "for", "if", "report_label"};
+    "xor_bits", "min", "lt", "le", "eq", "and", "or", "not", "select", "bits", "convert", "load", "gather", "store", "stream",
+    "may_stream", "fence", "for", "if", "report_label"};
 
 class Printer {
  public:
@@ -239,17 +246,20 @@ class Printer {
         Append("}\n");
         continue;
       }
-      const bool value = inst.op != IrOp::kStore && inst.op != IrOp::kIf && inst.op != IrOp::kReportLabel;
+      const bool stores = inst.op == IrOp::kStore || inst.op == IrOp::kStream;
+      const bool value = !stores && inst.op != IrOp::kIf && inst.op != IrOp::kReportLabel && inst.op != IrOp::kFence;
       if (value) Add("%", v, " = ");
       Add(kOpNames[static_cast<int>(inst.op)]);
-      if (value || inst.op == IrOp::kStore) Add(" ", ToText(inst.type));
+      if (value || stores) Add(" ", ToText(inst.type));
       for (int i = 0; i < 3; ++i) {
         if (inst.args[i] == kNoVal) continue;
         Append(i == 0 ? " " : ", ");
         Operand(inst.args[i]);
       }
       switch (inst.op) {
-        case IrOp::kLoad: case IrOp::kGather: case IrOp::kStore: Add(" buffer ", inst.imm); break;
+        case IrOp::kLoad: case IrOp::kGather: case IrOp::kStore: case IrOp::kStream: case IrOp::kMayStream:
+          Add(" buffer ", inst.imm);
+          break;
         case IrOp::kShl: case IrOp::kShr: case IrOp::kLane: case IrOp::kResult: case IrOp::kReportLabel:
           Add(" # ", inst.imm);
           break;

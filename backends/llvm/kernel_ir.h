@@ -60,6 +60,9 @@ enum class IrOp : uint8_t {
   kLoad,     // args: index, count (of lanes that exist: others are 0 and not touched; or none)
   kGather,   // args: i32 vector of indices, count or none
   kStore,    // args: value, index, count or none
+  kStream,   // args: value, index: a store past the caches, of a whole vector at a multiple of its size
+  kMayStream,  // scalar truth: the buffer begins at a multiple of 64 bytes and is none of the call's inputs
+  kFence,    // what was streamed is visible to whoever is told of it afterwards
   // Control.
   kFor,      // args: begin, end; imm: step, which is positive. Runs its region for begin, begin + step, ... < end.
   kIf,       // args: a scalar truth value. Runs its region, which hands nothing out.
@@ -128,6 +131,9 @@ class KernelBuilder {
   Val Load(int buffer, Val index, int lanes, Val count = kNoVal);
   Val Gather(int buffer, Val indices, Val count = kNoVal);
   void Store(int buffer, Val value, Val index, Val count = kNoVal);
+  void Stream(int buffer, Val value, Val index);
+  Val MayStream(int buffer);
+  void Fence();
   void ReportLabel(const std::string& what, Val row, Val label, int64_t classes);
 
   // Scalar index arithmetic, folded where operands are constants.

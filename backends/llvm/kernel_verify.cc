@@ -67,9 +67,10 @@ class Verifier {
     const IrBuffer& buffer = kernel_.buffers[static_cast<size_t>(i.imm)];
     if (buffer.elem == Elem::kBool) return Fail(v, "a truth value has no place in memory");
     if (buffer.elem != i.type.elem) return Fail(v, StrCat(ToText(i.type), " in a buffer of ", ToText(IrType{buffer.elem})));
-    if (i.op == IrOp::kStore && buffer.kind == IrBuffer::Kind::kInput) return Fail(v, "stores to an input");
-    const Val index = i.op == IrOp::kStore ? i.args[1] : i.args[0];
-    const Val count = i.op == IrOp::kStore ? i.args[2] : i.args[1];
+    const bool stores = i.op == IrOp::kStore || i.op == IrOp::kStream;
+    if (stores && buffer.kind == IrBuffer::Kind::kInput) return Fail(v, "stores to an input");
+    const Val index = stores ? i.args[1] : i.args[0];
+    const Val count = stores ? i.args[2] : i.args[1];
     const IrType wanted = i.op == IrOp::kGather ? IrType{Elem::kI32, i.type.lanes} : IrType{Elem::kI64, 1};
     if (inst(index).type != wanted) return Fail(v, StrCat("index of type ", ToText(inst(index).type)));
     if (count != kNoVal && inst(count).type != IrType{Elem::kI64, 1}) return Fail(v, "count is not i64");
@@ -105,7 +106,11 @@ class Verifier {
       case IrOp::kIf:
         if (arg(0).type != IrType{Elem::kBool, 1}) return Fail(v, "condition is not a scalar truth value");
         return CheckRegion(kernel_.regions[static_cast<size_t>(i.region)]);
-      case IrOp::kLoad: case IrOp::kGather: case IrOp::kStore: return CheckMemory(v, i);
+      case IrOp::kLoad: case IrOp::kGather: case IrOp::kStore: case IrOp::kStream: return CheckMemory(v, i);
+      case IrOp::kMayStream:
+        if (i.imm < 0 || i.imm >= static_cast<int64_t>(kernel_.buffers.size())) return Fail(v, StrCat("no buffer ", i.imm));
+        if (kernel_.buffers[static_cast<size_t>(i.imm)].kind != IrBuffer::Kind::kOutput) return Fail(v, "asks about no output");
+        return i.type == IrType{Elem::kBool, 1} ? absl::OkStatus() : Fail(v, "a question gives a truth value");
       case IrOp::kAdd: case IrOp::kSub: case IrOp::kMul:
         if (i.type.elem == Elem::kBool) return Truth(v, {.type = {Elem::kF32}});
         return Same(v, i, 2, true);

@@ -6,7 +6,17 @@ namespace weir::jit {
 namespace {
 
 constexpr int64_t kCostPerTask = int64_t{1} << 19;  // of an operand or operation of an element; some 30 us
+// Outputs beyond this are gone from the caches before anybody reads them, and a line that is written past the caches
+// need not be fetched first.
+constexpr int64_t kStreamBytes = int64_t{64} << 20;
 constexpr int64_t kFewNodes = 8;                    // short bodies are unrolled to hide their latency
+
+bool Streams(const Cluster& cluster) {
+  for (Ref ref : cluster.outputs) {
+    if (cluster.type(ref).bytes() < kStreamBytes || SizeOf(cluster.type(ref).dtype) != 4) return false;
+  }
+  return true;
+}
 
 }  // namespace
 
@@ -27,12 +37,24 @@ LowerResult LowerElementwise(const Cluster& cluster) {
     const bool unroll = body.has_counter() || body.elementwise_nodes() <= kFewNodes;
     const int64_t block = unroll ? kRandomBlock : kLanes, whole = count / block * block;
     const Val begin = b.Mul(task, per_task), end = b.Add(begin, b.I64(per_task));
-    if (whole > 0) {
+    const auto blocks = [&] {
       b.Loop(begin, b.Min(end, b.I64(whole)), block, [&](Val flat) {
         std::vector<Point> points;
         for (int64_t i = 0; i < block; i += kLanes) points.push_back({.flat = b.Add(flat, b.I64(i)), .aligned = true});
         body.Emit(points, {}, /*block=*/unroll);
       });
+    };
+    if (whole > 0 && Streams(cluster)) {
+      const Val may = body.MayStream();
+      b.If(may, [&] {
+        body.SetStreaming(true);
+        blocks();
+        b.Fence();
+        body.SetStreaming(false);
+      });
+      b.If(b.Unary(IrOp::kNot, may), blocks);
+    } else if (whole > 0) {
+      blocks();
     }
     if (whole < count) {
       b.Loop(b.I64(whole), b.Min(end, b.I64(count)), kLanes, [&](Val flat) {

@@ -129,9 +129,9 @@ void AddBenchCases(OpCases& cases) {
                 return One(Mean(SparseSoftmaxCrossEntropy(v[0] + v[1], v[2])));
               }});
   // A chain that no cache holds: what must move is all there is to it.
-  Add(cases, {.name = "stream/scale_add_33554432",
+  Add(cases, {.name = "stream/scale_add_50331648",
               .op = "add",
-              .inputs = {{{33554432}}, {{33554432}}},
+              .inputs = {{{50331648}}, {{50331648}}},
               .build = [](Graph&, std::span<const Value> v) { return One(Relu(v[0] * 0.5 + v[1])); }});
   Add(cases,
       {.name = "exp/1048576", .op = "exp", .inputs = {{{1048576}}}, .build = [](Graph&, std::span<const Value> v) {
