@@ -6,6 +6,11 @@ namespace weir {
 
 bool Cluster::contains(NodeId id) const { return std::find(nodes.begin(), nodes.end(), id) != nodes.end(); }
 
+bool Cluster::in_prologue(NodeId id) const {
+  const auto end = nodes.begin() + static_cast<ptrdiff_t>(prologue);
+  return std::find(nodes.begin(), end, id) != end;
+}
+
 int Cluster::input_index(Ref ref) const {
   const auto found = std::find(inputs.begin(), inputs.end(), ref);
   return found == inputs.end() ? -1 : static_cast<int>(found - inputs.begin());
@@ -57,13 +62,16 @@ std::vector<InPlacePair> PointwisePairs(const Cluster& cluster) {
     const Ref input = cluster.inputs[i];
     const TensorType& type = cluster.type(input);
     if (type.shape != cluster.shape) continue;
-    const bool read_by_anchor = cluster.anchor && [&] {
-      const auto& operands = cluster.node(*cluster.anchor).inputs;
-      return std::find(operands.begin(), operands.end(), input) != operands.end();
-    }();
-    if (read_by_anchor) continue;
+    // Read by the anchor or its prologue, an element may be needed again after others have been computed.
+    const bool read_before = std::any_of(cluster.nodes.begin(), cluster.nodes.end(), [&](NodeId id) {
+      const auto& operands = cluster.node(id).inputs;
+      return (cluster.anchor == id || cluster.in_prologue(id)) &&
+             std::find(operands.begin(), operands.end(), input) != operands.end();
+    });
+    if (read_before) continue;
     for (size_t o = 0; o < cluster.outputs.size(); ++o) {
       const TensorType& out = cluster.type(cluster.outputs[o]);
+      if (cluster.in_prologue(cluster.outputs[o].node)) continue;
       if (out.shape == type.shape && SizeOf(out.dtype) == SizeOf(type.dtype)) {
         pairs.push_back({static_cast<int>(i), static_cast<int>(o)});
       }

@@ -17,20 +17,24 @@
 #include "weir/core/graph.h"
 #include "weir/core/kernel_errors.h"
 #include "weir/core/op_def.h"
+#include "weir/core/strings.h"
 #include "weir/core/thread_pool.h"
 
 namespace weir {
 
-// A group of nodes that one backend computes as a unit: at most one anchor, then elementwise nodes (the epilogue)
-// over the anchor's output shape, with any number of extra inputs and outputs.
+// A group of nodes that one backend computes as a unit: at most one anchor, behind it elementwise nodes over the
+// anchor's output shape (the epilogue), before it elementwise nodes over the shape of its operand 0, which the last of
+// them is (the prologue), with any number of extra inputs and outputs.
 //
 // Constants and counter ops that the nodes use are members too (recomputed in every cluster that uses them); they
-// come before their users. `nodes` is in topological order. All output values have shape `shape`; inputs of epilogue
-// nodes broadcast to it.
+// come before their users. `nodes` is in topological order: prologue, anchor, epilogue. Values of the epilogue have
+// shape `shape`, and its inputs broadcast to it; those of the prologue have the operand's. No node of the epilogue
+// reads a value of the prologue, other than constants and counters.
 struct Cluster {
   const Graph* graph = nullptr;
   std::vector<NodeId> nodes;
   std::optional<NodeId> anchor;
+  size_t prologue = 0;       // so many of `nodes` come before the anchor
   std::vector<Ref> inputs;   // distinct values computed outside, in order of first use
   std::vector<Ref> outputs;  // values used outside: roots, taps, operands of other clusters
   Shape shape;               // the iteration space of the epilogue
@@ -38,6 +42,7 @@ struct Cluster {
   const Node& node(NodeId id) const { return graph->node(id); }
   const TensorType& type(Ref ref) const { return graph->type(ref); }
   bool contains(NodeId id) const;
+  bool in_prologue(NodeId id) const;
   // Position of a value among the inputs, or -1.
   int input_index(Ref ref) const;
   int output_index(Ref ref) const;
@@ -86,7 +91,7 @@ struct Lowering {
 
 // The pairs that are safe for any kernel that computes the epilogue element by element (or block by block, loading
 // all inputs of a block before storing its outputs): inputs of the cluster's full shape that only epilogue nodes
-// read, with outputs of equal element size.
+// read, with outputs of the epilogue of equal element size.
 std::vector<InPlacePair> PointwisePairs(const Cluster& cluster);
 
 // Work of one run of a cluster: floating-point operations, and bytes that must move (inputs and outputs once each).
@@ -106,6 +111,12 @@ class Backend {
   // Whether `node` (elementwise, or the cluster's first node) may be part of `cluster`; nullopt means yes. An empty
   // cluster asks whether the node may start one.
   virtual std::optional<Decline> MayJoin(const Cluster& cluster, const Node& node) const = 0;
+  // Whether the elementwise `cluster` may become the prologue of `anchor`, whose operand 0 it computes; what is not
+  // refused here must not be declined later.
+  virtual std::optional<Decline> MayPrecede(const Cluster& cluster, const Node& anchor) const {
+    (void)cluster, (void)anchor;
+    return Decline{StrCat(name(), " has no prologues")};
+  }
   virtual std::variant<Lowering, Decline> Lower(const Cluster& cluster) const = 0;
   // Called once a plan with all lowerings this backend made for it, before the first run: where a JIT compiles, on the
   // threads of `pool`.

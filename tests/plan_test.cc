@@ -28,6 +28,10 @@ class JoinAll : public Backend {
     if (node.op->name == "abs") return Decline{"no abs here"};
     return std::nullopt;
   }
+  std::optional<Decline> MayPrecede(const Cluster&, const Node& anchor) const override {
+    if (anchor.op->name == "reduce_max") return Decline{"no prologue of a maximum here"};
+    return std::nullopt;
+  }
   std::variant<Lowering, Decline> Lower(const Cluster& cluster) const override {
     std::variant<Lowering, Decline> lowering = reference_->Lower(cluster);
     // The reference keeps inner values in its workspace and writes outputs node by node; a pair is only safe if no
@@ -176,6 +180,80 @@ TEST(Fuse, NeverMakesACircle) {
   EXPECT_NE(text.find("an operand needs the cluster's own result first"), std::string::npos) << text;
 }
 
+TEST(Fuse, PrologueJoinsItsAnchor) {
+  const auto graph = Graph::Create();
+  const Value x = graph->Input({kF32, {4, 8}}), p = Relu(x * 2), sum = Sum(p, {1}), y = sum + 1;
+  auto runtime = MakeTestRuntime();
+  const auto alone = CompileOk(*runtime, {x}, {y});
+  ASSERT_EQ(alone->plan().steps.size(), 1u) << ToText(alone->plan());
+  EXPECT_EQ(Describe(alone->plan().steps[0].cluster), "mul+relu+reduce_sum+add");
+  EXPECT_EQ(alone->plan().steps[0].cluster.outputs.size(), 1u);
+  // Wanted by others too, its value is one more output; who reads it comes later.
+  const auto shared = CompileOk(*runtime, {x}, {y, Exp(p)});
+  ASSERT_EQ(shared->plan().steps.size(), 2u) << ToText(shared->plan());
+  EXPECT_EQ(shared->plan().steps[0].cluster.outputs.size(), 2u);
+  // A maximum has none here, and says so.
+  const auto refused = CompileOk(*runtime, {x}, {Max(p, {1})});
+  ASSERT_EQ(refused->plan().steps.size(), 2u);
+  EXPECT_NE(ToText(refused->plan()).find("no prologue of a maximum here"), std::string::npos);
+}
+
+TEST(Fuse, EpilogueReadsNothingFromBeforeTheAnchor) {
+  const auto graph = Graph::Create();
+  const Value x = graph->Input({kF32, {4, 8}}), p = Relu(x), y = Softmax(p) * p;
+  auto runtime = MakeTestRuntime();
+  const auto executable = CompileOk(*runtime, {x}, {y});
+  EXPECT_EQ(executable->plan().steps.size(), 2u) << ToText(executable->plan());
+  EXPECT_NE(ToText(executable->plan()).find("from before the anchor"), std::string::npos);
+}
+
+TEST(Fuse, AnotherOperandMayNeedThePrologueFirst) {
+  const auto graph = Graph::Create();
+  const Value x = graph->Input({kF32, {4, 4}}), p = Relu(x), y = MatMul(p, Exp(Sum(p, {0}, true)) + p);
+  auto fused = MakeTestRuntime(), plain = MakeTestRuntime({.optimize = false, .fuse = false});
+  const std::vector<Tensor> data = {Ramp({4, 4})};
+  EXPECT_TRUE(BitEqual(RunOk(*CompileOk(*fused, {x}, {y}), data)[0], RunOk(*CompileOk(*plain, {x}, {y}), data)[0]));
+}
+
+// Graphs by chance: whatever is fused with what, results are those of nodes computed one by one.
+TEST(Fuse, RandomGraphsKeepTheirValues) {
+  uint32_t state = 1;
+  const auto next = [&](size_t below) {
+    state = state * 1664525u + 1013904223u;
+    return static_cast<size_t>(state >> 8) % below;
+  };
+  auto fused = MakeTestRuntime(), plain = MakeTestRuntime({.optimize = false, .fuse = false});
+  size_t prologues = 0;
+  for (int round = 0; round < 300; ++round) {
+    const auto graph = Graph::Create();
+    const Value x = graph->Input({kF32, {4, 4}});
+    std::vector<Value> values = {x};
+    for (int n = 0; n < 14; ++n) {
+      const Value a = values[next(values.size())], b = values[next(values.size())];
+      switch (next(8)) {
+        case 0: values.push_back(a + b); break;
+        case 1: values.push_back(Relu(a)); break;
+        case 2: values.push_back(Softmax(a)); break;
+        case 3: values.push_back(MatMul(a, b)); break;
+        case 4: values.push_back(a * 0.5 - Sum(b, {1}, true)); break;
+        case 5: values.push_back(Reshape(Reshape(a, {16}) * 0.25, {4, 4})); break;
+        case 6: values.push_back(Tanh(a) * b); break;
+        default: values.push_back(Max(a, {0}, true) + b); break;
+      }
+    }
+    std::vector<Value> roots = {values.back()};
+    while (next(3) != 0) roots.push_back(values[1 + next(values.size() - 1)]);
+    const std::vector<Tensor> data = {Ramp({4, 4})};
+    const auto executable = CompileOk(*fused, {x}, roots);
+    for (const PlanStep& step : executable->plan().steps) prologues += step.cluster.prologue > 0;
+    const std::vector<Tensor> got = RunOk(*executable, data), expected = RunOk(*CompileOk(*plain, {x}, roots), data);
+    for (size_t i = 0; i < roots.size(); ++i) {
+      ASSERT_TRUE(BitEqual(got[i], expected[i])) << "round " << round << ", root " << i << "\n" << ToText(executable->plan());
+    }
+  }
+  EXPECT_GT(prologues, 100u);
+}
+
 TEST(Fuse, BackendsRefusalIsPrinted) {
   const auto graph = Graph::Create();
   const Value x = graph->Input({kF32, {4}});
@@ -198,8 +276,8 @@ TEST(Fuse, ConstantsAndCountersAreRecomputedByEachUser) {
     for (NodeId id : s.cluster.nodes) draws += s.cluster.node(id).op->kind == OpKind::kCounter;
     for (Ref output : s.cluster.outputs) EXPECT_NE(s.cluster.node(output.node).op->kind, OpKind::kCounter);
   }
-  // The operand of the product and the product's epilogue both draw.
-  EXPECT_EQ(draws, 2) << ToText(executable->plan());
+  // The product's prologue and epilogue both draw, in one cluster.
+  EXPECT_EQ(draws, 1) << ToText(executable->plan());
 }
 
 // A training-like program: two variables, updates that read old values, a norm constraint.

@@ -69,6 +69,7 @@ class HighwayBackend : public Backend {
   }
 
   std::variant<Lowering, Decline> Lower(const Cluster& cluster) const override {
+    if (cluster.prologue > 0) return Decline{"computing what an anchor reads as it goes"};
     const bool nothing = std::all_of(cluster.outputs.begin(), cluster.outputs.end(),
                                      [&](Ref ref) { return cluster.type(ref).shape.size() == 0; });
     if (nothing) return Lowering{.kernel = "no elements", .stages = {}, .workspace_bytes = 0, .in_place = {}};

@@ -1,5 +1,6 @@
 #include "weir/backends/llvm/cluster_ir.h"
 
+#include <functional>
 #include <limits>
 
 #include "weir/core/rng.h"
@@ -57,12 +58,11 @@ std::optional<Decline> ClusterIr::NodeDecline(const Cluster& cluster, const Node
     return std::nullopt;
   }
   if (op.kind != OpKind::kElementwise || !ScalarOpFromName(op.name)) return Decline{StrCat("no lowering for ", op.name)};
-  if (type.shape != cluster.shape) return Decline{StrCat(op.name, ": shape ", type.shape, " in a cluster of shape ", cluster.shape)};
   for (Ref input : node.inputs) {
     const DType dtype = cluster.type(input).dtype;
     if (!IsIrType(dtype)) return Decline{StrCat(op.name, " of ", dtype, " is the reference's")};
     const Shape& shape = cluster.type(input).shape;
-    if (shape.size() != 1 && shape.size() != cluster.shape.size() && cluster.shape.size() > kMaxIndex) {
+    if (shape.size() != 1 && shape.size() != type.shape.size() && type.shape.size() > kMaxIndex) {
       return Decline{"a broadcast beyond 32 bits of index"};
     }
   }
@@ -77,39 +77,56 @@ std::optional<Decline> ClusterIr::ClusterDecline(const Cluster& cluster) {
   return std::nullopt;
 }
 
-ClusterIr::ClusterIr(KernelBuilder& builder, const Cluster& cluster) : b_(builder), cluster_(cluster) {
-  PrepareInputs();
-  for (NodeId id : cluster_.nodes) {
-    if (cluster_.anchor == id) continue;
-    has_counter_ |= cluster_.node(id).op->kind == OpKind::kCounter;
-    if (cluster_.node(id).op->kind == OpKind::kElementwise) ++elementwise_nodes_;
-  }
+ClusterIr::ClusterIr(KernelBuilder& builder, const Cluster& cluster, Part part)
+    : b_(builder), cluster_(cluster),
+      shape_(part == Part::kEpilogue ? cluster.shape : cluster.type(cluster.node(*cluster.anchor).inputs[0]).shape) {
+  CollectNodes(part);
 }
 
-void ClusterIr::PrepareInputs() {
-  for (NodeId id : cluster_.nodes) {
-    if (cluster_.anchor == id) continue;
-    for (Ref ref : cluster_.node(id).inputs) {
-      const int input = cluster_.input_index(ref);
-      if (input >= 0 && !operands_.contains(ref)) operands_[ref] = Describe(input);
+void ClusterIr::CollectNodes(Part part) {
+  const auto recomputed = [&](Ref ref) {
+    const OpKind kind = cluster_.node(ref.node).op->kind;
+    return (kind == OpKind::kConstant || kind == OpKind::kCounter) && cluster_.contains(ref.node);
+  };
+  const std::function<void(Ref)> prepare = [&](Ref ref) {
+    if (recomputed(ref)) {
+      has_counter_ |= cluster_.node(ref.node).op->kind == OpKind::kCounter;
+      for (Ref inner : cluster_.node(ref.node).inputs) prepare(inner);
+      return;
     }
+    const int input = cluster_.input_index(ref);
+    if (input >= 0 && !sources_.contains(ref)) sources_[ref] = DescribeInput(input);
+  };
+  for (size_t i = 0; i < cluster_.nodes.size(); ++i) {
+    const NodeId id = cluster_.nodes[i];
+    if (cluster_.anchor == id || (i < cluster_.prologue) != (part == Part::kPrologue)) continue;
+    if (cluster_.node(id).op->kind != OpKind::kElementwise) continue;
+    nodes_.push_back(id);
+    for (Ref ref : cluster_.node(id).inputs) prepare(ref);
   }
+  for (size_t o = 0; o < cluster_.outputs.size(); ++o) {
+    const Ref ref = cluster_.outputs[o];
+    if (cluster_.in_prologue(ref.node) != (part == Part::kPrologue)) continue;
+    outputs_.push_back(o);
+    if (recomputed(ref)) prepare(ref);  // random numbers by themselves
+  }
+  elementwise_nodes_ = static_cast<int64_t>(nodes_.size());
 }
 
-ClusterIr::Operand ClusterIr::Describe(int input) {
+ClusterIr::Source ClusterIr::DescribeInput(int input) {
   const TensorType& type = cluster_.type(cluster_.inputs[static_cast<size_t>(input)]);
-  Operand operand;
-  operand.dtype = type.dtype;
+  Source source;
+  source.dtype = type.dtype;
   const Elem elem = type.dtype == DType::kBool ? Elem::kU8 : ElemOf(type.dtype);
-  operand.buffer = b_.Buffer({IrBuffer::Kind::kInput, input, elem, 0});
-  operand.full = type.shape.size() == cluster_.shape.size();
+  source.buffer = b_.Buffer({IrBuffer::Kind::kInput, input, elem, 0});
+  source.full = type.shape.size() == shape_.size();
   if (type.shape.size() == 1) {
-    operand.full = false;
-    operand.scalar = FromMemory(b_.Load(operand.buffer, b_.I64(0), 1), type.dtype);
-  } else if (!operand.full) {
-    MergeAxes(type.shape, cluster_.shape, operand.dims, operand.strides);
+    source.full = false;
+    source.scalar = FromMemory(b_.Load(source.buffer, b_.I64(0), 1), type.dtype);
+  } else if (!source.full) {
+    MergeAxes(type.shape, shape_, source.dims, source.strides);
   }
-  return operand;
+  return source;
 }
 
 Val ClusterIr::FromMemory(Val loaded, DType dtype) {
@@ -117,12 +134,12 @@ Val ClusterIr::FromMemory(Val loaded, DType dtype) {
   return b_.Unary(IrOp::kNot, b_.Binary(IrOp::kEq, loaded, b_.Const(b_.type(loaded), 0)));
 }
 
-Val ClusterIr::ScalarOffset(const Operand& operand, Val flat) {
+Val ClusterIr::ScalarOffset(const Source& source, Val flat) {
   Val offset = b_.I64(0);
-  for (size_t axis = operand.dims.size(); axis-- > 0;) {
-    const Val index = axis == 0 ? flat : b_.Rem(flat, operand.dims[axis]);
-    if (operand.strides[axis] != 0) offset = b_.Add(offset, b_.Mul(index, operand.strides[axis]));
-    if (axis > 0) flat = b_.Div(flat, operand.dims[axis]);
+  for (size_t axis = source.dims.size(); axis-- > 0;) {
+    const Val index = axis == 0 ? flat : b_.Rem(flat, source.dims[axis]);
+    if (source.strides[axis] != 0) offset = b_.Add(offset, b_.Mul(index, source.strides[axis]));
+    if (axis > 0) flat = b_.Div(flat, source.dims[axis]);
   }
   return offset;
 }
@@ -144,29 +161,33 @@ Val ClusterIr::VectorOffset(const std::vector<int64_t>& dims, const std::vector<
   return offset;
 }
 
-Val ClusterIr::Read(const Operand& operand, const Point& point) {
-  if (operand.scalar != kNoVal) return b_.Splat(operand.scalar, point.lanes);
-  if (operand.full) return FromMemory(b_.Load(operand.buffer, point.flat, point.lanes, point.count), operand.dtype);
-  if (point.lanes == 1) return FromMemory(b_.Load(operand.buffer, ScalarOffset(operand, point.flat), 1), operand.dtype);
-  const int64_t inner = operand.dims.back();
-  const int64_t last = cluster_.shape.dim(-1);
+Val ClusterIr::Read(const Source& source, const Point& point) {
+  if (source.scalar != kNoVal) return b_.Splat(source.scalar, point.lanes);
+  if (source.full) return FromMemory(b_.Load(source.buffer, point.flat, point.lanes, point.count), source.dtype);
+  if (point.lanes == 1) return FromMemory(b_.Load(source.buffer, ScalarOffset(source, point.flat), 1), source.dtype);
+  const int64_t inner = source.dims.back();
+  const int64_t last = shape_.dim(-1);
   const bool one_row = (point.aligned && inner % kLanes == 0) || (point.in_row && inner % last == 0);
   if (!one_row) {
-    return FromMemory(b_.Gather(operand.buffer, VectorOffset(operand.dims, operand.strides, point), point.count), operand.dtype);
+    return FromMemory(b_.Gather(source.buffer, VectorOffset(source.dims, source.strides, point), point.count), source.dtype);
   }
-  const Val offset = ScalarOffset(operand, point.flat);
-  if (operand.strides.back() == 0) {
-    return b_.Splat(FromMemory(b_.Load(operand.buffer, offset, 1), operand.dtype), point.lanes);
+  const Val offset = ScalarOffset(source, point.flat);
+  if (source.strides.back() == 0) {
+    return b_.Splat(FromMemory(b_.Load(source.buffer, offset, 1), source.dtype), point.lanes);
   }
-  return FromMemory(b_.Load(operand.buffer, offset, point.lanes, point.count), operand.dtype);
+  return FromMemory(b_.Load(source.buffer, offset, point.lanes, point.count), source.dtype);
 }
 
 Val ClusterIr::ValueOf(Ref ref, const Point& point) {
   const auto known = values_.find(ref);
   if (known != values_.end()) return known->second;
-  const auto operand = operands_.find(ref);
-  WEIR_CHECK(operand != operands_.end(), ref, " is neither computed nor an input");
-  return values_[ref] = Read(operand->second, point);
+  const OpKind kind = cluster_.node(ref.node).op->kind;
+  if ((kind == OpKind::kConstant || kind == OpKind::kCounter) && cluster_.contains(ref.node)) {
+    return values_[ref] = Compute(ref.node, point);
+  }
+  const auto source = sources_.find(ref);
+  WEIR_CHECK(source != sources_.end(), ref, " is neither computed nor an input");
+  return values_[ref] = Read(source->second, point);
 }
 
 Val ClusterIr::Compute(NodeId id, const Point& point) {
@@ -200,7 +221,7 @@ std::vector<Val> ClusterIr::Words(const Node& node, Val low, Val high, int lanes
   const Ref step_ref = node.inputs[0];
   const Val step = cluster_.contains(step_ref.node)
                        ? b_.I64(IntegerMath<int64_t>::Const(cluster_.node(step_ref.node).attrs.Double(kValue)))
-                       : operands_.at(step_ref).scalar;
+                       : sources_.at(step_ref).scalar;
   const auto half = [&](int shift) {
     const Val bits = shift == 0 ? step : b_.Unary(IrOp::kShr, step, shift);
     return b_.Splat(b_.Convert(bits, Elem::kI32), lanes);
@@ -224,7 +245,7 @@ std::vector<Val> ClusterIr::Words(const Node& node, Val low, Val high, int lanes
 Val ClusterIr::Random(NodeId id, const Point& point, int word) {
   const Node& node = cluster_.node(id);
   const Shape& shape = node.outputs[0].shape;
-  const bool full = shape.size() == cluster_.shape.size();
+  const bool full = shape.size() == shape_.size();
   const int lanes = point.lanes;
   const IrType type{Elem::kI32, lanes};
   Val bits;
@@ -239,7 +260,7 @@ Val ClusterIr::Random(NodeId id, const Point& point, int word) {
     bits = words->second[static_cast<size_t>(word)];
   } else {
     std::vector<int64_t> dims, strides;
-    MergeAxes(shape, cluster_.shape, dims, strides);
+    MergeAxes(shape, shape_, dims, strides);
     const Val index = VectorOffset(dims, strides, point);
     const auto constant = [&](int64_t number) { return b_.Const(type, number); };
     const Val group = b_.Unary(IrOp::kShr, index, 6);
@@ -257,10 +278,10 @@ Val ClusterIr::Random(NodeId id, const Point& point, int word) {
 
 // ---- Points ----------------------------------------------------------------------------------------------------------
 void ClusterIr::StoreOutputs(const Point& point) {
-  for (size_t o = 0; o < cluster_.outputs.size(); ++o) {
+  for (size_t o : outputs_) {
     const Ref ref = cluster_.outputs[o];
     const DType dtype = cluster_.type(ref).dtype;
-    Val value = values_.at(ref);
+    Val value = ValueOf(ref, point);
     if (dtype == DType::kBool) value = b_.Convert(value, Elem::kU8);
     const int buffer = OutputBuffer(o);
     if (streaming_) {
@@ -279,8 +300,8 @@ int ClusterIr::OutputBuffer(size_t output) {
 
 Val ClusterIr::MayStream() {
   const IrMath math{&b_, Elem::kF32, 1};
-  Val may = b_.MayStream(OutputBuffer(0));
-  for (size_t o = 1; o < cluster_.outputs.size(); ++o) may = math.And(may, b_.MayStream(OutputBuffer(o)));
+  Val may = b_.Const({Elem::kBool, 1}, 1);
+  for (size_t o : outputs_) may = math.And(may, b_.MayStream(OutputBuffer(o)));
   return may;
 }
 
@@ -291,11 +312,31 @@ void ClusterIr::Emit(std::span<const Point> points, std::span<const Val> anchor,
     values_.clear();
     word_ = static_cast<int>(p);
     if (cluster_.anchor) values_[{*cluster_.anchor, 0}] = anchor[p];
-    for (NodeId id : cluster_.nodes) {
-      if (cluster_.anchor != id) values_[{id, 0}] = Compute(id, points[p]);
-    }
+    for (NodeId id : nodes_) values_[{id, 0}] = Compute(id, points[p]);
     StoreOutputs(points[p]);
   }
+}
+
+Val ClusterIr::Operand(const Point& point, bool again) {
+  block_ = false;
+  values_.clear();
+  for (NodeId id : nodes_) values_[{id, 0}] = Compute(id, point);
+  if (!again) StoreOutputs(point);
+  return values_.at(cluster_.node(*cluster_.anchor).inputs[0]);
+}
+
+// ---- Operands of anchors ---------------------------------------------------------------------------------------------
+AnchorOperand::AnchorOperand(KernelBuilder& builder, const Cluster& cluster) : b_(builder) {
+  if (cluster.prologue > 0) {
+    prologue_.emplace(builder, cluster, ClusterIr::Part::kPrologue);
+  } else {
+    const int input = cluster.input_index(cluster.node(*cluster.anchor).inputs[0]);
+    buffer_ = b_.Buffer({IrBuffer::Kind::kInput, input, Elem::kF32, 0});
+  }
+}
+
+Val AnchorOperand::At(const Point& point, bool again) {
+  return prologue_ ? prologue_->Operand(point, again) : b_.Load(buffer_, point.flat, point.lanes, point.count);
 }
 
 }  // namespace weir::jit

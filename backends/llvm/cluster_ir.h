@@ -1,6 +1,7 @@
-// The elementwise nodes of a cluster as kernel_ir, at a point of the cluster's index space: one vector of neighbours,
-// or one element. The same object computes an elementwise cluster and the epilogue of every anchor, whose value it is
-// handed in a register. All operands of a point are read before any of its results is written.
+// The elementwise nodes of a cluster as kernel_ir, at a point of their index space: one vector of neighbours, or one
+// element. One object computes an elementwise cluster or the epilogue of any anchor, whose value it is handed in a
+// register; another the prologue, whose value an anchor asks for in place of its operand. All operands of a point are
+// read before any of its results is written.
 #ifndef WEIR_BACKENDS_LLVM_CLUSTER_IR_H_
 #define WEIR_BACKENDS_LLVM_CLUSTER_IR_H_
 
@@ -34,16 +35,23 @@ struct Point {
 
 class ClusterIr {
  public:
+  // What comes before the anchor, or all the rest.
+  enum class Part : uint8_t { kPrologue, kEpilogue };
+
   // Why the node can't be computed in this cluster; nullopt if it can.
   static std::optional<Decline> NodeDecline(const Cluster& cluster, const Node& node);
   static std::optional<Decline> ClusterDecline(const Cluster& cluster);
 
   // To be made before the kernel's loops: loads what is the same everywhere.
-  ClusterIr(KernelBuilder& builder, const Cluster& cluster);
+  ClusterIr(KernelBuilder& builder, const Cluster& cluster, Part part = Part::kEpilogue);
 
   // Appends the computation at `points`, one after the other; `anchor` has the anchor's value at each (empty without an
   // anchor). Four aligned points in a row from a multiple of kRandomBlock on share their random numbers if `block`.
   void Emit(std::span<const Point> points, std::span<const Val> anchor, bool block = false);
+
+  // The prologue's value at a point: the anchor's operand. What of the prologue is wanted in memory is stored, unless
+  // the point has been computed before.
+  Val Operand(const Point& point, bool again = false);
 
   // Whether outputs may be written past the caches, for points of whole vectors that begin at multiples of kLanes: a
   // scalar truth value. From SetStreaming(true) on they are; a fence has to follow.
@@ -51,10 +59,11 @@ class ClusterIr {
   void SetStreaming(bool streaming) { streaming_ = streaming; }
 
   bool has_counter() const { return has_counter_; }
+  const Shape& shape() const { return shape_; }
   int64_t elementwise_nodes() const { return elementwise_nodes_; }
 
  private:
-  struct Operand {
+  struct Source {
     int buffer = -1;
     bool full = false;
     Val scalar = kNoVal;               // of an operand with one element
@@ -62,27 +71,46 @@ class ClusterIr {
     DType dtype = DType::kFloat32;
   };
 
-  void PrepareInputs();
-  Operand Describe(int input);
+  void CollectNodes(Part part);
+  Source DescribeInput(int input);
   Val FromMemory(Val loaded, DType dtype);
-  Val Read(const Operand& operand, const Point& point);
+  Val Read(const Source& source, const Point& point);
   Val ValueOf(Ref ref, const Point& point);
   Val Compute(NodeId id, const Point& point);
   Val Random(NodeId id, const Point& point, int word);
   std::vector<Val> Words(const Node& node, Val low, Val high, int lanes);
-  Val ScalarOffset(const Operand& operand, Val flat);
+  Val ScalarOffset(const Source& source, Val flat);
   Val VectorOffset(const std::vector<int64_t>& dims, const std::vector<int64_t>& strides, const Point& point);
   void StoreOutputs(const Point& point);
   int OutputBuffer(size_t output);
 
   KernelBuilder& b_;
   const Cluster& cluster_;
-  std::map<Ref, Operand> operands_;
+  const Shape shape_;           // of the index space
+  std::vector<NodeId> nodes_;   // to compute at every point, in order; constants and random numbers when asked for
+  std::vector<size_t> outputs_; // of the cluster that this part stores
+  std::map<Ref, Source> sources_;
   std::map<Ref, Val> values_;                    // at the current point
   std::map<NodeId, std::vector<Val>> words_;     // of the current block
   bool block_ = false, has_counter_ = false, streaming_ = false;
   int word_ = 0;
   int64_t elementwise_nodes_ = 0;
+};
+
+// Operand 0 of a cluster's anchor, of type float32: loaded, or computed by the prologue.
+class AnchorOperand {
+ public:
+  AnchorOperand(KernelBuilder& builder, const Cluster& cluster);
+
+  Val At(const Point& point, bool again = false);
+  bool computed() const { return prologue_.has_value(); }
+  // Work at a point, in elementwise operations.
+  int64_t cost() const { return prologue_ ? prologue_->elementwise_nodes() : 0; }
+
+ private:
+  KernelBuilder& b_;
+  int buffer_ = -1;
+  std::optional<ClusterIr> prologue_;
 };
 
 }  // namespace weir::jit

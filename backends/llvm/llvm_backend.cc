@@ -15,15 +15,26 @@ namespace {
 constexpr size_t kMaxNodes = 48;
 constexpr size_t kMaxOperands = 20;
 
+bool Always(const Node&, const Shape&) { return true; }
+
 struct AnchorRow {
   std::string_view op;
   LowerResult (*lower)(const Cluster& cluster);
+  // Whether a prologue may compute operand 0, of this shape; null: never.
+  bool (*prologue)(const Node& anchor, const Shape& operand) = nullptr;
 };
 constexpr AnchorRow kAnchors[] = {
-    {"reduce_sum", LowerReduce},      {"reduce_sum_squares", LowerReduce}, {"reduce_max", LowerReduce},
-    {"reduce_min", LowerReduce},      {"softmax", LowerSoftmax},           {"log_softmax", LowerSoftmax},
-    {"sparse_cross_entropy", LowerSoftmax}, {"max_pool", LowerPool},       {"max_pool_gather", LowerPool},
-    {"average_pool", LowerPool},      {"max_pool_gradient", LowerPoolGradient},
+    {"reduce_sum", LowerReduce, Always},
+    {"reduce_sum_squares", LowerReduce, Always},
+    {"reduce_max", LowerReduce, Always},
+    {"reduce_min", LowerReduce, Always},
+    {"softmax", LowerSoftmax, Always},
+    {"log_softmax", LowerSoftmax, Always},
+    {"sparse_cross_entropy", LowerSoftmax, Always},
+    {"max_pool", LowerPool, PoolReadsOnce},
+    {"max_pool_gather", LowerPool, PoolReadsOnce},
+    {"average_pool", LowerPool, PoolReadsOnce},
+    {"max_pool_gradient", LowerPoolGradient},
     {"average_pool_gradient", LowerPoolGradient},
 };
 
@@ -70,6 +81,24 @@ class LlvmBackend : public Backend {
       if (auto decline = EpilogueDecline(cluster, node)) return decline;
     }
     return ClusterIr::NodeDecline(cluster, node);
+  }
+
+  std::optional<Decline> MayPrecede(const Cluster& cluster, const Node& anchor) const override {
+    const TensorType& operand = cluster.type(anchor.inputs[0]);
+    if (operand.dtype != DType::kFloat32) return Decline{StrCat(anchor.op->name, " of ", operand.dtype, " is the reference's")};
+    const AnchorRow* row = FindAnchor(anchor.op->name);
+    const bool empty = operand.shape.size() == 0 || anchor.outputs[0].shape.size() == 0;
+    if (row == nullptr || row->prologue == nullptr || empty || !row->prologue(anchor, operand.shape)) {
+      return Decline{StrCat("what ", anchor.op->name, " reads has to be whole before it starts")};
+    }
+    for (NodeId id : cluster.nodes) {
+      const Node& node = cluster.node(id);
+      if (node.op->kind == OpKind::kCounter && node.outputs[0].shape.size() == operand.shape.size()) {
+        return Decline{"random numbers are drawn fastest in a pass of their own"};
+      }
+      if (const auto decline = ClusterIr::NodeDecline(cluster, node)) return decline;
+    }
+    return std::nullopt;
   }
 
   std::variant<Lowering, Decline> Lower(const Cluster& cluster) const override {

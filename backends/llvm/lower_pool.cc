@@ -12,33 +12,35 @@ namespace {
 constexpr int64_t kTaskFloats = 128 * 1024;  // of cells read: about 40 us
 constexpr int64_t kUnrolledCells = 16;
 
+// Every window lies inside of the input.
+bool AllInside(const ConvGeometry& g) {
+  for (const SpatialAxis& axis : g.axis) {
+    if (axis.pad_before != 0 || (axis.output - 1) * axis.stride + axis.window > axis.input) return false;
+  }
+  return true;
+}
+// Every cell of the input lies in one window, which is small enough to be unrolled.
+bool WindowsTile(const ConvGeometry& g) {
+  for (const SpatialAxis& axis : g.axis) {
+    if (axis.stride != axis.window || axis.output * axis.stride != axis.input) return false;
+  }
+  return AllInside(g) && g.taps() <= kUnrolledCells;
+}
+
 class PoolLowering {
  public:
   PoolLowering(const Cluster& cluster, const Shape& input)
-      : cluster_(cluster), anchor_(cluster.node(*cluster.anchor)), g_(PoolGeometryOf(anchor_.attrs, input)), b_(Describe(cluster)) {}
+      : cluster_(cluster), anchor_(cluster.node(*cluster.anchor)), g_(PoolGeometryOf(anchor_.attrs, input)),
+        b_(Describe(cluster)), task_(b_.Task()), x_(b_, cluster) {}
 
-  // Every window lies inside of the input.
-  bool Inside() const {
-    for (const SpatialAxis& axis : g_.axis) {
-      if (axis.pad_before != 0 || (axis.output - 1) * axis.stride + axis.window > axis.input) return false;
-    }
-    return true;
-  }
-  // Every cell of the input lies in one window.
-  bool Tiles() const {
-    for (const SpatialAxis& axis : g_.axis) {
-      if (axis.stride != axis.window || axis.output * axis.stride != axis.input) return false;
-    }
-    return Inside() && g_.taps() <= kUnrolledCells;
-  }
+  bool Tiles() const { return WindowsTile(g_); }
 
   Lowering Forward() {
     const std::string_view op = anchor_.op->name;
     max_ = op != "average_pool";
-    x_ = Input(0);
     other_ = op == "max_pool_gather" ? Input(1) : -1;
     return Windows([&](const Window& window) {
-      const std::vector<Val> state = Inside() && g_.taps() <= kUnrolledCells ? Unrolled(window) : Looped(window);
+      const std::vector<Val> state = AllInside(g_) && g_.taps() <= kUnrolledCells ? Unrolled(window) : Looped(window);
       Val y = other_ >= 0 ? state[1] : state[0];
       if (!max_) y = Math().Div(y, b_.Splat(b_.Convert(window.cells, Elem::kF32), kLanes));
       const Point point = PointAt(window.output, window.channel);
@@ -48,7 +50,6 @@ class PoolLowering {
 
   Lowering Gradient() {
     max_ = anchor_.op->name == "max_pool_gradient";
-    x_ = max_ ? Input(0) : -1;
     const int dy = Input(max_ ? 1 : 0);
     return Windows([&](const Window& window) {
       const IrMath math = Math();
@@ -99,6 +100,7 @@ class PoolLowering {
   Val Position(const Window& window, Val a, Val b, Val c) {
     return b_.Add(window.image, b_.Add(b_.Mul(b_.Add(b_.Mul(a, g_.axis[1].input), b), g_.axis[2].input), c));
   }
+  Val Operand(const Window& window, Val position) { return x_.At(PointAt(position, window.channel)); }
   Val Load(int buffer, const Window& window, Val position) {
     return b_.Load(buffer, b_.Add(b_.Mul(position, g_.in_channels), window.channel), kLanes, Count(window.channel));
   }
@@ -109,7 +111,7 @@ class PoolLowering {
   }
 
   std::vector<Val> Fold(const Window& window, const std::vector<Val>& state, Val position) {
-    const Val x = Load(x_, window, position);
+    const Val x = Operand(window, position);
     if (!max_) return {Math().Add(state[0], x)};
     const Val wins = Beats(x, state[0]);
     std::vector<Val> next = {b_.Select(wins, x, state[0])};
@@ -119,7 +121,7 @@ class PoolLowering {
   std::vector<Val> First(const Window& window) {
     if (!max_) return {Math().Const(0)};
     const Val position = Position(window, window.low[0], window.low[1], window.low[2]);
-    std::vector<Val> state = {Load(x_, window, position)};
+    std::vector<Val> state = {Operand(window, position)};
     if (other_ >= 0) state.push_back(Load(other_, window, position));
     return state;
   }
@@ -141,10 +143,10 @@ class PoolLowering {
   // it does.
   std::vector<Val> Winners(const Window& window) {
     const IrMath math = Math();
-    Val best = Load(x_, window, Cell(window, 0));
+    Val best = Operand(window, Cell(window, 0));
     std::vector<Val> wins = {b_.Const({Elem::kBool, kLanes}, 1)};
     for (int64_t k = 1; k < g_.taps(); ++k) {
-      const Val x = Load(x_, window, Cell(window, k));
+      const Val x = Operand(window, Cell(window, k));
       wins.push_back(Beats(x, best));
       best = b_.Select(wins.back(), x, best);
     }
@@ -159,14 +161,13 @@ class PoolLowering {
 
   // body(window) for every window, image by image, and vector of channels; tasks are rows of windows.
   Lowering Windows(const std::function<void(const Window&)>& body) {
-    const Val task = b_.Task();
     ClusterIr epilogue(b_, cluster_);
     epilogue_ = &epilogue;
     const int64_t rows = g_.batch * g_.axis[0].output * g_.axis[1].output;
-    const int64_t cost = g_.axis[2].output * RoundUp(g_.in_channels, kLanes) * g_.taps();
+    const int64_t cost = g_.axis[2].output * RoundUp(g_.in_channels, kLanes) * g_.taps() * (1 + x_.cost() / 4);
     const int64_t per_task = TaskSize(rows, std::max<int64_t>(1, kTaskFloats / cost), 1), tasks = CeilDiv(rows, per_task);
-    const bool inside = Inside();
-    const Val begin = b_.Mul(task, per_task);
+    const bool inside = AllInside(g_);
+    const Val begin = b_.Mul(task_, per_task);
     b_.Loop(begin, b_.Min(b_.Add(begin, b_.I64(per_task)), b_.I64(rows)), 1, [&](Val row) {
       Window window;
       const Val rest = b_.Div(row, g_.axis[1].output);
@@ -218,12 +219,16 @@ class PoolLowering {
   const Node& anchor_;
   const ConvGeometry g_;
   KernelBuilder b_;
+  const Val task_;
+  AnchorOperand x_;
   ClusterIr* epilogue_ = nullptr;
-  int x_ = -1, other_ = -1;
+  int other_ = -1;
   bool max_ = false;
 };
 
 }  // namespace
+
+bool PoolReadsOnce(const Node& anchor, const Shape& input) { return WindowsTile(PoolGeometryOf(anchor.attrs, input)); }
 
 LowerResult LowerPool(const Cluster& cluster) {
   return PoolLowering(cluster, cluster.type(cluster.node(*cluster.anchor).inputs[0]).shape).Forward();

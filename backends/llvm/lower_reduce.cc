@@ -14,7 +14,8 @@ namespace {
 constexpr int64_t kTaskFloats = 128 * 1024;  // read: about 40 us
 constexpr int64_t kFewTasks = 8;
 constexpr int64_t kMaxVectors = 4;           // of columns at a time: independent sums hide the latency of an addition
-constexpr size_t kRowsAtOnce = 4;
+constexpr int64_t kRowsAtOnce = 4;
+constexpr int64_t kFewOperations = 2;
 
 struct Axis {
   int64_t size = 0, stride = 0;
@@ -38,15 +39,14 @@ struct Problem {
   std::vector<Axis> kept, reduced;  // without the innermost axis, which is `inner`
   bool row_mode = false;
   int64_t inner = 1, kept_count = 1, reduced_count = 1;
+  int64_t last = 1;  // size of the operand's last axis
   ReduceKind kind = ReduceKind::kSum;
-  int input = 0;
 };
 
 Problem DescribeProblem(const Cluster& cluster) {
   const Node& anchor = cluster.node(*cluster.anchor);
   const std::string_view op = anchor.op->name;
   Problem p;
-  p.input = cluster.input_index(anchor.inputs[0]);
   p.kind = op == "reduce_sum"           ? ReduceKind::kSum
            : op == "reduce_sum_squares" ? ReduceKind::kSumSquares
            : op == "reduce_max"         ? ReduceKind::kMax
@@ -54,6 +54,7 @@ Problem DescribeProblem(const Cluster& cluster) {
   const Shape& shape = cluster.type(anchor.inputs[0]).shape;
   const Dims& axes = anchor.attrs.Ints(kAxes);
   const Dims strides = shape.Strides();
+  if (shape.rank() > 0) p.last = shape.dim(-1);
   bool previous = false, any = false;
   for (int i = 0; i < shape.rank(); ++i) {
     if (shape.dim(i) == 1) continue;
@@ -102,7 +103,10 @@ class ReduceLowering {
 
  private:
   std::string Name(const char* part) const { return StrCat(Describe(cluster_), part); }
-  int Input(KernelBuilder& b) const { return b.Buffer({IrBuffer::Kind::kInput, p_.input, Elem::kF32, 0}); }
+  // Lanes of the operand from element `flat` on, along the innermost axis.
+  Val Element(AnchorOperand& x, Val flat, Val count) const {
+    return x.At({.flat = flat, .count = count, .aligned = p_.inner % kLanes == 0, .in_row = p_.inner == p_.last});
+  }
   int Workspace(KernelBuilder& b) const { return b.Buffer({IrBuffer::Kind::kWorkspace, 0, Elem::kF32, 0}); }
 
   // body(unit) for the task's share of `units`.
@@ -112,12 +116,11 @@ class ReduceLowering {
   }
 
   // ---- Rows --------------------------------------------------------------------------------------------------------
-  std::vector<Val> FoldRows(KernelBuilder& b, const ReduceIr& fold, const std::vector<Val>& bases) const {
-    const int x = Input(b);
+  std::vector<Val> FoldRows(KernelBuilder& b, AnchorOperand& x, const ReduceIr& fold, const std::vector<Val>& bases) const {
     std::vector<Val> totals(bases.size(), fold.Init(1));
     const auto over = [&](const std::vector<Val>& sums, Val offset) {
       return fold.Run(sums, p_.inner, [&](size_t row, Val j, Val count, int) {
-        return b.Load(x, b.Add(b.Add(bases[row], offset), j), kLanes, count);
+        return Element(x, b.Add(b.Add(bases[row], offset), j), count);
       });
     };
     if (p_.reduced_count == 1) return over(totals, b.I64(0));
@@ -127,11 +130,14 @@ class ReduceLowering {
   void Rows(Lowering& lowering) {
     KernelBuilder b(Name(", rows"));
     const Val task = b.Task();
+    AnchorOperand x(b, cluster_);
     ClusterIr epilogue(b, cluster_);
     const ReduceIr fold(b, p_.kind);
-    const int64_t cost = std::max<int64_t>(64, p_.reduced_count * p_.inner);
-    const int64_t per_task = TaskSize(p_.kept_count, std::max<int64_t>(1, kTaskFloats / cost), kRowsAtOnce);
-    const int64_t tasks = CeilDiv(p_.kept_count, per_task), whole = p_.kept_count / kRowsAtOnce * kRowsAtOnce;
+    // Rows at a time: with work before the sum there is no latency left to hide, and code to save.
+    const int64_t group = x.cost() > kFewOperations ? 1 : kRowsAtOnce;
+    const int64_t cost = std::max<int64_t>(64, p_.reduced_count * p_.inner * (1 + x.cost() / 4));
+    const int64_t per_task = TaskSize(p_.kept_count, std::max<int64_t>(1, kTaskFloats / cost), group);
+    const int64_t tasks = CeilDiv(p_.kept_count, per_task), whole = p_.kept_count / group * group;
     const auto rows = [&](Val first, size_t count) {
       std::vector<Val> bases;
       std::vector<Point> points;
@@ -140,10 +146,10 @@ class ReduceLowering {
         bases.push_back(OffsetOf(b, p_.kept, row));
         points.push_back({.flat = row, .lanes = 1});
       }
-      epilogue.Emit(points, FoldRows(b, fold, bases));
+      epilogue.Emit(points, FoldRows(b, x, fold, bases));
     };
     const Val begin = b.Mul(task, per_task), end = b.Add(begin, b.I64(per_task));
-    if (whole > 0) b.Loop(begin, b.Min(end, b.I64(whole)), kRowsAtOnce, [&](Val row) { rows(row, kRowsAtOnce); });
+    if (whole > 0) b.Loop(begin, b.Min(end, b.I64(whole)), group, [&](Val row) { rows(row, static_cast<size_t>(group)); });
     if (whole < p_.kept_count) b.Loop(b.I64(whole), b.Min(end, b.I64(p_.kept_count)), 1, [&](Val row) { rows(row, 1); });
     lowering.kernel = StrCat("jit, rows of ", p_.inner, ", ", tasks, " tasks");
     lowering.stages.push_back(MakeStage(b.Take(), tasks));
@@ -159,14 +165,14 @@ class ReduceLowering {
     return counts;
   }
   // Reduced tuples [begin, end) of the columns at `base`.
-  std::vector<Val> FoldColumns(KernelBuilder& b, const ReduceIr& fold, Val base, const std::vector<Val>& counts, Val begin, Val end) const {
-    const int x = Input(b);
+  std::vector<Val> FoldColumns(KernelBuilder& b, AnchorOperand& x, const ReduceIr& fold, Val base,
+                               const std::vector<Val>& counts, Val begin, Val end) const {
     return b.For(begin, end, 1, std::vector<Val>(static_cast<size_t>(vectors_), fold.Init(kLanes)),
                  [&](Val t, std::vector<Val> acc) {
                    const Val at = b.Add(base, OffsetOf(b, p_.reduced, t));
                    for (size_t v = 0; v < acc.size(); ++v) {
                      const Val index = b.Add(at, b.I64(static_cast<int64_t>(v) * kLanes));
-                     acc[v] = fold.Op(acc[v], b.Load(x, index, kLanes, counts[v]));
+                     acc[v] = fold.Op(acc[v], Element(x, index, counts[v]));
                    }
                    return acc;
                  });
@@ -174,9 +180,10 @@ class ReduceLowering {
   void Columns(Lowering& lowering) {
     KernelBuilder b(Name(", columns"));
     const Val task = b.Task();
+    AnchorOperand x(b, cluster_);
     ClusterIr epilogue(b, cluster_);
     const ReduceIr fold(b, p_.kind);
-    const int64_t units = p_.kept_count * pieces_, cost = p_.reduced_count * vectors_ * kLanes;
+    const int64_t units = p_.kept_count * pieces_, cost = p_.reduced_count * vectors_ * kLanes * (1 + x.cost() / 4);
     const int64_t per_task = TaskSize(units, std::max<int64_t>(1, kTaskFloats / std::max<int64_t>(64, cost)), 1);
     const int64_t tasks = CeilDiv(units, per_task);
     ForUnits(b, task, units, per_task, 1, [&](Val unit) {
@@ -184,7 +191,7 @@ class ReduceLowering {
       const Val base = b.Add(OffsetOf(b, p_.kept, tuple), column);
       const std::vector<Val> counts = Counts(b, column);
       const auto block = [&](std::vector<Val> totals, Val begin, Val end) {
-        const std::vector<Val> sums = FoldColumns(b, fold, base, counts, begin, end);
+        const std::vector<Val> sums = FoldColumns(b, x, fold, base, counts, begin, end);
         for (size_t v = 0; v < totals.size(); ++v) totals[v] = fold.Combine(totals[v], sums[v]);
         return totals;
       };
@@ -214,8 +221,9 @@ class ReduceLowering {
     const int64_t outputs = p_.row_mode ? p_.kept_count : p_.kept_count * p_.inner;
     KernelBuilder b(Name(", blocks"));
     const Val task = b.Task();
+    AnchorOperand x(b, cluster_);
     const ReduceIr fold(b, p_.kind);
-    const int workspace = Workspace(b), x = Input(b);
+    const int workspace = Workspace(b);
     const int64_t units = p_.kept_count * pieces_ * blocks;
     const int64_t cost = p_.row_mode ? std::min(p_.inner, kReduceRowBlock) : kReduceColumnBlock * vectors_ * kLanes;
     const int64_t per_task = TaskSize(units, std::max<int64_t>(1, kTaskFloats / cost), 1), tasks = CeilDiv(units, per_task);
@@ -228,7 +236,7 @@ class ReduceLowering {
         const Val part = b.Rem(block, runs);
         const Val at = b.Add(b.Add(base, OffsetOf(b, p_.reduced, b.Div(block, runs))), b.Mul(part, kReduceRowBlock));
         const auto store = [&](int64_t size) {
-          const auto load = [&](size_t, Val j, Val count, int) { return b.Load(x, b.Add(at, j), kLanes, count); };
+          const auto load = [&](size_t, Val j, Val count, int) { return Element(x, b.Add(at, j), count); };
           b.Store(workspace, fold.RowBlock(1, b.I64(0), size, load)[0], b.Add(row, tuple));
         };
         const Val last = b.Binary(IrOp::kEq, part, b.I64(runs - 1));
@@ -238,7 +246,7 @@ class ReduceLowering {
         const Val column = b.Mul(b.Rem(rest, pieces_), vectors_ * kLanes), begin = b.Mul(block, kReduceColumnBlock);
         const Val end = b.Min(b.I64(p_.reduced_count), b.Add(begin, b.I64(kReduceColumnBlock)));
         const std::vector<Val> counts = Counts(b, column);
-        const std::vector<Val> sums = FoldColumns(b, fold, b.Add(base, column), counts, begin, end);
+        const std::vector<Val> sums = FoldColumns(b, x, fold, b.Add(base, column), counts, begin, end);
         for (size_t v = 0; v < sums.size(); ++v) {
           const Val at = b.Add(b.Add(row, b.Add(b.Mul(tuple, p_.inner), column)), b.I64(static_cast<int64_t>(v) * kLanes));
           b.Store(workspace, sums[v], at, counts[v]);

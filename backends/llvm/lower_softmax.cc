@@ -13,12 +13,10 @@ constexpr char kLabelError[] = "SparseCrossEntropy: label";
 class SoftmaxLowering {
  public:
   explicit SoftmaxLowering(const Cluster& cluster)
-      : cluster_(cluster), anchor_(cluster.node(*cluster.anchor)), b_(Describe(cluster)) {
+      : cluster_(cluster), anchor_(cluster.node(*cluster.anchor)), b_(Describe(cluster)), task_(b_.Task()), x_(b_, cluster) {
     const Shape& shape = cluster.type(anchor_.inputs[0]).shape;
     classes_ = shape.dim(-1);
     rows_ = shape.size() / classes_;
-    task_ = b_.Task();
-    x_ = b_.Buffer({IrBuffer::Kind::kInput, cluster.input_index(anchor_.inputs[0]), Elem::kF32, 0});
     scratch_ = b_.Buffer({IrBuffer::Kind::kScratch, 0, Elem::kF32, 0});
   }
 
@@ -37,7 +35,9 @@ class SoftmaxLowering {
   }
 
  private:
-  Val Load(Val base, Val j, Val count) { return b_.Load(x_, b_.Add(base, j), kLanes, count); }
+  Point PointAt(Val base, Val j, Val count) {
+    return {.flat = b_.Add(base, j), .count = count, .aligned = classes_ % kLanes == 0, .in_row = true};
+  }
   static IrMath Math(KernelBuilder& b, int lanes) { return {&b, Elem::kF32, lanes}; }
 
   void Row(Val row) {
@@ -45,39 +45,44 @@ class SoftmaxLowering {
     const bool registers = classes_ <= kInRegisters;
     std::vector<Val> held(static_cast<size_t>(CeilDiv(classes_, kLanes)), kNoVal);
     const ReduceIr largest(b_, ReduceKind::kMax), sum(b_, ReduceKind::kSum);
+    // A long row that is computed first is kept; one in memory is read again.
+    const bool kept = !registers && x_.computed();
+    const auto again = [&](Val j, Val count, int vector) {
+      if (registers) return held[static_cast<size_t>(vector)];
+      return kept ? b_.Load(scratch_, j, kLanes, count) : x_.At(PointAt(base, j, count));
+    };
     const Val max = largest.Run({largest.Init(1)}, classes_, [&](size_t, Val j, Val count, int vector) {
-      const Val x = Load(base, j, count);
+      const Val x = x_.At(PointAt(base, j, count));
       if (registers) held[static_cast<size_t>(vector)] = x;
+      if (kept) b_.Store(scratch_, x, j, count);
       return x;
     })[0];
     const Val max_lanes = b_.Splat(max, kLanes);
     const IrMath math = Math(b_, kLanes);
+    const bool log = anchor_.op->name == "log_softmax", loss = anchor_.op->name == "sparse_cross_entropy";
     std::vector<Val> powers(held.size(), kNoVal);
     const Val total = sum.Run({sum.Init(1)}, classes_, [&](size_t, Val j, Val count, int vector) {
-      const Val x = registers ? held[static_cast<size_t>(vector)] : Load(base, j, count);
-      const Val power = ScalarMath<IrMath>::Exp(math, math.Sub(x, max_lanes));
+      const Val power = ScalarMath<IrMath>::Exp(math, math.Sub(again(j, count, vector), max_lanes));
       if (registers) {
         powers[static_cast<size_t>(vector)] = power;
-      } else {
+      } else if (!log && !loss) {
         b_.Store(scratch_, power, j, count);
       }
       return power;
     })[0];
-    if (anchor_.op->name == "sparse_cross_entropy") {
+    if (loss) {
       Loss(row, base, max, total);
       return;
     }
-    const bool log = anchor_.op->name == "log_softmax";
     const Val divisor = b_.Splat(log ? ScalarMath<IrMath>::Log(Math(b_, 1), total) : total, kLanes);
     const auto finish = [&](Val j, Val count, int vector) {
       Val y;
       if (log) {
-        const Val x = registers ? held[static_cast<size_t>(vector)] : Load(base, j, count);
-        y = math.Sub(math.Sub(x, max_lanes), divisor);
+        y = math.Sub(math.Sub(again(j, count, vector), max_lanes), divisor);
       } else {
         y = math.Div(registers ? powers[static_cast<size_t>(vector)] : b_.Load(scratch_, j, kLanes, count), divisor);
       }
-      const Point point{.flat = b_.Add(base, j), .count = count, .aligned = classes_ % kLanes == 0, .in_row = true};
+      const Point point = PointAt(base, j, count);
       epilogue_->Emit({&point, 1}, {&y, 1});
     };
     const int64_t whole = classes_ / kLanes * kLanes;
@@ -99,7 +104,7 @@ class SoftmaxLowering {
     const Val wrong = integers.Or(integers.Lt(label, b_.I64(0)), integers.Le(b_.I64(classes_), label));
     b_.If(wrong, [&] { b_.ReportLabel(kLabelError, row, label, classes_); });
     const Val safe = b_.Select(wrong, b_.I64(0), label);
-    const Val shifted = math.Sub(b_.Load(x_, b_.Add(base, safe), 1), max);
+    const Val shifted = math.Sub(x_.At({.flat = b_.Add(base, safe), .lanes = 1}, /*again=*/true), max);
     const Val loss = math.Sub(ScalarMath<IrMath>::Log(math, total), shifted);
     const Val y = b_.Select(wrong, ScalarMath<IrMath>::Nan(math), loss);
     const Point point{.flat = row, .lanes = 1};
@@ -109,10 +114,11 @@ class SoftmaxLowering {
   const Cluster& cluster_;
   const Node& anchor_;
   KernelBuilder b_;
+  const Val task_;
+  AnchorOperand x_;
   ClusterIr* epilogue_ = nullptr;
   int64_t classes_ = 0, rows_ = 0;
-  Val task_ = kNoVal;
-  int x_ = 0, scratch_ = 0;
+  int scratch_ = 0;
 };
 
 }  // namespace

@@ -43,6 +43,8 @@ LowerResult LowerElementwise(const Cluster& cluster);
 LowerResult LowerReduce(const Cluster& cluster);
 LowerResult LowerSoftmax(const Cluster& cluster);  // softmax, log_softmax, sparse_cross_entropy
 LowerResult LowerPool(const Cluster& cluster);          // max_pool, max_pool_gather, average_pool
+// Every element of the input is read for one window, and so may be computed when it is asked for.
+bool PoolReadsOnce(const Node& anchor, const Shape& input);
 LowerResult LowerPoolGradient(const Cluster& cluster);  // max_pool_gradient, average_pool_gradient
 
 }  // namespace weir::jit

@@ -19,6 +19,7 @@ namespace fs = std::filesystem;
 
 constexpr char kMagic[8] = {'W', 'E', 'I', 'R', 'J', 'I', 'T', '1'};
 constexpr const char* kSuffix = ".wjo";
+constexpr int64_t kSlack = 16;  // this part of the bound is free after a check
 
 struct Hash {
   uint64_t low = 0, high = 0;
@@ -121,6 +122,11 @@ void ObjectCache::Store(const std::string& key, const std::string& object) const
   }
   fs::rename(temporary, path, error);
   if (error) fs::remove(temporary, error);
+  // Looking through the folder costs more than a small entry: done at first, and whenever the share of the bound that
+  // was left free may have been used up.
+  const int64_t size = static_cast<int64_t>(sizeof(header) + object.size());
+  if (unchecked_.fetch_add(size) + size < max_bytes_ / kSlack) return;
+  unchecked_ = 0;
   RemoveOldest();
 }
 
@@ -145,10 +151,11 @@ void ObjectCache::RemoveOldest() const {
       fs::remove(entry.path, ignored);  // of a process that died
     }
   }
-  if (total <= max_bytes_) return;
+  const int64_t wanted = max_bytes_ - max_bytes_ / kSlack;
+  if (total <= wanted) return;
   std::sort(entries.begin(), entries.end(), [](const Entry& a, const Entry& b) { return a.used < b.used; });
   for (const Entry& entry : entries) {
-    if (total <= max_bytes_) return;
+    if (total <= wanted) return;
     std::error_code ignored;
     if (fs::remove(entry.path, ignored)) total -= entry.bytes;
   }

@@ -4,6 +4,7 @@
 #ifndef WEIR_BACKENDS_LLVM_OBJECT_CACHE_H_
 #define WEIR_BACKENDS_LLVM_OBJECT_CACHE_H_
 
+#include <atomic>
 #include <cstdint>
 #include <memory>
 #include <optional>
@@ -14,7 +15,8 @@ namespace weir::jit {
 class ObjectCache {
  public:
   // The folder is made when something is first stored. Beyond `max_bytes` entries unused for longest are removed.
-  ObjectCache(std::string folder, int64_t max_bytes) : folder_(std::move(folder)), max_bytes_(max_bytes) {}
+  ObjectCache(std::string folder, int64_t max_bytes)
+      : folder_(std::move(folder)), max_bytes_(max_bytes), unchecked_(max_bytes) {}
 
   // What was stored under `key`, which is the whole text that the object depends on. A damaged entry is reported on
   // standard error, once a process, and is nothing.
@@ -29,6 +31,7 @@ class ObjectCache {
 
   const std::string folder_;
   const int64_t max_bytes_;
+  mutable std::atomic<int64_t> unchecked_;  // bytes stored since the folder was last looked through
 };
 
 }  // namespace weir::jit

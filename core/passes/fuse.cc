@@ -60,8 +60,47 @@ class Fuser {
     FusedCluster& fused = clusters_.emplace_back();
     fused.cluster.graph = &graph_;
     fused.cluster.shape = node.outputs[0].shape;
-    if (node.op->kind == OpKind::kAnchor) fused.cluster.anchor = id;
+    if (node.op->kind == OpKind::kAnchor) {
+      fused.cluster.anchor = id;
+      if (fuse_) TakePrologue(index, id);
+    }
     AddNode(index, id);
+  }
+
+  // The cluster that computes the operand of the new anchor cluster `index` becomes its prologue, if nothing else that
+  // the anchor needs depends on it and the backend can.
+  void TakePrologue(int index, NodeId anchor) {
+    const Node& node = graph_.node(anchor);
+    const Ref operand = node.inputs[0];
+    const int from = ClusterOf(operand);
+    if (from == kNone || graph_.node(operand.node).op->kind != OpKind::kElementwise) return;
+    FusedCluster& source = clusters_[static_cast<size_t>(from)];
+    if (source.cluster.anchor || source.cluster.shape != graph_.type(operand).shape) return;
+    for (size_t i = 1; i < node.inputs.size(); ++i) {
+      if (DependsOn(node.inputs[i], from)) {
+        Refuse(from, anchor, "another operand needs the cluster's result first");
+        return;
+      }
+    }
+    if (const auto decline = preferred_.MayPrecede(source.cluster, node)) {
+      Refuse(from, anchor, decline->reason);
+      return;
+    }
+    FusedCluster& target = clusters_[static_cast<size_t>(index)];
+    target.cluster.nodes = std::move(source.cluster.nodes);
+    target.cluster.prologue = target.cluster.nodes.size();
+    target.not_joined = std::move(source.not_joined);
+    source.cluster.nodes.clear();
+    for (NodeId id : target.cluster.nodes) {
+      if (cluster_of_[static_cast<size_t>(id)] == from) cluster_of_[static_cast<size_t>(id)] = index;
+    }
+  }
+
+  // A value that its cluster has in memory only, if at all: computed before the anchor.
+  bool IsOfPrologue(Ref ref) const {
+    const int index = ClusterOf(ref);
+    return index != kNone && graph_.node(ref.node).op->kind == OpKind::kElementwise &&
+           clusters_[static_cast<size_t>(index)].cluster.in_prologue(ref.node);
   }
 
   void AddNode(int index, NodeId id) {
@@ -111,8 +150,8 @@ class Fuser {
   // Whether all operands of `id` outside of the cluster can be had before the cluster runs.
   bool OperandsComeBefore(NodeId id, int index) {
     for (Ref ref : graph_.node(id).inputs) {
-      // A member read directly is at hand; read through a reshape it is not.
-      if (ClusterOf(ref) == index && graph_.node(ref.node).op->kind != OpKind::kAlias) continue;
+      // A member read directly is at hand; read through a reshape, or from before the anchor, it is not.
+      if (ClusterOf(ref) == index && graph_.node(ref.node).op->kind != OpKind::kAlias && !IsOfPrologue(ref)) continue;
       if (IsRecomputed(graph_.node(ref.node).op->kind)) {
         for (Ref inner : graph_.node(ref.node).inputs) {
           if (DependsOn(inner, index)) return false;
@@ -135,7 +174,12 @@ class Fuser {
     std::vector<int> candidates;
     for (Ref ref : node.inputs) {
       const int index = ClusterOf(ref);
-      if (index == kNone || std::find(candidates.begin(), candidates.end(), index) != candidates.end()) continue;
+      if (index == kNone) continue;
+      if (IsOfPrologue(ref)) {
+        Refuse(index, id, "reads a value from before the anchor");
+        continue;
+      }
+      if (std::find(candidates.begin(), candidates.end(), index) != candidates.end()) continue;
       const Cluster& cluster = clusters_[static_cast<size_t>(index)].cluster;
       const OpDef& first = *graph_.node(cluster.nodes.front()).op;
       if (first.kind == OpKind::kOpaque) continue;
@@ -174,13 +218,15 @@ class Fuser {
     if (source.anchor.has_value() || source.nodes.empty()) return;
     for (NodeId id : source.nodes) {
       for (Ref ref : graph_.node(id).inputs) {
+        if (ClusterOf(ref) == into && IsOfPrologue(ref)) return;
         if (ClusterOf(ref) != from && ClusterOf(ref) != into && DependsOn(ref, into)) return;
       }
     }
-    for (NodeId id : clusters_[static_cast<size_t>(into)].cluster.nodes) {
-      const bool anchor = graph_.node(id).op->kind == OpKind::kAnchor;
+    const Cluster& target = clusters_[static_cast<size_t>(into)].cluster;
+    for (NodeId id : target.nodes) {
+      const bool before = graph_.node(id).op->kind == OpKind::kAnchor || target.in_prologue(id);
       for (Ref ref : graph_.node(id).inputs) {
-        if (anchor && ClusterOf(ref) == from) return;  // an anchor's operands must be whole before it starts
+        if (before && ClusterOf(ref) == from) return;  // what an anchor needs must be whole before it starts
         if (ClusterOf(ref) != from && ClusterOf(ref) != into && DependsOn(ref, from)) return;
       }
     }
@@ -196,11 +242,9 @@ class Fuser {
       }
       merged.nodes.push_back(id);
     }
-    std::sort(merged.nodes.begin(), merged.nodes.end());
-    if (merged.anchor) {
-      // The anchor stays first: nothing in the epilogue comes before it in execution.
-      std::stable_partition(merged.nodes.begin(), merged.nodes.end(), [&](NodeId id) { return id == *merged.anchor; });
-    }
+    // Prologue and anchor stay first: nothing in the epilogue comes before them in execution.
+    const auto epilogue = merged.nodes.begin() + static_cast<ptrdiff_t>(merged.prologue + (merged.anchor ? 1 : 0));
+    std::sort(epilogue, merged.nodes.end());
     for (NodeId id : source.nodes) {
       if (cluster_of_[static_cast<size_t>(id)] == from) cluster_of_[static_cast<size_t>(id)] = into;
     }

@@ -1,5 +1,6 @@
-// Cluster formation: which nodes are computed together. Policy is here (one anchor, elementwise epilogue, no cycles,
-// never twice except constants and counters); what a backend can do is its own answer (Backend::MayJoin).
+// Cluster formation: which nodes are computed together. Policy is here (one anchor, elementwise prologue and epilogue,
+// no cycles, never twice except constants and counters); what a backend can do is its own answer (Backend::MayJoin,
+// Backend::MayPrecede).
 #ifndef WEIR_CORE_PASSES_FUSE_H_
 #define WEIR_CORE_PASSES_FUSE_H_
 
