@@ -71,7 +71,7 @@ std::vector<InPlacePair> PointwisePairs(const Cluster& cluster) {
     if (read_before) continue;
     for (size_t o = 0; o < cluster.outputs.size(); ++o) {
       const TensorType& out = cluster.type(cluster.outputs[o]);
-      if (cluster.in_prologue(cluster.outputs[o].node)) continue;
+      if (cluster.in_prologue(cluster.outputs[o].node) || cluster.tail == cluster.outputs[o].node) continue;
       if (out.shape == type.shape && SizeOf(out.dtype) == SizeOf(type.dtype)) {
         pairs.push_back({static_cast<int>(i), static_cast<int>(o)});
       }

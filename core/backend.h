@@ -24,17 +24,19 @@ namespace weir {
 
 // A group of nodes that one backend computes as a unit: at most one anchor, behind it elementwise nodes over the
 // anchor's output shape (the epilogue), before it elementwise nodes over the shape of its operand 0, which the last of
-// them is (the prologue), with any number of extra inputs and outputs.
+// them is (the prologue), and behind the epilogue another anchor that reads one value of it (the tail: a pool), with any
+// number of extra inputs and outputs.
 //
 // Constants and counter ops that the nodes use are members too (recomputed in every cluster that uses them); they
-// come before their users. `nodes` is in topological order: prologue, anchor, epilogue. Values of the epilogue have
-// shape `shape`, and its inputs broadcast to it; those of the prologue have the operand's. No node of the epilogue
-// reads a value of the prologue, other than constants and counters.
+// come before their users. `nodes` is in topological order: prologue, anchor, epilogue with the tail among it. Values of
+// the epilogue have shape `shape`, and its inputs broadcast to it; those of the prologue have the operand's. No node of
+// the epilogue reads a value of the prologue, other than constants and counters, or the tail's.
 struct Cluster {
   const Graph* graph = nullptr;
   std::vector<NodeId> nodes;
   std::optional<NodeId> anchor;
   size_t prologue = 0;       // so many of `nodes` come before the anchor
+  std::optional<NodeId> tail;
   std::vector<Ref> inputs;   // distinct values computed outside, in order of first use
   std::vector<Ref> outputs;  // values used outside: roots, taps, operands of other clusters
   Shape shape;               // the iteration space of the epilogue
@@ -116,6 +118,11 @@ class Backend {
   virtual std::optional<Decline> MayPrecede(const Cluster& cluster, const Node& anchor) const {
     (void)cluster, (void)anchor;
     return Decline{StrCat(name(), " has no prologues")};
+  }
+  // Likewise, whether the anchor `node`, whose only operand the cluster computes, may become its tail.
+  virtual std::optional<Decline> MayFollow(const Cluster& cluster, const Node& node) const {
+    (void)cluster, (void)node;
+    return Decline{StrCat(name(), " computes nothing behind an epilogue")};
   }
   virtual std::variant<Lowering, Decline> Lower(const Cluster& cluster) const = 0;
   // Called once a plan with all lowerings this backend made for it, before the first run: where a JIT compiles, on the

@@ -69,7 +69,7 @@ class HighwayBackend : public Backend {
   }
 
   std::variant<Lowering, Decline> Lower(const Cluster& cluster) const override {
-    if (cluster.prologue > 0) return Decline{"computing what an anchor reads as it goes"};
+    if (cluster.prologue > 0 || cluster.tail) return Decline{"a kernel with more than an anchor and an epilogue"};
     const bool nothing = std::all_of(cluster.outputs.begin(), cluster.outputs.end(),
                                      [&](Ref ref) { return cluster.type(ref).shape.size() == 0; });
     if (nothing) return Lowering{.kernel = "no elements", .stages = {}, .workspace_bytes = 0, .in_place = {}};

@@ -71,7 +71,7 @@ std::optional<Decline> ClusterIr::NodeDecline(const Cluster& cluster, const Node
 
 std::optional<Decline> ClusterIr::ClusterDecline(const Cluster& cluster) {
   for (NodeId id : cluster.nodes) {
-    if (cluster.anchor == id) continue;
+    if (cluster.anchor == id || cluster.tail == id) continue;
     if (auto decline = NodeDecline(cluster, cluster.node(id))) return decline;
   }
   return std::nullopt;
@@ -106,7 +106,7 @@ void ClusterIr::CollectNodes(Part part) {
   }
   for (size_t o = 0; o < cluster_.outputs.size(); ++o) {
     const Ref ref = cluster_.outputs[o];
-    if (cluster_.in_prologue(ref.node) != (part == Part::kPrologue)) continue;
+    if (cluster_.in_prologue(ref.node) != (part == Part::kPrologue) || cluster_.tail == ref.node) continue;
     outputs_.push_back(o);
     if (recomputed(ref)) prepare(ref);  // random numbers by themselves
   }

@@ -28,7 +28,8 @@ class Fuser {
       const OpKind kind = graph_.node(id).op->kind;
       if (!needed_[static_cast<size_t>(id)] || !IsPlaced(kind)) continue;
       if (IsRecomputed(kind) && !materialized_.contains(id)) continue;
-      if (!(fuse_ && kind == OpKind::kElementwise && TryJoin(id))) Start(id);
+      const bool joined = fuse_ && (kind == OpKind::kElementwise ? TryJoin(id) : kind == OpKind::kAnchor && TryFollow(id));
+      if (!joined) Start(id);
     }
     return Finish();
   }
@@ -96,11 +97,31 @@ class Fuser {
     }
   }
 
-  // A value that its cluster has in memory only, if at all: computed before the anchor.
-  bool IsOfPrologue(Ref ref) const {
+  // The anchor becomes the tail of the anchor cluster that computes its only operand.
+  bool TryFollow(NodeId id) {
+    const Node& node = graph_.node(id);
+    if (node.inputs.size() != 1 || node.outputs.size() != 1) return false;
+    const Ref operand = node.inputs[0];
+    const int index = ClusterOf(operand);
+    if (index == kNone || graph_.node(operand.node).op->kind == OpKind::kAlias || IsApart(operand)) return false;
+    Cluster& cluster = clusters_[static_cast<size_t>(index)].cluster;
+    if (!cluster.anchor || cluster.tail) return false;
+    if (const auto decline = preferred_.MayFollow(cluster, node)) {
+      Refuse(index, id, decline->reason);
+      return false;
+    }
+    cluster.tail = id;
+    cluster.nodes.push_back(id);
+    cluster_of_[static_cast<size_t>(id)] = index;
+    return true;
+  }
+
+  // A value that its cluster's epilogue does not have at hand: computed before the anchor, or by the tail.
+  bool IsApart(Ref ref) const {
     const int index = ClusterOf(ref);
-    return index != kNone && graph_.node(ref.node).op->kind == OpKind::kElementwise &&
-           clusters_[static_cast<size_t>(index)].cluster.in_prologue(ref.node);
+    if (index == kNone || IsRecomputed(graph_.node(ref.node).op->kind)) return false;
+    const Cluster& cluster = clusters_[static_cast<size_t>(index)].cluster;
+    return cluster.tail == ref.node || cluster.in_prologue(ref.node);
   }
 
   void AddNode(int index, NodeId id) {
@@ -150,8 +171,8 @@ class Fuser {
   // Whether all operands of `id` outside of the cluster can be had before the cluster runs.
   bool OperandsComeBefore(NodeId id, int index) {
     for (Ref ref : graph_.node(id).inputs) {
-      // A member read directly is at hand; read through a reshape, or from before the anchor, it is not.
-      if (ClusterOf(ref) == index && graph_.node(ref.node).op->kind != OpKind::kAlias && !IsOfPrologue(ref)) continue;
+      // A member read directly is at hand; read through a reshape, or of another part of the cluster, it is not.
+      if (ClusterOf(ref) == index && graph_.node(ref.node).op->kind != OpKind::kAlias && !IsApart(ref)) continue;
       if (IsRecomputed(graph_.node(ref.node).op->kind)) {
         for (Ref inner : graph_.node(ref.node).inputs) {
           if (DependsOn(inner, index)) return false;
@@ -175,8 +196,8 @@ class Fuser {
     for (Ref ref : node.inputs) {
       const int index = ClusterOf(ref);
       if (index == kNone) continue;
-      if (IsOfPrologue(ref)) {
-        Refuse(index, id, "reads a value from before the anchor");
+      if (IsApart(ref)) {
+        Refuse(index, id, "reads a value that the epilogue does not have");
         continue;
       }
       if (std::find(candidates.begin(), candidates.end(), index) != candidates.end()) continue;
@@ -218,7 +239,7 @@ class Fuser {
     if (source.anchor.has_value() || source.nodes.empty()) return;
     for (NodeId id : source.nodes) {
       for (Ref ref : graph_.node(id).inputs) {
-        if (ClusterOf(ref) == into && IsOfPrologue(ref)) return;
+        if (ClusterOf(ref) == into && IsApart(ref)) return;
         if (ClusterOf(ref) != from && ClusterOf(ref) != into && DependsOn(ref, into)) return;
       }
     }

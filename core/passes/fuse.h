@@ -1,6 +1,6 @@
-// Cluster formation: which nodes are computed together. Policy is here (one anchor, elementwise prologue and epilogue,
-// no cycles, never twice except constants and counters); what a backend can do is its own answer (Backend::MayJoin,
-// Backend::MayPrecede).
+// Cluster formation: which nodes are computed together. Policy is here (an anchor, elementwise prologue and epilogue, a
+// tail, no cycles, never twice except constants and counters); what a backend can do is its own answer (Backend::MayJoin,
+// Backend::MayPrecede, Backend::MayFollow).
 #ifndef WEIR_CORE_PASSES_FUSE_H_
 #define WEIR_CORE_PASSES_FUSE_H_
 
