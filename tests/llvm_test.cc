@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <pthread.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <cmath>
@@ -361,6 +362,35 @@ TEST(ObjectCache, ManyThreadsMayShareIt) {
   }
   for (std::thread& thread : threads) thread.join();
   EXPECT_EQ(folder.Files().size(), 1u);
+}
+
+// Processes that start at once: all compute the same, whoever compiles, reads or replaces the entry.
+TEST(ObjectCache, ManyProcessesMayShareIt) {
+  const TempFolder folder;
+  const auto compute = [&] {
+    const auto runtime = MakeLlvmRuntime({.cache_folder = folder.path()});
+    const auto graph = Graph::Create();
+    const Value y = Sum(Tanh(graph->Data(Tensor::Full(DType::kFloat32, {3, 50}, 0.3))), {1});
+    return runtime->Evaluate({&y, 1})[0];
+  };
+  std::vector<pid_t> children;
+  for (int c = 0; c < 6; ++c) {
+    const pid_t child = fork();
+    ASSERT_GE(child, 0);
+    if (child == 0) {
+      bool same = true;
+      const Tensor first = compute();
+      for (int i = 0; i < 3; ++i) same &= BitEqual(compute(), first);
+      _exit(same && std::abs(first.data<float>()[0] - 50 * std::tanh(0.3f)) < 1e-4f ? 0 : 1);
+    }
+    children.push_back(child);
+  }
+  for (pid_t child : children) {
+    int status = 0;
+    ASSERT_EQ(waitpid(child, &status, 0), child);
+    EXPECT_TRUE(WIFEXITED(status) && WEXITSTATUS(status) == 0) << status;
+  }
+  EXPECT_EQ(folder.Files().size(), 1u);  // no temporary file is left
 }
 
 TEST(ObjectCache, PlansComeBackFromItWithTheSameBits) {
