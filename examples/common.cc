@@ -12,7 +12,8 @@
 #include "weir/frontend/io/file.h"
 #include "weir/frontend/session.h"
 
-ABSL_FLAG(std::string, backend, "", "what computes: llvm, highway or reference; empty: highway, or WEIR_BACKEND");
+ABSL_FLAG(std::string, backend, "",
+          "what computes: auto, llvm, highway or reference; empty: WEIR_BACKEND, or auto; list: says what auto is, and ends");
 ABSL_FLAG(int, threads, 0, "threads to compute on; 0: all that this process may use, or WEIR_THREADS");
 ABSL_FLAG(std::string, profile, "", "file for a trace of every step (chrome://tracing reads it); a table goes to standard error");
 ABSL_FLAG(bool, quick, false, "a few seconds instead of the real thing");
@@ -33,6 +34,20 @@ void WriteProfile() {
   if (!written.ok()) std::cerr << "error: " << std::string(written.message()) << "\n";
 }
 
+[[noreturn]] void ListBackends() {
+  std::cout << "backends of this build: " << StrJoin(BackendNames(), ", ") << "\n";
+  const absl::StatusOr<BackendPolicy> policy = PolicyFor("auto");
+  ExitIfError(policy.status());
+  std::cout << "auto: " << StrJoin(policy->order, ", then ") << " (" << policy->reason << ")\n";
+  const absl::StatusOr<std::unique_ptr<Runtime>> runtime = MakeRuntime({.backend = "auto"});
+  ExitIfError(runtime.status());
+  for (const Backend* backend : (*runtime)->backends()) {
+    const std::string key = backend->config_key();  // with a long list of features behind ":+"
+    std::cout << "  " << backend->name() << " " << key.substr(0, key.find(":+")) << "\n";
+  }
+  std::exit(0);
+}
+
 }  // namespace
 
 void Start(int argc, char** argv, const std::string& usage, const std::string& backend) {
@@ -45,6 +60,7 @@ void Start(int argc, char** argv, const std::string& usage, const std::string& b
   absl::SetProgramUsageMessage(usage);
   absl::ParseCommandLine(argc, argv);
   const std::string wanted = absl::GetFlag(FLAGS_backend);
+  if (wanted == "list") ListBackends();
   ExitIfError(SetDefaultRuntime({.backend = wanted.empty() ? backend : wanted, .threads = absl::GetFlag(FLAGS_threads)}));
   if (!absl::GetFlag(FLAGS_profile).empty()) {
     TheProfiler() = std::make_shared<Profiler>();

@@ -49,7 +49,7 @@ absl::StatusOr<std::unique_ptr<Backend>> MakeLlvm(const RuntimeOptions& options)
   return MakeLlvmBackend({.cpu = FromEnvironment("WEIR_JIT_CPU"), .cache_folder = JitCacheFolder(options)});
 #else
   (void)options;
-  return absl::InvalidArgumentError(
+  return absl::UnimplementedError(
       StrCat("backend 'llvm': this build has none (it was configured without LLVM 19); known: ", StrJoin(BackendNames(), ", ")));
 #endif
 }
@@ -74,21 +74,38 @@ std::vector<std::string> BackendNames() {
 #endif
 }
 
+absl::StatusOr<BackendPolicy> PolicyFor(const std::string& backend) {
+  if (backend == "reference") return BackendPolicy{{"reference"}, "asked for"};
+  if (backend == "highway") return BackendPolicy{{"highway", "reference"}, "asked for"};
+  if (backend == "llvm") return BackendPolicy{{"llvm", "highway", "reference"}, "asked for"};
+  if (backend != "auto") {
+    std::vector<std::string> known = BackendNames();
+    known.push_back("auto");
+    return absl::InvalidArgumentError(UnknownNameMessage("backend", backend, known));
+  }
+  // Measured on the op cases and the tutorial's model (tools/bench): kernels made for their shapes are the faster ones
+  // nearly everywhere, and compiled once they come from the object cache.
+  const absl::Status llvm = MakeLlvm({.jit_cache = "off"}).status();
+  if (llvm.ok()) return BackendPolicy{{"llvm", "highway", "reference"}, "compiled kernels are the fastest measured"};
+  if (!absl::IsUnimplemented(llvm)) return llvm;  // a wrong option is not to be passed over
+  return BackendPolicy{{"highway", "reference"}, std::string(llvm.message())};
+}
+
 absl::StatusOr<std::unique_ptr<Runtime>> MakeRuntime(const RuntimeOptions& options) {
   std::string backend = options.backend.empty() ? FromEnvironment("WEIR_BACKEND") : options.backend;
-  if (backend.empty()) backend = "highway";
+  if (backend.empty()) backend = "auto";
+  WEIR_ASSIGN_OR_RETURN(const BackendPolicy policy, PolicyFor(backend));
   std::vector<std::unique_ptr<Backend>> backends;
-  if (backend == "llvm") {
-    WEIR_ASSIGN_OR_RETURN(std::unique_ptr<Backend> llvm, MakeLlvm(options));
-    backends.push_back(std::move(llvm));
-  }
-  if (backend == "highway" || backend == "llvm") {
-    const std::string target =
-        options.highway_target.empty() ? FromEnvironment("WEIR_HIGHWAY_TARGET") : options.highway_target;
-    WEIR_ASSIGN_OR_RETURN(std::unique_ptr<Backend> highway, MakeHighwayBackend({.target = target}));
-    backends.push_back(std::move(highway));
-  } else if (backend != "reference") {
-    return absl::InvalidArgumentError(UnknownNameMessage("backend", backend, BackendNames()));
+  for (const std::string& name : policy.order) {
+    if (name == "llvm") {
+      WEIR_ASSIGN_OR_RETURN(std::unique_ptr<Backend> llvm, MakeLlvm(options));
+      backends.push_back(std::move(llvm));
+    } else if (name == "highway") {
+      const std::string target =
+          options.highway_target.empty() ? FromEnvironment("WEIR_HIGHWAY_TARGET") : options.highway_target;
+      WEIR_ASSIGN_OR_RETURN(std::unique_ptr<Backend> highway, MakeHighwayBackend({.target = target}));
+      backends.push_back(std::move(highway));
+    }
   }
   backends.push_back(MakeReferenceBackend());
   int threads = options.threads;

@@ -15,8 +15,8 @@
 namespace weir {
 
 struct RuntimeOptions {
-  // "" (environment variable WEIR_BACKEND, else highway, which needs no compiling), "llvm", "highway" or "reference".
-  // What one declines the next takes, in this order.
+  // "llvm", "highway", "reference" or "auto"; "": environment variable WEIR_BACKEND, else auto. What one declines the
+  // next takes, in this order: see BackendPolicy.
   std::string backend = "";
   int threads = 0;  // 0: environment variable WEIR_THREADS, else all this process may use
   // Highway's instruction set: "" (WEIR_HIGHWAY_TARGET, else the best this machine has), or a name that
@@ -29,10 +29,20 @@ struct RuntimeOptions {
   CompileOptions compile = {};
 };
 
-// Names that RuntimeOptions::backend knows in this build.
+// The backends of this build, by name.
 std::vector<std::string> BackendNames();
 
-// kInvalidArgument for an unknown backend or a target this machine lacks; the message lists the known ones.
+// Which backends a runtime asks, in this order, and why: what "auto" means on this machine.
+struct BackendPolicy {
+  std::vector<std::string> order;
+  std::string reason;
+};
+// kInvalidArgument for an unknown name; a backend that this machine can't run is found out by MakeRuntime, but "auto"
+// leaves it out.
+absl::StatusOr<BackendPolicy> PolicyFor(const std::string& backend);
+
+// kInvalidArgument for an unknown backend or a target this machine lacks, with the known ones; kUnimplemented for a
+// backend that this build or this machine can't have.
 absl::StatusOr<std::unique_ptr<Runtime>> MakeRuntime(const RuntimeOptions& options = {});
 
 // Made with default options at first use.

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <mutex>
 #include <numeric>
 
 #include "llvm/ExecutionEngine/Orc/LLJIT.h"
@@ -48,8 +49,8 @@ class Code {
 
 class OrcJit : public Jit {
  public:
-  OrcJit(Target target, std::shared_ptr<const ObjectCache> cache, std::shared_ptr<::llvm::orc::LLJIT> jit)
-      : target_(std::move(target)), key_(TargetKey(target_)), cache_(std::move(cache)), jit_(std::move(jit)) {}
+  OrcJit(Target target, std::shared_ptr<const ObjectCache> cache)
+      : target_(std::move(target)), key_(TargetKey(target_)), cache_(std::move(cache)) {}
 
   const Target& target() const override { return target_; }
 
@@ -61,13 +62,14 @@ class OrcJit : public Jit {
     pool.ParallelFor(static_cast<int64_t>(parts.size()), [&](int64_t p, int) noexcept {
       objects[static_cast<size_t>(p)] = CompilePart(kernels, parts[static_cast<size_t>(p)]);
     });
+    WEIR_ASSIGN_OR_RETURN(const std::shared_ptr<::llvm::orc::LLJIT> jit, Session());
     std::vector<std::shared_ptr<const Code>> codes;
     for (size_t p = 0; p < parts.size(); ++p) {
       WEIR_RETURN_IF_ERROR(objects[p].status());
-      WEIR_ASSIGN_OR_RETURN(std::shared_ptr<const Code> code, Link(*std::move(objects[p])));
+      WEIR_ASSIGN_OR_RETURN(std::shared_ptr<const Code> code, Link(jit, *std::move(objects[p])));
       for (size_t i = 0; i < parts[p].size(); ++i) {
         WEIR_ASSIGN_OR_RETURN(const ::llvm::orc::ExecutorAddr address,
-                              ToStatusOr(jit_->lookup(code->library(), KernelSymbol(i)), "lookup"));
+                              ToStatusOr(jit->lookup(code->library(), KernelSymbol(i)), "lookup"));
         compiled.functions[parts[p][i]] = address.toPtr<KernelFn>();
       }
       codes.push_back(std::move(code));
@@ -110,39 +112,48 @@ class OrcJit : public Jit {
     return object;
   }
 
-  absl::StatusOr<std::shared_ptr<const Code>> Link(const std::string& object) const {
+  // Made by the first plan: whoever compiles nothing does not wait for it.
+  absl::StatusOr<std::shared_ptr<::llvm::orc::LLJIT>> Session() const {
+    std::lock_guard lock(mutex_);
+    if (jit_ != nullptr) return jit_;
+    ::llvm::orc::LLJITBuilder builder;
+    ::llvm::orc::JITTargetMachineBuilder machine((::llvm::Triple(target_.triple)));
+    machine.setCPU(target_.cpu);
+    builder.setJITTargetMachineBuilder(std::move(machine));
+    // Kernels neither throw nor name the host's functions other than through absolute symbols.
+    builder.setPlatformSetUp(::llvm::orc::setUpInactivePlatform);
+    builder.setLinkProcessSymbolsByDefault(false);
+    WEIR_ASSIGN_OR_RETURN(std::unique_ptr<::llvm::orc::LLJIT> jit, ToStatusOr(builder.create(), "LLJIT"));
+    jit_ = std::move(jit);
+    return jit_;
+  }
+
+  static absl::StatusOr<std::shared_ptr<const Code>> Link(const std::shared_ptr<::llvm::orc::LLJIT>& jit,
+                                                          const std::string& object) {
     static std::atomic<int64_t> serial{0};
-    ::llvm::orc::ExecutionSession& session = jit_->getExecutionSession();
+    ::llvm::orc::ExecutionSession& session = jit->getExecutionSession();
     ::llvm::orc::JITDylib& library = session.createBareJITDylib(StrCat("plan_", serial++));
-    auto code = std::make_shared<const Code>(jit_, library);
+    auto code = std::make_shared<const Code>(jit, library);
     ::llvm::orc::SymbolMap host;
-    host[jit_->mangleAndIntern(kReportLabelSymbol)] = {::llvm::orc::ExecutorAddr::fromPtr(&WeirReportLabel),
+    host[jit->mangleAndIntern(kReportLabelSymbol)] = {::llvm::orc::ExecutorAddr::fromPtr(&WeirReportLabel),
                                                        ::llvm::JITSymbolFlags::Exported | ::llvm::JITSymbolFlags::Callable};
     WEIR_RETURN_IF_ERROR(ToStatus(library.define(::llvm::orc::absoluteSymbols(std::move(host))), "host symbols"));
     std::unique_ptr<::llvm::MemoryBuffer> buffer = ::llvm::MemoryBuffer::getMemBufferCopy(object, "weir");
-    WEIR_RETURN_IF_ERROR(ToStatus(jit_->addObjectFile(library, std::move(buffer)), "object file"));
+    WEIR_RETURN_IF_ERROR(ToStatus(jit->addObjectFile(library, std::move(buffer)), "object file"));
     return code;
   }
 
   const Target target_;
   const std::string key_;
   const std::shared_ptr<const ObjectCache> cache_;
-  const std::shared_ptr<::llvm::orc::LLJIT> jit_;
+  mutable std::mutex mutex_;  // guards jit_
+  mutable std::shared_ptr<::llvm::orc::LLJIT> jit_;
 };
 
 }  // namespace
 
-absl::StatusOr<std::shared_ptr<const Jit>> Jit::Create(Target target, std::shared_ptr<const ObjectCache> cache) {
-  ::llvm::orc::LLJITBuilder builder;
-  ::llvm::orc::JITTargetMachineBuilder machine((::llvm::Triple(target.triple)));
-  machine.setCPU(target.cpu);
-  builder.setJITTargetMachineBuilder(std::move(machine));
-  // Kernels neither throw nor name the host's functions other than through absolute symbols.
-  builder.setPlatformSetUp(::llvm::orc::setUpInactivePlatform);
-  builder.setLinkProcessSymbolsByDefault(false);
-  WEIR_ASSIGN_OR_RETURN(std::unique_ptr<::llvm::orc::LLJIT> jit, ToStatusOr(builder.create(), "LLJIT"));
-  return std::make_shared<const OrcJit>(std::move(target), std::move(cache),
-                                        std::shared_ptr<::llvm::orc::LLJIT>(std::move(jit)));
+std::shared_ptr<const Jit> Jit::Create(Target target, std::shared_ptr<const ObjectCache> cache) {
+  return std::make_shared<const OrcJit>(std::move(target), std::move(cache));
 }
 
 }  // namespace weir::jit

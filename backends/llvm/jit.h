@@ -27,7 +27,7 @@ struct Compiled {
 class Jit {
  public:
   // `cache` may be null.
-  static absl::StatusOr<std::shared_ptr<const Jit>> Create(Target target, std::shared_ptr<const ObjectCache> cache);
+  static std::shared_ptr<const Jit> Create(Target target, std::shared_ptr<const ObjectCache> cache);
   virtual ~Jit() = default;
 
   // On the threads of `pool`. Safe for several threads.

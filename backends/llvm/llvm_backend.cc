@@ -28,6 +28,7 @@ constexpr AnchorRow kAnchors[] = {
     {"reduce_sum_squares", LowerReduce, Always},
     {"reduce_max", LowerReduce, Always},
     {"reduce_min", LowerReduce, Always},
+    {"argmax", LowerArgMax, Always},
     {"softmax", LowerSoftmax, Always},
     {"log_softmax", LowerSoftmax, Always},
     {"sparse_cross_entropy", LowerSoftmax, Always},
@@ -188,8 +189,7 @@ absl::StatusOr<std::unique_ptr<Backend>> MakeLlvmBackend(const LlvmOptions& opti
   if (!options.cache_folder.empty()) {
     cache = std::make_shared<const jit::ObjectCache>(options.cache_folder, options.cache_bytes);
   }
-  WEIR_ASSIGN_OR_RETURN(std::shared_ptr<const jit::Jit> jit, jit::Jit::Create(std::move(target), std::move(cache)));
-  return std::make_unique<jit::LlvmBackend>(std::move(jit), options.interpret);
+  return std::make_unique<jit::LlvmBackend>(jit::Jit::Create(std::move(target), std::move(cache)), options.interpret);
 }
 
 }  // namespace weir

@@ -1,5 +1,6 @@
 // Pooling and its gradients: channels across lanes, the cells of a window unrolled where all windows are alike.
 #include <functional>
+#include <limits>
 
 #include "weir/backends/llvm/lowering.h"
 #include "weir/core/strings.h"
@@ -34,6 +35,7 @@ class PoolLowering {
         b_(Describe(cluster)), task_(b_.Task()), x_(b_, cluster) {}
 
   bool Tiles() const { return WindowsTile(g_); }
+  bool TooLarge() const { return g_.in_positions() > std::numeric_limits<int32_t>::max(); }
 
   Lowering Forward() {
     const std::string_view op = anchor_.op->name;
@@ -66,6 +68,37 @@ class PoolLowering {
       }
       epilogue_->Emit(points, values);
     });
+  }
+
+  // Windows that overlap, or leave cells out: an image's cells of 16 channels lie in scratch until all windows have
+  // added to them, in order.
+  Lowering ScatteredGradient() {
+    max_ = anchor_.op->name == "max_pool_gradient";
+    const int dy = Input(max_ ? 1 : 0);
+    const int sums = b_.Buffer({IrBuffer::Kind::kScratch, 0, Elem::kF32, 0});
+    ClusterIr epilogue(b_, cluster_);
+    const int64_t cells = g_.in_positions(), vectors = CeilDiv(g_.in_channels, kLanes), units = g_.batch * vectors;
+    const int64_t cost = (cells + g_.out_positions() * g_.taps() * (max_ ? 2 : 1)) * kLanes;
+    const int64_t per_task = TaskSize(units, std::max<int64_t>(1, kTaskFloats / cost), 1), tasks = CeilDiv(units, per_task);
+    const Val begin = b_.Mul(task_, per_task);
+    b_.Loop(begin, b_.Min(b_.Add(begin, b_.I64(per_task)), b_.I64(units)), 1, [&](Val unit) {
+      Window window;
+      window.channel = b_.Mul(b_.Rem(unit, vectors), kLanes);
+      const Val image = b_.Div(unit, vectors);
+      window.image = b_.Mul(image, cells);
+      b_.Loop(b_.I64(0), b_.I64(cells), 1, [&](Val cell) { b_.Store(sums, Math().Const(0), b_.Mul(cell, kLanes)); });
+      ForEachWindow(window, b_.Mul(image, g_.out_positions()), [&](const Window& w) { Scatter(w, dy, sums); });
+      b_.Loop(b_.I64(0), b_.I64(cells), 1, [&](Val cell) {
+        const Val value = b_.Load(sums, b_.Mul(cell, kLanes), kLanes);
+        const Point point = PointAt(b_.Add(window.image, cell), window.channel);
+        epilogue.Emit({&point, 1}, {&value, 1});
+      });
+    });
+    Lowering lowering;
+    lowering.kernel = StrCat("jit, ", anchor_.op->name, ", windows in order, ", tasks, " tasks");
+    lowering.in_place = PointwisePairs(cluster_);
+    lowering.stages.push_back(MakeStage(b_.Take(), tasks, cells * kLanes * BytesOf(Elem::kF32)));
+    return lowering;
   }
 
  private:
@@ -131,13 +164,8 @@ class PoolLowering {
     return state;
   }
   std::vector<Val> Looped(const Window& window) {
-    return b_.For(window.low[0], window.high[0], 1, First(window), [&](Val a, const std::vector<Val>& outer) {
-      return b_.For(window.low[1], window.high[1], 1, outer, [&](Val b, const std::vector<Val>& middle) {
-        return b_.For(window.low[2], window.high[2], 1, middle, [&](Val c, const std::vector<Val>& state) {
-          return Fold(window, state, Position(window, a, b, c));
-        });
-      });
-    });
+    return OverCells(window, First(window),
+                     [&](const std::vector<Val>& state, Val position) { return Fold(window, state, position); });
   }
   // Of each cell of a window: whether it is the winner. A cell wins if it beats the best before it and none after
   // it does.
@@ -159,6 +187,63 @@ class PoolLowering {
     return wins;
   }
 
+  // body(window) for every window of an image whose first output is `output`, in order.
+  void ForEachWindow(Window window, Val output, const std::function<void(const Window&)>& body) {
+    b_.Loop(b_.I64(0), b_.I64(g_.axis[0].output), 1, [&](Val a) {
+      Bounds(window, 0, a, false);
+      b_.Loop(b_.I64(0), b_.I64(g_.axis[1].output), 1, [&](Val b) {
+        Bounds(window, 1, b, false);
+        b_.Loop(b_.I64(0), b_.I64(g_.axis[2].output), 1, [&](Val c) {
+          Bounds(window, 2, c, false);
+          window.output = b_.Add(output, b_.Add(b_.Mul(b_.Add(b_.Mul(a, g_.axis[1].output), b), g_.axis[2].output), c));
+          window.cells = CellsOf(window);
+          body(window);
+        });
+      });
+    });
+  }
+  Val CellsOf(const Window& window) {
+    const auto size = [&](int a) { return b_.Binary(IrOp::kSub, window.high[a], window.low[a]); };
+    return b_.Binary(IrOp::kMul, b_.Binary(IrOp::kMul, size(0), size(1)), size(2));
+  }
+  // fold(state, position) over the cells of a window, in order.
+  std::vector<Val> OverCells(const Window& window, const std::vector<Val>& first,
+                             const std::function<std::vector<Val>(const std::vector<Val>&, Val)>& fold) {
+    return b_.For(window.low[0], window.high[0], 1, first, [&](Val a, const std::vector<Val>& outer) {
+      return b_.For(window.low[1], window.high[1], 1, outer, [&](Val b, const std::vector<Val>& middle) {
+        return b_.For(window.low[2], window.high[2], 1, middle, [&](Val c, const std::vector<Val>& state) {
+          return fold(state, Position(window, a, b, c));
+        });
+      });
+    });
+  }
+  // Adds a window's share to the cells in `sums` that it is due to: all, or the winner.
+  void Scatter(const Window& window, int dy, int sums) {
+    const IrMath math = Math();
+    const auto cell_of = [&](Val position) { return b_.Binary(IrOp::kSub, position, window.image); };
+    const auto lanes_of = [&](Val cell) { return b_.Splat(b_.Convert(cell, Elem::kI32), kLanes); };
+    Val share = b_.Load(dy, b_.Add(b_.Mul(window.output, g_.in_channels), window.channel), kLanes, Count(window.channel));
+    Val winner = kNoVal;
+    if (max_) {
+      const Val first = Position(window, window.low[0], window.low[1], window.low[2]);
+      winner = OverCells(window, {Operand(window, first), lanes_of(cell_of(first))},
+                         [&](const std::vector<Val>& best, Val position) {
+                           const Val x = Operand(window, position), wins = Beats(x, best[0]);
+                           return std::vector<Val>{b_.Select(wins, x, best[0]),
+                                                   b_.Select(wins, lanes_of(cell_of(position)), best[1])};
+                         })[1];
+    } else {
+      share = math.Div(share, b_.Splat(b_.Convert(window.cells, Elem::kF32), kLanes));
+    }
+    OverCells(window, {}, [&](const std::vector<Val>&, Val position) {
+      const Val cell = cell_of(position), at = b_.Mul(cell, kLanes), sum = b_.Load(sums, at, kLanes);
+      Val more = math.Add(sum, share);
+      if (max_) more = b_.Select(b_.Binary(IrOp::kEq, winner, lanes_of(cell)), more, sum);
+      b_.Store(sums, more, at);
+      return std::vector<Val>();
+    });
+  }
+
   // body(window) for every window, image by image, and vector of channels; tasks are rows of windows.
   Lowering Windows(const std::function<void(const Window&)>& body) {
     ClusterIr epilogue(b_, cluster_);
@@ -178,10 +263,7 @@ class PoolLowering {
         Bounds(window, 2, column, inside);
         window.output = b_.Add(b_.Mul(row, g_.axis[2].output), column);
         window.cells = b_.I64(g_.taps());
-        if (!inside) {
-          const auto size = [&](int a) { return b_.Binary(IrOp::kSub, window.high[a], window.low[a]); };
-          window.cells = b_.Binary(IrOp::kMul, b_.Binary(IrOp::kMul, size(0), size(1)), size(2));
-        }
+        if (!inside) window.cells = CellsOf(window);
         const int64_t channels = g_.in_channels;
         if (channels <= 4 * kLanes) {
           for (int64_t c = 0; c < channels; c += kLanes) {
@@ -236,8 +318,9 @@ LowerResult LowerPool(const Cluster& cluster) {
 
 LowerResult LowerPoolGradient(const Cluster& cluster) {
   PoolLowering lowering(cluster, cluster.node(*cluster.anchor).outputs[0].shape);
-  if (!lowering.Tiles()) return Decline{"windows that overlap or leave cells out"};
-  return lowering.Gradient();
+  if (lowering.Tiles()) return lowering.Gradient();
+  if (lowering.TooLarge()) return Decline{"an image beyond 32 bits of index"};
+  return lowering.ScatteredGradient();
 }
 
 }  // namespace weir::jit

@@ -41,6 +41,7 @@ inline int64_t TaskSize(int64_t total, int64_t per_task, int64_t multiple) {
 
 LowerResult LowerElementwise(const Cluster& cluster);
 LowerResult LowerReduce(const Cluster& cluster);
+LowerResult LowerArgMax(const Cluster& cluster);
 LowerResult LowerSoftmax(const Cluster& cluster);  // softmax, log_softmax, sparse_cross_entropy
 LowerResult LowerPool(const Cluster& cluster);          // max_pool, max_pool_gather, average_pool
 // Every element of the input is read for one window, and so may be computed when it is asked for.

@@ -19,4 +19,5 @@ if message=$("$build/examples/01_graph" --quick --backend=llvm 2>&1); then
   echo "--backend=llvm was accepted by a build that has none" >&2
   exit 1
 fi
+"$build/examples/01_graph" --backend=list | grep -q 'auto: highway, then reference'
 grep -q "this build has none" <<<"$message" || { echo "unexpected message: $message" >&2; exit 1; }
