@@ -9,7 +9,7 @@
 #include <string>
 
 #include "benchmark/benchmark.h"
-#include "weir/bench/machine_peak.h"
+#include "weir/core/machine_peak.h"
 #include "weir/core/runtime.h"
 
 namespace weir::bench {

@@ -39,7 +39,7 @@ int main(int argc, char** argv) {
     runtimes.push_back(*std::move(runtime));
     named.push_back({name, runtimes.back().get()});
   }
-  const bench::MachinePeak peak = bench::MeasurePeak(runtimes.front()->threads());
+  const MachinePeak peak = MeasurePeak(runtimes.front()->threads());
   std::printf("%d threads, %s: peak %.0f GFLOP/s, triad %.1f GB/s\n", peak.threads, peak.instructions.c_str(),
               peak.flops * 1e-9, peak.triad_bytes * 1e-9);
   bench::RegisterOpBenchmarks(named, peak);

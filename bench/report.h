@@ -9,7 +9,7 @@
 
 #include "absl/status/status.h"
 #include "benchmark/benchmark.h"
-#include "weir/bench/machine_peak.h"
+#include "weir/core/machine_peak.h"
 
 namespace weir::bench {
 

@@ -7,6 +7,7 @@
 
 #include "absl/flags/flag.h"
 #include "weir/core/explain.h"
+#include "weir/core/machine_peak.h"
 #include "weir/core/rng.h"
 #include "weir/core/runtime.h"
 #include "weir/examples/common.h"
@@ -15,8 +16,6 @@
 #include "weir/frontend/session.h"
 
 ABSL_FLAG(std::string, code, "", "what to show of each compiled kernel: loops, ir or assembly; empty: nothing");
-ABSL_FLAG(double, peak_gflops, 0, "the machine's peak, as weir_bench prints it: for shares of the roofline");
-ABSL_FLAG(double, triad_gbs, 0, "the machine's memory bandwidth, likewise");
 
 namespace {
 
@@ -59,6 +58,14 @@ int main(int argc, char** argv) {
   for (float& value : x.data<float>()) value = static_cast<float>(random.Uniform());
   for (int64_t i = 0; i < batch; ++i) y.data<int32_t>()[static_cast<size_t>(i)] = static_cast<int32_t>(i % 10);
 
+  // What this machine can do at best; a step's time is compared to what its work would take at that.
+  MachinePeak peak;
+  if (!examples::Quick()) {
+    peak = MeasurePeak(DefaultRuntime().threads());
+    std::cout << "ceilings: " << peak.flops * 1e-9 << " GFLOP/s, " << peak.triad_bytes * 1e-9 << " GB/s on " << peak.threads
+              << " threads\n";
+  }
+
   // The first step compiles: what that took is in the profile, as the step named "compile".
   Runtime& runtime = DefaultRuntime();
   const auto profiler = std::make_shared<Profiler>();
@@ -79,6 +86,6 @@ int main(int argc, char** argv) {
   std::cout << Explain(*executable, runtime.backends(),
                        {.code = view,
                         .events = events,
-                        .peak_flops = absl::GetFlag(FLAGS_peak_gflops) * 1e9,
-                        .peak_bytes = absl::GetFlag(FLAGS_triad_gbs) * 1e9});
+                        .peak_flops = peak.flops,
+                        .peak_bytes = peak.triad_bytes});
 }

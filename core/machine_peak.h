@@ -1,11 +1,11 @@
-// The ceilings of this machine, measured: fused multiply-adds a second and bytes a second. Every share of the peak in
-// the benchmarks refers to these, measured in the same run.
-#ifndef WEIR_BENCH_MACHINE_PEAK_H_
-#define WEIR_BENCH_MACHINE_PEAK_H_
+// The ceilings of this machine, measured: fused multiply-adds a second and bytes a second. Every share of the peak, in
+// benchmarks and in Explain, refers to these, measured in the same run.
+#ifndef WEIR_CORE_MACHINE_PEAK_H_
+#define WEIR_CORE_MACHINE_PEAK_H_
 
 #include <string>
 
-namespace weir::bench {
+namespace weir {
 
 struct MachinePeak {
   double flops = 0;        // float32, FLOP/s on `threads` threads (an fma counts 2)
@@ -17,6 +17,6 @@ struct MachinePeak {
 // Takes about a second.
 MachinePeak MeasurePeak(int threads);
 
-}  // namespace weir::bench
+}  // namespace weir
 
-#endif  // WEIR_BENCH_MACHINE_PEAK_H_
+#endif  // WEIR_CORE_MACHINE_PEAK_H_

@@ -1,4 +1,4 @@
-#include "weir/bench/machine_peak.h"
+#include "weir/core/machine_peak.h"
 
 #include <algorithm>
 #include <chrono>
@@ -12,7 +12,7 @@
 #include <immintrin.h>
 #endif
 
-namespace weir::bench {
+namespace weir {
 namespace {
 
 using Clock = std::chrono::steady_clock;
@@ -130,4 +130,4 @@ MachinePeak MeasurePeak(int threads) {
   return peak;
 }
 
-}  // namespace weir::bench
+}  // namespace weir
