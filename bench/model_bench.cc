@@ -34,10 +34,11 @@ void Inference(benchmark::State& state, Runtime* runtime, int64_t batch, const M
 void RegisterModelBenchmarks(std::span<const NamedRuntime> runtimes, const MachinePeak& peak) {
   const auto add = [&](const std::string& name, auto body, int64_t batch) {
     for (const NamedRuntime& named : runtimes) {
-      benchmark::RegisterBenchmark(StrCat("model/", name, "_batch", batch, "/", named.name).c_str(),
-                                   [=, runtime = named.runtime](benchmark::State& state) { body(state, runtime, batch, peak); })
-          ->UseRealTime()
-          ->Unit(benchmark::kMillisecond);
+      if (named.slow() && batch > 32) continue;
+      auto* bench = benchmark::RegisterBenchmark(StrCat("model/", name, "_batch", batch, "/", named.name).c_str(),
+                                   [=, runtime = named.runtime](benchmark::State& state) { body(state, runtime, batch, peak); });
+      bench->UseRealTime()->Unit(benchmark::kMillisecond);
+      if (named.slow()) bench->Iterations(1);
     }
   };
   for (int64_t batch : {32, 128}) add("training_step", TrainingStep, batch);

@@ -52,12 +52,12 @@ void RegisterOpBenchmarks(std::span<const NamedRuntime> runtimes, const MachineP
   for (const OpCase& op_case : cases) {
     if (!op_case.bench) continue;
     for (const NamedRuntime& named : runtimes) {
-      benchmark::RegisterBenchmark(StrCat(op_case.name, "/", named.name).c_str(),
-                                   [&op_case, runtime = named.runtime, peak](benchmark::State& state) {
-                                     RunCase(state, op_case, *runtime, peak);
-                                   })
-          ->UseRealTime()
-          ->Unit(benchmark::kMicrosecond);
+      auto* bench = benchmark::RegisterBenchmark(StrCat(op_case.name, "/", named.name).c_str(),
+                                                 [&op_case, runtime = named.runtime, peak](benchmark::State& state) {
+                                                   RunCase(state, op_case, *runtime, peak);
+                                                 });
+      bench->UseRealTime()->Unit(benchmark::kMicrosecond);
+      if (named.slow()) bench->Iterations(1);
     }
   }
 }
