@@ -44,6 +44,9 @@ LowerResult LowerReduce(const Cluster& cluster);
 LowerResult LowerSoftmax(const Cluster& cluster);  // softmax, log_softmax, sparse_cross_entropy
 LowerResult LowerPool(const Cluster& cluster);          // max_pool, max_pool_gather, average_pool
 LowerResult LowerPoolGradient(const Cluster& cluster);  // max_pool_gradient, average_pool_gradient
+// Those that block for registers are told how many vectors of kLanes floats the processor's registers hold; it changes
+// tiles, never bits.
+LowerResult LowerConv(const Cluster& cluster, int64_t registers);  // conv, conv_input_gradient
 
 }  // namespace weir::jit
 
