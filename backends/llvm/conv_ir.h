@@ -63,8 +63,7 @@ struct TermLoop {
 // Loops of count 1 dropped, and neighbours that go on from one another in both operands joined.
 std::vector<TermLoop> Joined(const std::vector<TermLoop>& loops);
 
-// How `count` steps along an axis are cut into tiles of at most `most`: `large` tiles of `size`, then `small` of one
-// less.
+// How steps along an axis are cut into tiles: `large` tiles of `size`, then `small` of one less.
 struct Tiling {
   int64_t size = 1, large = 1, small = 0;
 
@@ -72,50 +71,8 @@ struct Tiling {
   // First step of a tile.
   Val Begin(KernelBuilder& b, Val tile) const;
 };
-Tiling TilingOf(int64_t count, int64_t most);
-
-// The source as kernels read it: the operand itself, or a copy in scratch of the box that a task needs, with zeros
-// where it leaves the image, so that padding is read like anything else.
-class ConvSource {
- public:
-  // `slab_axis` is cut into tasks of `slab` outputs of each phase (all of them if it isn't cut); copies are of
-  // `images` images at a time.
-  ConvSource(const ConvProblem& problem, int slab_axis, int64_t slab, int64_t images);
-
-  bool copied() const { return copied_; }
-  int64_t scratch_floats() const { return copied_ ? images_ * image_floats_ + kSlack : 0; }
-  int64_t stride(int axis) const { return strides_[axis]; }
-  int64_t image_floats() const { return image_floats_; }
-  // Floats between the parts of a pixel of a deinterleaved copy; see ConvProblem::multiplier.
-  int64_t part_floats() const { return strides_[2] / parts_; }
-  // Element of source coordinate 0 of axis `axis`, relative to the box's first.
-  int64_t origin(int axis) const { return copied_ ? -low_[axis] * strides_[axis] : 0; }
-  // Whether the box may be copied slab by slab of its slab axis, just before it is needed.
-  bool by_slabs() const {
-    return copied_ && images_ == 1 && problem_.classes() == 1 && (slab_axis_ == 0 || (slab_axis_ == 1 && box_[0] == 1));
-  }
-  int64_t slabs() const { return box_[slab_axis_]; }
-  // Slabs of the box that outputs below `count` of the task read.
-  Val SlabsFor(KernelBuilder& b, Val count) const;
-
-  // Copies slabs [begin, end) of one image's box, whose outputs begin with `first` on the slab axis, to slot `slot`.
-  void Copy(KernelBuilder& b, int src, int dst, Val image, Val first, Val slot, Val begin, Val end) const;
-
- private:
-  static constexpr int64_t kSlack = 16;  // whole vectors are written to the end of a row
-
-  void CopyRow(KernelBuilder& b, int src, int dst, const Val* coordinate, Val image, Val row) const;
-  void CopyCells(KernelBuilder& b, int src, int dst, Val from, Val to, Val cells) const;
-
-  const ConvProblem& problem_;
-  const int slab_axis_;
-  const int64_t images_;
-  const bool cut_;
-  bool copied_ = false;
-  int64_t parts_ = 1;
-  int64_t low_[3] = {}, box_[3] = {}, strides_[3] = {};
-  int64_t image_floats_ = 0;
-};
+// Tiles of at most `most` steps: all of a size that is at least `least` if there is one, else of about equal sizes.
+Tiling TilingOf(int64_t count, int64_t least, int64_t most);
 
 }  // namespace weir::jit
 

@@ -1,179 +1,84 @@
 // Convolutions and their input gradients: register tiles of pixels by vectors of output channels, whose sums are carried
 // by loops over taps and channels, then the epilogue.
 //
-// A task computes some images, or a part of one along its outermost axis, unit by unit (some rows). Sums stay in
-// registers for an epilogue that is short; a long one runs over a unit's sums, stored in scratch.
+// Sums stay in registers for an epilogue that is short; a long one runs over a unit's sums, stored in scratch, so that
+// its code is there once.
 #include <limits>
-#include <numeric>
 #include <span>
 
-#include "weir/backends/llvm/conv_ir.h"
+#include "weir/backends/llvm/conv_filter.h"
+#include "weir/backends/llvm/conv_plan.h"
+#include "weir/backends/llvm/conv_source.h"
 #include "weir/backends/llvm/lowering.h"
 #include "weir/core/strings.h"
 
 namespace weir::jit {
 namespace {
 
-constexpr double kTaskFlops = 4e6;             // 20 us
-constexpr double kLeastFlops = 1e6;            // of the parts of an image, and of parts of the output channels
-constexpr int64_t kTasks = 16;                 // enough for eight threads
-constexpr int64_t kPackTaskFloats = 32 * 1024;
-constexpr int64_t kStraightTerms = 32;         // sums this short need no loop
-constexpr int64_t kUnroll = 4;                 // terms of a round of longer ones
-constexpr int64_t kMostPixels = 12;            // of a tile; fewer with many vectors a pixel
-constexpr int64_t kUnitPixels = 64;            // rows copied, and sums kept, at a time: within the first-level cache
-constexpr int64_t kLargeFilter = 192 * 1024;   // bytes; larger ones come from beyond the first-level cache each time,
-constexpr int64_t kUnitOfLarge = 192;          // so that more pixels have to share them
-constexpr int64_t kRowInPlace = 64;            // floats; a filter with longer rows maps to few sets of a cache: packed
-constexpr int64_t kShortEpilogue = 24;         // instructions a vector that are repeated for every vector of a tile
-constexpr size_t kFewClasses = 8;              // of phases; more get small tiles, since each has code of its own
-
-// The filter as kernels read it: in place, or packed into panels of `vectors` vectors by a stage of its own.
-struct FilterLayout {
-  bool packed = false;
-  int64_t vectors = 1, panels = 0;  // whole panels of a group's output channels
-  int64_t rest = 0;                 // vectors of one more panel
-  int64_t group_src = 0, taps = 0, in_place_row = 0;
-
-  int64_t all_panels() const { return panels + (rest > 0 ? 1 : 0); }
-  int64_t row(int64_t panel_vectors) const { return packed ? panel_vectors * kLanes : in_place_row; }
-  int64_t panel_floats() const { return packed ? taps * group_src * vectors * kLanes : vectors * kLanes; }
-  int64_t group_floats() const { return taps * group_src * (panels * vectors + rest) * kLanes; }
-};
-
-FilterLayout LayoutFilter(const ConvProblem& p, int64_t registers) {
-  FilterLayout layout{.group_src = p.group_src, .taps = p.taps(), .in_place_row = p.dst_channels};
-  const int64_t vectors = CeilDiv(p.depthwise ? p.dst_channels : p.group_dst, kLanes);
-  // Two vectors share a pixel's broadcast. Three where that leaves no rest, if there are registers for enough pixels.
-  layout.vectors = registers < 2 * kLanes || p.depthwise ? 1 : vectors == 3 || (vectors % 3 == 0 && vectors % 2 != 0) ? 3 : std::min<int64_t>(vectors, 2);
-  layout.panels = vectors / layout.vectors;
-  layout.rest = vectors % layout.vectors;
-  layout.packed = !p.depthwise && (p.transposed || p.group_dst % kLanes != 0 || p.dst_channels > kRowInPlace);
-  return layout;
-}
+constexpr int64_t kStraightTerms = 8;      // sums this short need no loop; longer blocks make LLVM's scheduler spill
+constexpr int64_t kUnroll = 4;             // terms of a round of longer ones
+constexpr int64_t kShortEpilogue = 24;     // instructions a vector that are repeated for every vector of a tile
+constexpr int64_t kFarPanel = 256 * 1024;  // bytes; of larger panels of the filter,
+constexpr int64_t kAhead = 40;             // terms ahead are fetched from the next cache
 
 class ConvLowering {
  public:
-  ConvLowering(const Cluster& cluster, ConvProblem problem, int64_t registers)
-      : cluster_(cluster), anchor_(cluster.node(*cluster.anchor)), p_(std::move(problem)),
-        layout_(LayoutFilter(p_, registers)), b_(Describe(cluster)) {
-    Classes(registers);
-    Split();
+  ConvLowering(const Cluster& cluster, const ConvProblem& problem, const TileLimits& limits)
+      : cluster_(cluster), anchor_(cluster.node(*cluster.anchor)), p_(problem), layout_(LayoutFilter(problem, limits)),
+        plan_(problem, layout_, limits), source_(SourceOf(problem, plan_)), b_(Describe(cluster)) {
     short_epilogue_ = EpilogueSize() <= kShortEpilogue;
+    far_ = !p_.depthwise && layout_.panel_bytes() > kFarPanel;
   }
 
   Lowering Lower() {
-    Lowering lowering;
-    lowering.in_place = PointwisePairs(cluster_);
-    if (layout_.packed) {
-      lowering.workspace_bytes = p_.groups * layout_.group_floats() * BytesOf(Elem::kF32);
-      lowering.stages.push_back(PackFilter());
-    }
-    const ConvSource source(p_, unit_level_ == 0 ? 0 : unit_level_ - 1, SlabOutputs(), unit_level_ == 0 ? unit_ * tiling().size : 1);
-    source_ = &source;
     EmitKernel();
-    const int64_t scratch = source.scratch_floats() + (short_epilogue_ ? 0 : UnitFloats());
-    lowering.kernel = StrCat("jit, ", p_.depthwise ? "depthwise " : "direct ", tiling().size * inner_, "x", layout_.vectors,
-                             source.copied() ? ", padded copy" : "", layout_.packed ? ", packed filter" : "", ", ", tasks_, " tasks");
-    lowering.stages.push_back(MakeStage(b_.Take(), tasks_, scratch * BytesOf(Elem::kF32)));
+    const int64_t scratch = source_.scratch_floats() + (short_epilogue_ ? 0 : plan_.UnitFloats());
+    Lowering lowering;
+    lowering.kernel = StrCat("jit, ", p_.depthwise ? "depthwise " : "direct ", plan_.tiling().size * plan_.inner, "x", layout_.vectors,
+                             source_.copied() ? ", padded copy" : "", layout_.packed ? ", packed filter" : "", ", ", plan_.tasks, " tasks");
+    lowering.in_place = PointwisePairs(cluster_);
+    lowering.workspace_bytes = layout_.workspace_bytes(p_.groups);
+    if (layout_.packed) lowering.stages.push_back(PackFilterStage(p_, layout_, InputIndex(1), StrCat(Describe(cluster_), ", filter")));
+    lowering.stages.push_back(MakeStage(b_.Take(), plan_.tasks, scratch * BytesOf(Elem::kF32)));
     return lowering;
   }
 
  private:
-  // One phase of each axis. Levels of the loops over its pixels: images, then the axes.
-  struct Class {
-    const AxisPhase* phase[3];
-    int64_t count[4];
-    Tiling tiling;  // of the tile level
-  };
   // Where a panel of output channels lies.
   struct Panel {
     Val group = kNoVal, column = kNoVal;  // channels of the whole output
-    Val filter = kNoVal, left = kNoVal;   // channels from its first to the group's end
+    Val filter = kNoVal, left = kNoVal;   // channels from its first to the group's end, or none if vectors are whole
     int64_t vectors = 0;
   };
   struct Range {
     Val begin = kNoVal, end = kNoVal;
   };
+  // An index and a constant to add to it: addresses of a tile differ by constants.
+  struct At {
+    Val base;
+    int64_t plus;
+    At operator+(int64_t more) const { return {base, plus + more}; }
+  };
 
-  // ---- Blocking ------------------------------------------------------------------------------------------------------
-  void Classes(int64_t registers) {
-    for (const AxisPhase& a : p_.axis[0].phases) {
-      for (const AxisPhase& b : p_.axis[1].phases) {
-        for (const AxisPhase& c : p_.axis[2].phases) {
-          classes_.push_back({.phase = {&a, &b, &c}, .count = {p_.batch, a.count, b.count, c.count}, .tiling = {}});
-        }
-      }
-    }
-    // Sums, a panel's row of the filter, and a broadcast or two.
-    int64_t most = std::min((registers - layout_.vectors - 1) / layout_.vectors, kMostPixels);
-    // The pixels that a row of taps reads stay in registers.
-    if (p_.depthwise) most = std::min((registers - 3) / 2, kMostPixels);
-    if (classes_.size() > kFewClasses) most = std::min<int64_t>(most, 4);
-    const int64_t* count = classes_[0].count;
-    if (classes_.size() == 1) {
-      while (tile_level_ > 0 && 2 * inner_ * count[tile_level_] <= most) inner_ *= count[tile_level_--];
-    }
-    for (Class& c : classes_) c.tiling = TilingOf(c.count[tile_level_], most / inner_);
-    unit_level_ = tile_level_ == 0 ? 0 : 3;
-    for (int level = 3; level > 0 && unit_level_ != 0; --level) {
-      if (p_.axis[level - 1].dst > 1) unit_level_ = level;
-    }
-    if (unit_level_ == 0) {
-      steps_ = tiling().tiles();
-    } else {
-      const ConvAxis& axis = p_.axis[unit_level_ - 1];
-      steps_ = tile_level_ == unit_level_ ? tiling().tiles() : CeilDiv(axis.dst, axis.step);
-    }
+  // Copies are of what a unit of images needs, or a task's part of an image.
+  static ConvSource SourceOf(const ConvProblem& problem, const ConvPlan& plan) {
+    if (plan.unit_level == 0) return {problem, 0, problem.axis[0].dst, plan.Outputs(plan.unit)};
+    const int axis = plan.unit_level - 1;
+    return {problem, axis, plan.blocks == 1 ? problem.axis[axis].dst : plan.Outputs(plan.block), 1};
   }
-  const Tiling& tiling() const { return classes_[0].tiling; }
-  bool one_class() const { return classes_.size() == 1; }
+  int InputIndex(size_t operand) const { return cluster_.input_index(anchor_.inputs[operand]); }
+  int Input(size_t operand) { return b_.Buffer({IrBuffer::Kind::kInput, InputIndex(operand), Elem::kF32, 0}); }
   int64_t GroupChannels() const { return p_.depthwise ? p_.dst_channels : p_.group_dst; }
+  // Floats of the source from one output of a phase to the next.
   int64_t SrcStep(int level) const {
-    return level == 0 ? source_->image_floats() : p_.axis[level - 1].advance * source_->stride(level - 1);
+    return level == 0 ? source_.image_floats() : p_.axis[level - 1].advance * source_.stride(level - 1);
   }
-  int64_t DstStep(int level) const {
-    int64_t step = p_.dst_channels * (level == 0 ? 1 : p_.axis[level - 1].step);
-    for (int a = level; a < 3; ++a) step *= p_.axis[a].dst;
-    return step;
-  }
-  // Floats of the output in a step of the unit level, at most.
-  int64_t StepFloats() const { return DstStep(unit_level_) * (tile_level_ == unit_level_ ? tiling().size : 1); }
-  int64_t UnitFloats() const { return one_class() ? unit_ * StepFloats() : std::min(block_ * StepFloats(), DstStep(0)); }
-
-  void Split() {
-    const int64_t filter_bytes = p_.taps() * layout_.group_src * p_.dst_channels * BytesOf(Elem::kF32);
-    const int64_t wanted = filter_bytes > kLargeFilter ? kUnitOfLarge : kUnitPixels;
-    unit_ = std::min(steps_, std::max<int64_t>(1, wanted * p_.dst_channels / StepFloats()));
-    const double flops = std::max(p_.flops(), 1.0), image = flops / static_cast<double>(p_.batch);
-    int64_t regions;
-    block_ = steps_;
-    if (unit_level_ == 0) {
-      const double step = flops / static_cast<double>(steps_);
-      block_ = TaskSize(steps_, std::max<int64_t>(1, static_cast<int64_t>(kTaskFlops / step)), 1);
-      regions = blocks_ = CeilDiv(steps_, block_);
-    } else {
-      images_ = TaskSize(p_.batch, std::max<int64_t>(1, static_cast<int64_t>(kTaskFlops / image)), 1);
-      const int64_t parts = std::min(CeilDiv(kTasks, p_.batch), static_cast<int64_t>(image / kLeastFlops));
-      const bool cuttable = one_class() || tile_level_ != unit_level_;
-      if (images_ == 1 && parts > 1 && cuttable) block_ = CeilDiv(steps_, parts);
-      blocks_ = CeilDiv(steps_, block_);
-      regions = CeilDiv(p_.batch, images_) * blocks_;
-    }
-    if (!one_class()) unit_ = block_;
-    unit_ = std::min(unit_, block_);
-    part_panels_ = layout_.all_panels();
-    if (p_.groups == 1 || p_.depthwise) {
-      const int64_t parts = std::min({CeilDiv(kTasks, regions), static_cast<int64_t>(flops / static_cast<double>(regions) / kLeastFlops), part_panels_});
-      if (parts > 1) part_panels_ = CeilDiv(part_panels_, parts);
-    }
-    parts_ = CeilDiv(layout_.all_panels(), part_panels_);
-    tasks_ = regions * parts_;
-  }
-  // Outputs of a phase along the axis that is cut.
-  int64_t SlabOutputs() const {
-    if (unit_level_ == 0 || blocks_ == 1) return p_.axis[std::max(unit_level_ - 1, 0)].dst;
-    return block_ * (tile_level_ == unit_level_ ? tiling().size : 1);
+  // Floats of a depthwise filter from lane to lane.
+  int64_t FilterStep() const { return p_.transposed ? p_.multiplier : 1; }
+  // From one position of the filter to the next.
+  int64_t TapFloats(int64_t panel_vectors) const {
+    if (!p_.depthwise) return p_.group_src * layout_.row(panel_vectors);
+    return p_.transposed ? -p_.src_channels : p_.dst_channels;
   }
 
   int64_t EpilogueSize() const {
@@ -187,86 +92,25 @@ class ConvLowering {
     return b.size() - before;
   }
 
-  std::vector<TermLoop> TermsOf(const Class& c, int64_t panel_vectors) const {
-    std::vector<TermLoop> loops;
-    int64_t tap = TapFloats(panel_vectors);
-    for (int a = 2; a >= 0; --a) {
-      loops.insert(loops.begin(), {c.phase[a]->taps, c.phase[a]->delta * source_->stride(a), c.phase[a]->period * tap});
-      tap *= p_.axis[a].window;
-    }
-    if (!p_.depthwise) loops.push_back({p_.group_src, 1, layout_.row(panel_vectors)});
-    if (p_.depthwise && p_.transposed) loops.push_back({p_.multiplier, source_->part_floats(), 1});
-    return Joined(loops);
-  }
-  // From one position of the filter to the next.
-  int64_t TapFloats(int64_t panel_vectors) const {
-    if (!p_.depthwise) return p_.group_src * layout_.row(panel_vectors);
-    return p_.transposed ? -p_.src_channels : p_.dst_channels;
-  }
-
-  // ---- The packing stage ---------------------------------------------------------------------------------------------
-  int Input(KernelBuilder& b, size_t operand) const {
-    return b.Buffer({IrBuffer::Kind::kInput, cluster_.input_index(anchor_.inputs[operand]), Elem::kF32, 0});
-  }
-  Stage PackFilter() const {
-    KernelBuilder b(StrCat(Describe(cluster_), ", filter"));
-    const Val task = b.Task();
-    const int filter = Input(b, 1), packed = b.Buffer({IrBuffer::Kind::kWorkspace, 0, Elem::kF32, 0});
-    const int64_t vectors = layout_.panels * layout_.vectors + layout_.rest, taps = p_.taps();
-    const int64_t units = p_.groups * vectors * taps;  // a tap of a vector of channels
-    const int64_t per_task = TaskSize(units, std::max<int64_t>(1, kPackTaskFloats / (p_.group_src * kLanes)), 1);
-    const Val begin = b.Mul(task, per_task);
-    b.Loop(begin, b.Min(b.Add(begin, b.I64(per_task)), b.I64(units)), 1, [&](Val unit) {
-      const Val position = b.Rem(unit, taps), rest = b.Div(unit, taps), group = b.Div(rest, vectors);
-      const Val vector = b.Rem(rest, vectors), panel = b.Div(vector, layout_.vectors), column = b.Mul(vector, kLanes);
-      const auto of_panel = [&](int64_t whole, int64_t last) {
-        if (layout_.rest == 0) return b.I64(whole);
-        return b.Select(b.Binary(IrOp::kEq, panel, b.I64(layout_.panels)), b.I64(last), b.I64(whole));
-      };
-      const Val row = of_panel(layout_.row(layout_.vectors), layout_.row(layout_.rest));
-      const Val tap_floats = b.Mul(row, p_.group_src);
-      Val to = b.Add(b.Mul(group, layout_.group_floats()), b.Mul(panel, layout_.panel_floats()));
-      to = b.Add(b.Add(to, b.Binary(IrOp::kMul, position, tap_floats)), b.Mul(b.Rem(vector, layout_.vectors), kLanes));
-      const Val count = p_.group_dst % kLanes == 0 ? kNoVal : b.Add(b.I64(p_.group_dst), b.Mul(column, -1));
-      const Val tap = p_.transposed ? b.Add(b.I64(taps - 1), b.Mul(position, -1)) : position;
-      // The filter's element of the first channel on either side.
-      const Val from = p_.transposed ? b.Add(b.Mul(b.Add(b.Mul(tap, p_.group_dst), column), p_.src_channels), b.Mul(group, p_.group_src))
-                                     : b.Add(b.Mul(tap, p_.group_src * p_.dst_channels), b.Add(b.Mul(group, p_.group_dst), column));
-      const IrType index{Elem::kI32, kLanes};
-      const Val lanes = b.Binary(IrOp::kMul, b.Iota(index), b.Const(index, p_.src_channels));
-      b.Loop(b.I64(0), b.I64(p_.group_src), 1, [&](Val c) {
-        Val values;
-        if (p_.transposed) {
-          const Val first = b.Splat(b.Convert(b.Add(from, c), Elem::kI32), kLanes);
-          values = b.Gather(filter, b.Binary(IrOp::kAdd, first, lanes), count);
-        } else {
-          values = b.Load(filter, b.Add(from, b.Mul(c, p_.dst_channels)), kLanes, count);
-        }
-        b.Store(packed, values, b.Add(to, b.Binary(IrOp::kMul, c, row)));
-      });
-    });
-    return MakeStage(b.Take(), CeilDiv(units, per_task));
-  }
-
   // ---- The kernel ----------------------------------------------------------------------------------------------------
   void EmitKernel() {
     const Val task = b_.Task();
     ClusterIr epilogue(b_, cluster_);
     epilogue_ = &epilogue;
-    src_input_ = src_ = Input(b_, 0);
-    if (source_->copied()) src_ = b_.Buffer({IrBuffer::Kind::kScratch, 0, Elem::kF32, 0});
-    filter_ = layout_.packed ? b_.Buffer({IrBuffer::Kind::kWorkspace, 0, Elem::kF32, 0}) : Input(b_, 1);
-    if (!short_epilogue_) sums_ = b_.Buffer({IrBuffer::Kind::kScratch, 0, Elem::kF32, source_->scratch_floats() * BytesOf(Elem::kF32)});
-    const Val first_panel = b_.Mul(b_.Rem(task, parts_), part_panels_);
-    panels_ = {first_panel, b_.Min(b_.Add(first_panel, b_.I64(part_panels_)), b_.I64(layout_.all_panels()))};
-    const Val region = b_.Div(task, parts_), begin = b_.Mul(b_.Rem(region, blocks_), block_);
-    steps_of_task_ = {begin, b_.Min(b_.Add(begin, b_.I64(block_)), b_.I64(steps_))};
-    if (unit_level_ == 0) {
+    src_input_ = src_ = Input(0);
+    if (source_.copied()) src_ = b_.Buffer({IrBuffer::Kind::kScratch, 0, Elem::kF32, 0});
+    filter_ = layout_.packed ? b_.Buffer({IrBuffer::Kind::kWorkspace, 0, Elem::kF32, 0}) : Input(1);
+    if (!short_epilogue_) sums_ = b_.Buffer({IrBuffer::Kind::kScratch, 0, Elem::kF32, source_.scratch_floats() * BytesOf(Elem::kF32)});
+    const Val first_panel = b_.Mul(b_.Rem(task, plan_.parts), plan_.part_panels);
+    panels_ = {first_panel, b_.Min(b_.Add(first_panel, b_.I64(plan_.part_panels)), b_.I64(layout_.all_panels()))};
+    const Val region = b_.Div(task, plan_.parts), begin = b_.Mul(b_.Rem(region, plan_.blocks), plan_.block);
+    steps_of_task_ = {begin, b_.Min(b_.Add(begin, b_.I64(plan_.block)), b_.I64(plan_.steps))};
+    if (plan_.unit_level == 0) {
       Units(kNoVal);
       return;
     }
-    const Val image = b_.Mul(b_.Div(region, blocks_), images_);
-    Loop(image, b_.Min(b_.Add(image, b_.I64(images_)), b_.I64(p_.batch)), 1, [&](Val i) { Units(i); });
+    const Val image = b_.Mul(b_.Div(region, plan_.blocks), plan_.images);
+    Loop(image, b_.Min(b_.Add(image, b_.I64(plan_.images)), b_.I64(p_.batch)), 1, [&](Val i) { Units(i); });
   }
 
   // A loop, or its body if it has one round.
@@ -280,27 +124,27 @@ class ConvLowering {
   }
 
   // First output, on the unit level, of a step.
-  Val Output(Val step) { return tile_level_ == unit_level_ ? tiling().Begin(b_, step) : step; }
+  Val Output(Val step) { return plan_.tile_steps() ? plan_.tiling().Begin(b_, step) : step; }
   Val Minus(Val a, Val c) { return b_.Add(a, b_.Mul(c, -1)); }
 
   void Units(Val image) {
-    const bool by_slabs = source_->by_slabs() && unit_level_ > 0;
-    first_ = blocks_ > 1 && unit_level_ > 0 && source_->copied() ? Output(steps_of_task_.begin) : b_.I64(0);
-    if (source_->copied() && unit_level_ > 0 && !by_slabs) {
-      source_->Copy(b_, src_input_, src_, image, first_, b_.I64(0), b_.I64(0), b_.I64(source_->slabs()));
+    const bool by_slabs = source_.by_slabs() && plan_.unit_level > 0;
+    first_ = plan_.blocks > 1 && plan_.unit_level > 0 && source_.copied() ? Output(steps_of_task_.begin) : b_.I64(0);
+    if (source_.copied() && plan_.unit_level > 0 && !by_slabs) {
+      source_.Copy(b_, src_input_, src_, image, first_, b_.I64(0), b_.I64(0), b_.I64(source_.slabs()));
     }
     const std::vector<Val> inits = by_slabs ? std::vector<Val>{b_.I64(0)} : std::vector<Val>();
-    b_.For(steps_of_task_.begin, steps_of_task_.end, unit_, inits, [&](Val begin, const std::vector<Val>& copied) {
-      const Range unit{begin, b_.Min(b_.Add(begin, b_.I64(unit_)), steps_of_task_.end)};
+    b_.For(steps_of_task_.begin, steps_of_task_.end, plan_.unit, inits, [&](Val begin, const std::vector<Val>& copied) {
+      const Range unit{begin, b_.Min(b_.Add(begin, b_.I64(plan_.unit)), steps_of_task_.end)};
       std::vector<Val> slabs;
       if (by_slabs) {
-        slabs.push_back(source_->SlabsFor(b_, Minus(Output(unit.end), first_)));
-        source_->Copy(b_, src_input_, src_, image, first_, b_.I64(0), copied[0], slabs[0]);
+        slabs.push_back(source_.SlabsFor(b_, Minus(Output(unit.end), first_)));
+        source_.Copy(b_, src_input_, src_, image, first_, b_.I64(0), copied[0], slabs[0]);
       }
-      if (unit_level_ == 0 && source_->copied()) {
+      if (plan_.unit_level == 0 && source_.copied()) {
         const Val base = Output(unit.begin);
         Loop(base, Output(unit.end), 1, [&](Val i) {
-          source_->Copy(b_, src_input_, src_, i, b_.I64(0), Minus(i, base), b_.I64(0), b_.I64(source_->slabs()));
+          source_.Copy(b_, src_input_, src_, i, b_.I64(0), Minus(i, base), b_.I64(0), b_.I64(source_.slabs()));
         });
       }
       Unit(image, unit);
@@ -309,15 +153,12 @@ class ConvLowering {
   }
 
   void Unit(Val image, Range unit) {
-    const Val start = image == kNoVal ? b_.I64(0) : b_.Mul(image, DstStep(0));
-    Range flat{b_.Add(start, b_.Mul(Output(unit.begin), DstStep(unit_level_))),
-               b_.Add(start, b_.Mul(Output(unit.end), DstStep(unit_level_)))};
-    if (!one_class()) {
-      // All phases of the task's part of an image.
-      const bool whole = tile_level_ == unit_level_;
-      if (whole) flat.begin = start;
-      flat.end = b_.Add(start, whole ? b_.I64(DstStep(0)) : b_.Min(b_.Mul(unit.end, DstStep(unit_level_)), b_.I64(DstStep(0))));
-    }
+    const Val start = image == kNoVal ? b_.I64(0) : b_.Mul(image, plan_.DstStep(0));
+    const int64_t step = plan_.DstStep(plan_.unit_level);
+    Range flat{b_.Mul(Output(unit.begin), step), b_.Mul(Output(unit.end), step)};
+    // The last outputs may be of some phases only.
+    if (!plan_.one_class()) flat.end = b_.Min(flat.end, b_.I64(plan_.DstStep(0)));
+    flat = {b_.Add(start, flat.begin), b_.Add(start, flat.end)};
     unit_begin_ = flat.begin;
     Loop(b_.I64(0), b_.I64(p_.depthwise ? 1 : p_.groups), 1, [&](Val group) {
       if (layout_.panels > 0) {
@@ -325,7 +166,7 @@ class ConvLowering {
       }
       if (layout_.rest > 0) {
         const auto rest = [&] { OnePanel(image, unit, group, b_.I64(layout_.panels), layout_.rest); };
-        if (parts_ == 1) {
+        if (plan_.parts == 1) {
           rest();
         } else {
           b_.If(b_.Binary(IrOp::kLt, b_.I64(layout_.panels), panels_.end), rest);
@@ -341,74 +182,86 @@ class ConvLowering {
     const int64_t channels = GroupChannels();
     panel.column = b_.Add(b_.Mul(group, channels), within);
     if (channels % kLanes != 0) panel.left = Minus(b_.I64(channels), within);
-    panel.filter = p_.depthwise ? b_.Mul(within, FilterStep()) : b_.Add(b_.Mul(group, layout_.packed ? layout_.group_floats() : channels), b_.Mul(index, layout_.panel_floats()));
-    for (const Class& c : classes_) {
+    panel.filter = p_.depthwise ? b_.Mul(within, FilterStep()) : b_.Add(b_.Mul(group, layout_.group_floats()), b_.Mul(index, layout_.panel_floats()));
+    for (const ConvClass& c : plan_.classes) {
       Val src = b_.Mul(group, p_.group_src);
-      Val dst = image == kNoVal ? b_.I64(0) : b_.Mul(image, DstStep(0));
+      Val dst = image == kNoVal ? b_.I64(0) : b_.Mul(image, plan_.DstStep(0));
       int64_t src_first = 0, dst_first = 0;
       for (int a = 0; a < 3; ++a) {
-        src_first += c.phase[a]->base * source_->stride(a) + source_->origin(a);
-        dst_first += c.phase[a]->first * DstStep(a + 1) / p_.axis[a].step;
+        src_first += c.phase[a]->base * source_.stride(a) + source_.origin(a);
+        dst_first += c.phase[a]->first * plan_.DstStep(a + 1) / p_.axis[a].step;
       }
       if (p_.depthwise) src = panel.column;
-      if (image != kNoVal && !source_->copied()) src = b_.Add(src, b_.Mul(image, SrcStep(0)));
-      src = b_.Add(src, b_.Mul(first_, unit_level_ == 0 ? 0 : -SrcStep(unit_level_)));
-      if (unit_level_ == 0 && source_->copied()) src = Minus(src, b_.Mul(Output(unit.begin), SrcStep(0)));
-      Pixels(c, panel, unit, unit_level_, b_.Add(src, b_.I64(src_first)), b_.Add(dst, b_.I64(dst_first)));
+      if (image != kNoVal && !source_.copied()) src = b_.Add(src, b_.Mul(image, SrcStep(0)));
+      src = b_.Add(src, b_.Mul(first_, plan_.unit_level == 0 ? 0 : -SrcStep(plan_.unit_level)));
+      if (plan_.unit_level == 0 && source_.copied()) src = Minus(src, b_.Mul(Output(unit.begin), SrcStep(0)));
+      Pixels(c, panel, unit, plan_.unit_level, b_.Add(src, b_.I64(src_first)), b_.Add(dst, b_.I64(dst_first)));
     }
   }
 
   // The loops over pixels from `level` on.
-  void Pixels(const Class& c, const Panel& panel, Range unit, int level, Val src, Val dst) {
-    Range range{b_.I64(0), b_.I64(level == tile_level_ ? c.tiling.tiles() : c.count[level])};
-    if (level == unit_level_ && one_class()) range = unit;
-    if (level == unit_level_ && !one_class() && level != tile_level_) range = {unit.begin, b_.Min(unit.end, range.end)};
+  void Pixels(const ConvClass& c, const Panel& panel, Range unit, int level, Val src, Val dst) {
+    Range range{b_.I64(0), b_.I64(c.count[level])};
+    if (level == plan_.unit_level && !plan_.tile_steps()) range = {unit.begin, plan_.one_class() ? unit.end : b_.Min(unit.end, range.end)};
     const auto at = [&](Val base, Val index, int64_t step) { return b_.Add(base, b_.Mul(index, step)); };
-    if (level < tile_level_) {
+    if (level < plan_.tile_level) {
       Loop(range.begin, range.end, 1, [&](Val i) {
-        Pixels(c, panel, unit, level + 1, at(src, i, SrcStep(level)), at(dst, i, DstStep(level)));
+        Pixels(c, panel, unit, level + 1, at(src, i, SrcStep(level)), at(dst, i, plan_.DstStep(level)));
       });
       return;
     }
+    const auto tile = [&](Val i, int64_t size) { Tile(c, panel, size, at(src, i, SrcStep(level)), at(dst, i, plan_.DstStep(level))); };
     const Tiling& tiling = c.tiling;
-    const auto tiles = [&](Val begin, Val end, int64_t size, int64_t behind) {
-      Loop(begin, end, 1, [&](Val tile) {
-        const Val i = b_.Add(b_.Mul(tile, size), b_.I64(behind));
-        Tile(c, panel, size, at(src, i, SrcStep(level)), at(dst, i, DstStep(level)));
-      });
-    };
-    tiles(range.begin, b_.Min(range.end, b_.I64(tiling.large)), tiling.size, 0);
-    if (tiling.small == 0) return;
+    if (level == plan_.unit_level && !plan_.one_class()) {
+      // Classes differ in their last outputs: whole tiles from a begin that all have, then single pixels.
+      const Val whole = b_.Add(range.begin, b_.Mul(b_.Div(Minus(range.end, range.begin), tiling.size), tiling.size));
+      Loop(range.begin, whole, tiling.size, [&](Val i) { tile(i, tiling.size); });
+      Loop(whole, range.end, 1, [&](Val i) { tile(i, 1); });
+      return;
+    }
+    const Range tiles = level == plan_.unit_level ? unit : Range{b_.I64(0), b_.I64(tiling.tiles())};
     const Val large = b_.I64(tiling.large);
-    const Val begin = b_.IsConst(range.begin) ? b_.I64(std::max(b_.ConstBits(range.begin), tiling.large))
-                                              : b_.Select(b_.Binary(IrOp::kLt, range.begin, large), large, range.begin);
-    tiles(begin, range.end, tiling.size - 1, tiling.large);
+    Loop(tiles.begin, b_.Min(tiles.end, large), 1, [&](Val t) { tile(b_.Mul(t, tiling.size), tiling.size); });
+    if (tiling.small == 0) return;
+    const Val first = b_.IsConst(tiles.begin) ? b_.I64(std::max(b_.ConstBits(tiles.begin), tiling.large))
+                                              : b_.Select(b_.Binary(IrOp::kLt, tiles.begin, large), large, tiles.begin);
+    Loop(first, tiles.end, 1, [&](Val t) { tile(b_.Add(b_.Mul(t, tiling.size - 1), large), tiling.size - 1); });
+  }
+
+  std::vector<TermLoop> TermsOf(const ConvClass& c, int64_t panel_vectors) const {
+    std::vector<TermLoop> loops;
+    int64_t tap = TapFloats(panel_vectors);
+    for (int a = 2; a >= 0; --a) {
+      loops.insert(loops.begin(), {c.phase[a]->taps, c.phase[a]->delta * source_.stride(a), c.phase[a]->period * tap});
+      tap *= p_.axis[a].window;
+    }
+    if (!p_.depthwise) loops.push_back({p_.group_src, 1, layout_.row(panel_vectors)});
+    if (p_.depthwise && p_.transposed) loops.push_back({p_.multiplier, source_.part_floats(), 1});
+    return Joined(loops);
   }
 
   // ---- Tiles ---------------------------------------------------------------------------------------------------------
   struct TileState {
     std::vector<int64_t> src_offset;  // of each pixel
-    const Panel* panel = nullptr;
+    const Panel& panel;
   };
 
-  void Tile(const Class& c, const Panel& panel, int64_t size, Val src, Val dst) {
-    TileState tile{.src_offset = {0}, .panel = &panel};
+  void Tile(const ConvClass& c, const Panel& panel, int64_t size, Val src, Val dst) {
+    TileState tile{.src_offset = {0}, .panel = panel};
     std::vector<int64_t> dst_offset = {0};
-    for (int level = 3; level >= tile_level_; --level) {
+    for (int level = 3; level >= plan_.tile_level; --level) {
       std::vector<int64_t> more_src, more_dst;
-      for (int64_t i = 0; i < (level == tile_level_ ? size : c.count[level]); ++i) {
+      for (int64_t i = 0; i < (level == plan_.tile_level ? size : c.count[level]); ++i) {
         for (size_t k = 0; k < tile.src_offset.size(); ++k) {
           more_src.push_back(tile.src_offset[k] + i * SrcStep(level));
-          more_dst.push_back(dst_offset[k] + i * DstStep(level));
+          more_dst.push_back(dst_offset[k] + i * plan_.DstStep(level));
         }
       }
       tile.src_offset = std::move(more_src);
       dst_offset = std::move(more_dst);
     }
     std::vector<Val> sums(dst_offset.size() * static_cast<size_t>(panel.vectors), b_.F32(0, kLanes));
-    bool empty = false;
-    for (const AxisPhase* phase : c.phase) empty |= phase->taps == 0;
-    if (!empty) {
+    if (!c.empty()) {
       int64_t position = 0;
       const std::vector<TermLoop> loops = TermsOf(c, panel.vectors);
       for (int a = 0; a < 3; ++a) position = position * p_.axis[a].window + c.phase[a]->position;
@@ -421,12 +274,6 @@ class ConvLowering {
     Hand(panel, dst, dst_offset, sums);
   }
 
-  // An index and a constant to add to it: addresses of a tile differ by constants.
-  struct At {
-    Val base;
-    int64_t plus;
-    At operator+(int64_t more) const { return {base, plus + more}; }
-  };
   Val Index(At at) { return b_.Add(at.base, b_.I64(at.plus)); }
 
   // Adds `terms` terms: those of the loops given, outermost first.
@@ -451,10 +298,11 @@ class ConvLowering {
   }
 
   std::vector<Val> Term(const TileState& tile, At src, At filter, std::vector<Val> sums) {
-    const int64_t vectors = tile.panel->vectors;
+    const int64_t vectors = tile.panel.vectors;
     std::vector<Val> w, counts;
     for (int64_t v = 0; v < vectors; ++v) {
-      counts.push_back(p_.depthwise ? CountOf(*tile.panel, v) : kNoVal);
+      counts.push_back(p_.depthwise ? CountOf(tile.panel, v) : kNoVal);
+      if (far_) b_.Prefetch(filter_, Index(filter + (kAhead * layout_.row(vectors) + v * kLanes)));
       w.push_back(p_.depthwise ? DepthwiseFilter(filter, v, counts.back()) : b_.Load(filter_, Index(filter + v * kLanes), kLanes));
     }
     for (size_t p = 0; p < tile.src_offset.size(); ++p) {
@@ -463,7 +311,7 @@ class ConvLowering {
       for (int64_t v = 0; v < vectors; ++v) {
         const size_t k = static_cast<size_t>(v);
         // A copy has whole vectors.
-        const Val lanes = p_.depthwise ? b_.Load(src_, Index(at + v * kLanes), kLanes, source_->copied() ? kNoVal : counts[k]) : x;
+        const Val lanes = p_.depthwise ? b_.Load(src_, Index(at + v * kLanes), kLanes, source_.copied() ? kNoVal : counts[k]) : x;
         Val& sum = sums[p * static_cast<size_t>(vectors) + k];
         sum = b_.Fma(lanes, w[k], sum);
       }
@@ -477,8 +325,6 @@ class ConvLowering {
     const Val lanes = b_.Binary(IrOp::kMul, b_.Iota(type), b_.Const(type, FilterStep()));
     return b_.Gather(filter_, b_.Binary(IrOp::kAdd, first, lanes), count);
   }
-  // Floats of a depthwise filter from lane to lane.
-  int64_t FilterStep() const { return p_.transposed ? p_.multiplier : 1; }
   Val CountOf(const Panel& panel, int64_t v) { return panel.left == kNoVal ? kNoVal : b_.Add(panel.left, b_.I64(-v * kLanes)); }
 
   // ---- The epilogue --------------------------------------------------------------------------------------------------
@@ -505,8 +351,8 @@ class ConvLowering {
       return b_.Load(sums_, b_.Add(Minus(at, flat.begin), b_.I64(plus)), kLanes, count);
     };
     const int64_t channels = p_.dst_channels;
-    const bool whole = parts_ == 1;
-    if (whole && Granularity() % kRandomBlock == 0) {
+    const bool whole = plan_.parts == 1;
+    if (whole && plan_.Granularity() % kRandomBlock == 0) {
       Loop(flat.begin, flat.end, kRandomBlock, [&](Val at) {
         std::vector<Point> points;
         std::vector<Val> sums;
@@ -538,43 +384,34 @@ class ConvLowering {
       });
     });
   }
-  // What the first and the last output of every unit are multiples of.
-  int64_t Granularity() const {
-    const bool even = tile_level_ != unit_level_ || tiling().small == 0;
-    const int64_t step = even ? StepFloats() : DstStep(unit_level_);
-    return std::gcd(std::gcd(block_, unit_) * step, unit_level_ == 0 ? p_.batch * DstStep(0) : DstStep(0));
-  }
 
   const Cluster& cluster_;
   const Node& anchor_;
-  const ConvProblem p_;
+  const ConvProblem& p_;
   const FilterLayout layout_;
+  const ConvPlan plan_;
+  const ConvSource source_;
   KernelBuilder b_;
-  std::vector<Class> classes_;
-  int tile_level_ = 3;     // whose steps are cut into tiles; a tile has all of the levels below
-  int64_t inner_ = 1;      // pixels of the levels below
-  int unit_level_ = 3;     // whose steps (tiles, if it is the tile level) are cut into tasks and units
-  int64_t steps_ = 1, unit_ = 1, block_ = 1, blocks_ = 1;
-  int64_t images_ = 1;     // of a task, if it is not cut on level 0
-  int64_t part_panels_ = 1, parts_ = 1, tasks_ = 1;
   bool short_epilogue_ = true;
-  const ConvSource* source_ = nullptr;
+  bool far_ = false;
   ClusterIr* epilogue_ = nullptr;
   int src_input_ = -1, src_ = -1, filter_ = -1, sums_ = -1;
   Range panels_, steps_of_task_;
-  Val first_ = kNoVal, unit_begin_ = kNoVal;
+  Val first_ = kNoVal;       // output of the task, on the axis that is cut
+  Val unit_begin_ = kNoVal;  // in the output
 };
 
 }  // namespace
 
-LowerResult LowerConv(const Cluster& cluster, int64_t registers) {
+LowerResult LowerConv(const Cluster& cluster, const TileLimits& limits) {
   const Node& node = cluster.node(*cluster.anchor);
   const bool forward = node.op->name == "conv";
   const Shape& filter = cluster.type(node.inputs[1]).shape;
   const Shape& input = forward ? cluster.type(node.inputs[0]).shape : node.outputs[0].shape;
   const ConvGeometry geometry = ConvGeometryOf(node.attrs, input, filter);
   if (filter.size() > std::numeric_limits<int32_t>::max()) return Decline{"a filter beyond 32 bits of index"};
-  return ConvLowering(cluster, forward ? ForwardProblem(geometry) : InputGradientProblem(geometry), registers).Lower();
+  const ConvProblem problem = forward ? ForwardProblem(geometry) : InputGradientProblem(geometry);
+  return ConvLowering(cluster, problem, limits).Lower();
 }
 
 }  // namespace weir::jit
