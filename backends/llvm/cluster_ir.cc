@@ -134,10 +134,11 @@ Val ClusterIr::FromMemory(Val loaded, DType dtype) {
   return b_.Unary(IrOp::kNot, b_.Binary(IrOp::kEq, loaded, b_.Const(b_.type(loaded), 0)));
 }
 
-Val ClusterIr::ScalarOffset(const Source& source, Val flat) {
-  Val offset = b_.I64(0);
+Val ClusterIr::ScalarOffset(const Source& source, const Point& point) {
+  Val offset = b_.I64(0), flat = point.flat;
   for (size_t axis = source.dims.size(); axis-- > 0;) {
-    const Val index = axis == 0 ? flat : b_.Rem(flat, source.dims[axis]);
+    const bool last = axis + 1 == source.dims.size() && source.dims[axis] == shape_.dim(-1);
+    const Val index = last && point.column != kNoVal ? point.column : axis == 0 ? flat : b_.Rem(flat, source.dims[axis]);
     if (source.strides[axis] != 0) offset = b_.Add(offset, b_.Mul(index, source.strides[axis]));
     if (axis > 0) flat = b_.Div(flat, source.dims[axis]);
   }
@@ -164,14 +165,14 @@ Val ClusterIr::VectorOffset(const std::vector<int64_t>& dims, const std::vector<
 Val ClusterIr::Read(const Source& source, const Point& point) {
   if (source.scalar != kNoVal) return b_.Splat(source.scalar, point.lanes);
   if (source.full) return FromMemory(b_.Load(source.buffer, point.flat, point.lanes, point.count), source.dtype);
-  if (point.lanes == 1) return FromMemory(b_.Load(source.buffer, ScalarOffset(source, point.flat), 1), source.dtype);
+  if (point.lanes == 1) return FromMemory(b_.Load(source.buffer, ScalarOffset(source, point), 1), source.dtype);
   const int64_t inner = source.dims.back();
   const int64_t last = shape_.dim(-1);
   const bool one_row = (point.aligned && inner % kLanes == 0) || (point.in_row && inner % last == 0);
   if (!one_row) {
     return FromMemory(b_.Gather(source.buffer, VectorOffset(source.dims, source.strides, point), point.count), source.dtype);
   }
-  const Val offset = ScalarOffset(source, point.flat);
+  const Val offset = ScalarOffset(source, point);
   if (source.strides.back() == 0) {
     return b_.Splat(FromMemory(b_.Load(source.buffer, offset, 1), source.dtype), point.lanes);
   }

@@ -31,6 +31,7 @@ struct Point {
   Val count = kNoVal;   // lanes that exist, or none if all do
   bool aligned = false; // `flat` is a multiple of kLanes
   bool in_row = false;  // all lanes lie in one run of the last axis
+  Val column = kNoVal;  // position of lane 0 in the last axis, where it is known
 };
 
 class ClusterIr {
@@ -79,7 +80,7 @@ class ClusterIr {
   Val Compute(NodeId id, const Point& point);
   Val Random(NodeId id, const Point& point, int word);
   std::vector<Val> Words(const Node& node, Val low, Val high, int lanes);
-  Val ScalarOffset(const Source& source, Val flat);
+  Val ScalarOffset(const Source& source, const Point& point);
   Val VectorOffset(const std::vector<int64_t>& dims, const std::vector<int64_t>& strides, const Point& point);
   void StoreOutputs(const Point& point);
   int OutputBuffer(size_t output);

@@ -97,9 +97,15 @@ class Emitter {
     Value* at = builder_.CreateConstInBoundsGEP1_64(builder_.getPtrTy(), pointers, static_cast<uint64_t>(index));
     return builder_.CreateLoad(builder_.getPtrTy(), at);
   }
-  Value* Address(int64_t buffer, Value* index) {
-    const Elem elem = kernel_.buffers[static_cast<size_t>(buffer)].elem;
-    return builder_.CreateGEP(Scalar(elem), bases_[static_cast<size_t>(buffer)], index);
+  Value* Address(int64_t buffer, Val index) {
+    Type* elem = Scalar(kernel_.buffers[static_cast<size_t>(buffer)].elem);
+    Value* base = bases_[static_cast<size_t>(buffer)];
+    // A constant is added last: it becomes part of the instruction, and neighbours share the rest.
+    const Inst& sum = inst(index);
+    if (sum.op == IrOp::kAdd && sum.type.lanes == 1 && inst(sum.args[1]).op == IrOp::kConst) {
+      return builder_.CreateGEP(elem, builder_.CreateGEP(elem, base, Get(sum.args[0])), Get(sum.args[1]));
+    }
+    return builder_.CreateGEP(elem, base, Get(index));
   }
   // Lanes below `count`.
   Value* MaskOf(Val count, int lanes) {
@@ -119,15 +125,15 @@ class Emitter {
     const ::llvm::Align align = AlignOf(i.type.elem);
     if (i.op == IrOp::kGather) {
       Value* mask = i.args[1] == kNoVal ? nullptr : MaskOf(i.args[1], i.type.lanes);
-      if (i.type.lanes == 1) return builder_.CreateAlignedLoad(type, Address(i.imm, Get(i.args[0])), align);
-      return builder_.CreateMaskedGather(type, Address(i.imm, Get(i.args[0])), align, mask, Constant::getNullValue(type));
+      if (i.type.lanes == 1) return builder_.CreateAlignedLoad(type, Address(i.imm, i.args[0]), align);
+      return builder_.CreateMaskedGather(type, Address(i.imm, i.args[0]), align, mask, Constant::getNullValue(type));
     }
-    Value* at = Address(i.imm, Get(i.args[0]));
+    Value* at = Address(i.imm, i.args[0]);
     if (i.args[1] == kNoVal) return builder_.CreateAlignedLoad(type, at, align);
     return builder_.CreateMaskedLoad(type, at, align, MaskOf(i.args[1], i.type.lanes), Constant::getNullValue(type));
   }
   void Store(const Inst& i) {
-    Value* at = Address(i.imm, Get(i.args[1]));
+    Value* at = Address(i.imm, i.args[1]);
     const ::llvm::Align align = AlignOf(i.type.elem);
     if (i.args[2] == kNoVal) {
       builder_.CreateAlignedStore(Get(i.args[0]), at, align);
@@ -139,7 +145,7 @@ class Emitter {
   // Non-temporal stores need their alignment promised.
   void Stream(const Inst& i) {
     const uint64_t bytes = static_cast<uint64_t>(i.type.lanes * BytesOf(i.type.elem));
-    ::llvm::StoreInst* store = builder_.CreateAlignedStore(Get(i.args[0]), Address(i.imm, Get(i.args[1])), ::llvm::Align(bytes));
+    ::llvm::StoreInst* store = builder_.CreateAlignedStore(Get(i.args[0]), Address(i.imm, i.args[1]), ::llvm::Align(bytes));
     ::llvm::Metadata* one = ::llvm::ConstantAsMetadata::get(builder_.getInt32(1));
     store->setMetadata(::llvm::LLVMContext::MD_nontemporal, ::llvm::MDNode::get(context_, one));
   }
@@ -160,6 +166,11 @@ class Emitter {
 #else
     builder_.CreateFence(::llvm::AtomicOrdering::Release);
 #endif
+  }
+  void Prefetch(const Inst& i) {
+    Value* at = Address(i.imm, i.args[0]);
+    // For reading, to the first-level cache, of data.
+    builder_.CreateIntrinsic(::llvm::Intrinsic::prefetch, {at->getType()}, {at, builder_.getInt32(0), builder_.getInt32(3), builder_.getInt32(1)});
   }
 
   // ---- Control ---------------------------------------------------------------------------------------------------------
@@ -286,6 +297,7 @@ class Emitter {
       case IrOp::kStream: Stream(i); return nullptr;
       case IrOp::kMayStream: return MayStream(i);
       case IrOp::kFence: Fence(); return nullptr;
+      case IrOp::kPrefetch: Prefetch(i); return nullptr;
       case IrOp::kTask: return CallField(offsetof(KernelCall, task), builder_.getInt64Ty());
       case IrOp::kIota: return IotaOf(i.type);
       case IrOp::kSplat: return builder_.CreateVectorSplat(static_cast<unsigned>(i.type.lanes), arg(0));

@@ -178,6 +178,7 @@ class Machine {
       case IrOp::kLoad: case IrOp::kGather: case IrOp::kStore: case IrOp::kStream: Memory(v, i); return;
       case IrOp::kMayStream: value(v) = {MayStream(i.imm)}; return;
       case IrOp::kFence: return;
+      case IrOp::kPrefetch: return;
       case IrOp::kTask: value(v) = {call_.task}; return;
       case IrOp::kLane: value(v) = {value(i.args[0])[static_cast<size_t>(i.imm)]}; return;
       default: break;

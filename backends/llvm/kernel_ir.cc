@@ -101,6 +101,10 @@ Val KernelBuilder::MayStream(int buffer) {
   return Append({.op = IrOp::kMayStream, .type = {Elem::kBool, 1}, .imm = buffer});
 }
 void KernelBuilder::Fence() { Append({.op = IrOp::kFence}); }
+void KernelBuilder::Prefetch(int buffer, Val index) {
+  const IrType type{kernel_.buffers[static_cast<size_t>(buffer)].elem, 1};
+  Append({.op = IrOp::kPrefetch, .type = type, .args = {index, kNoVal, kNoVal}, .imm = buffer});
+}
 void KernelBuilder::ReportLabel(const std::string& what, Val row, Val label, int64_t classes) {
   kernel_.label_error = what;
   Append({.op = IrOp::kReportLabel, .args = {row, label, kNoVal}, .imm = classes});
@@ -169,7 +173,7 @@ constexpr const char* kOpNames[] = {
     "const", "task", "index", "carried", "result", "iota", "splat", "low", "high", "lane", "add", "sub", "mul", "div",
     "rem", "mul_high", "fma", "sqrt", "neg", "abs", "copysign", "round_even", "shl", "shr", "and_bits", "or_bits",
     "xor_bits", "min", "lt", "le", "eq", "and", "or", "not", "select", "bits", "convert", "load", "gather", "store", "stream",
-    "may_stream", "fence", "for", "if", "report_label"};
+    "may_stream", "fence", "prefetch", "for", "if", "report_label"};
 
 class Printer {
  public:
@@ -247,7 +251,8 @@ class Printer {
         continue;
       }
       const bool stores = inst.op == IrOp::kStore || inst.op == IrOp::kStream;
-      const bool value = !stores && inst.op != IrOp::kIf && inst.op != IrOp::kReportLabel && inst.op != IrOp::kFence;
+      const bool value = !stores && inst.op != IrOp::kIf && inst.op != IrOp::kReportLabel && inst.op != IrOp::kFence &&
+                         inst.op != IrOp::kPrefetch;
       if (value) Add("%", v, " = ");
       Add(kOpNames[static_cast<int>(inst.op)]);
       if (value || stores) Add(" ", ToText(inst.type));
@@ -258,6 +263,7 @@ class Printer {
       }
       switch (inst.op) {
         case IrOp::kLoad: case IrOp::kGather: case IrOp::kStore: case IrOp::kStream: case IrOp::kMayStream:
+        case IrOp::kPrefetch:
           Add(" buffer ", inst.imm);
           break;
         case IrOp::kShl: case IrOp::kShr: case IrOp::kLane: case IrOp::kResult: case IrOp::kReportLabel:

@@ -106,7 +106,8 @@ class Verifier {
       case IrOp::kIf:
         if (arg(0).type != IrType{Elem::kBool, 1}) return Fail(v, "condition is not a scalar truth value");
         return CheckRegion(kernel_.regions[static_cast<size_t>(i.region)]);
-      case IrOp::kLoad: case IrOp::kGather: case IrOp::kStore: case IrOp::kStream: return CheckMemory(v, i);
+      case IrOp::kLoad: case IrOp::kGather: case IrOp::kStore: case IrOp::kStream: case IrOp::kPrefetch:
+        return CheckMemory(v, i);
       case IrOp::kMayStream:
         if (i.imm < 0 || i.imm >= static_cast<int64_t>(kernel_.buffers.size())) return Fail(v, StrCat("no buffer ", i.imm));
         if (kernel_.buffers[static_cast<size_t>(i.imm)].kind != IrBuffer::Kind::kOutput) return Fail(v, "asks about no output");

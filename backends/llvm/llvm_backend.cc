@@ -19,11 +19,13 @@ bool Always(const Node&, const Shape&) { return true; }
 
 struct AnchorRow {
   std::string_view op;
-  LowerResult (*lower)(const Cluster& cluster);
+  LowerResult (*lower)(const Cluster& cluster, const TileLimits& limits);
   // Whether a prologue may compute operand 0, of this shape; null: never.
   bool (*prologue)(const Node& anchor, const Shape& operand) = nullptr;
 };
 constexpr AnchorRow kAnchors[] = {
+    {"conv", LowerConv},
+    {"conv_input_gradient", LowerConv},
     {"reduce_sum", LowerReduce, Always},
     {"reduce_sum_squares", LowerReduce, Always},
     {"reduce_max", LowerReduce, Always},
@@ -114,7 +116,7 @@ class LlvmBackend : public Backend {
     if (row == nullptr) return Decline{StrCat("no lowering for ", first.op->name)};
     const DType dtype = cluster.type(first.inputs[0]).dtype;
     if (dtype != DType::kFloat32) return Decline{StrCat(first.op->name, " of ", dtype, " is the reference's")};
-    return row->lower(cluster);
+    return row->lower(cluster, {.vector_registers = jit_->target().vector_registers});
   }
 
   absl::Status Finalize(std::span<Lowering* const> lowerings, ThreadPool& pool) const override {

@@ -128,6 +128,6 @@ class ArgMaxLowering {
 
 }  // namespace
 
-LowerResult LowerArgMax(const Cluster& cluster) { return ArgMaxLowering(cluster).Lower(); }
+LowerResult LowerArgMax(const Cluster& cluster, const TileLimits&) { return ArgMaxLowering(cluster).Lower(); }
 
 }  // namespace weir::jit

@@ -312,11 +312,11 @@ class PoolLowering {
 
 bool PoolReadsOnce(const Node& anchor, const Shape& input) { return WindowsTile(PoolGeometryOf(anchor.attrs, input)); }
 
-LowerResult LowerPool(const Cluster& cluster) {
+LowerResult LowerPool(const Cluster& cluster, const TileLimits&) {
   return PoolLowering(cluster, cluster.type(cluster.node(*cluster.anchor).inputs[0]).shape).Forward();
 }
 
-LowerResult LowerPoolGradient(const Cluster& cluster) {
+LowerResult LowerPoolGradient(const Cluster& cluster, const TileLimits&) {
   PoolLowering lowering(cluster, cluster.node(*cluster.anchor).outputs[0].shape);
   if (lowering.Tiles()) return lowering.Gradient();
   if (lowering.TooLarge()) return Decline{"an image beyond 32 bits of index"};

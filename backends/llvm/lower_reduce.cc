@@ -284,7 +284,7 @@ class ReduceLowering {
 
 }  // namespace
 
-LowerResult LowerReduce(const Cluster& cluster) {
+LowerResult LowerReduce(const Cluster& cluster, const TileLimits&) {
   if (cluster.type(cluster.node(*cluster.anchor).inputs[0]).shape.size() == 0) {
     return Decline{"a reduction over nothing"};
   }

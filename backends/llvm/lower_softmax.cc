@@ -123,6 +123,6 @@ class SoftmaxLowering {
 
 }  // namespace
 
-LowerResult LowerSoftmax(const Cluster& cluster) { return SoftmaxLowering(cluster).Lower(); }
+LowerResult LowerSoftmax(const Cluster& cluster, const TileLimits&) { return SoftmaxLowering(cluster).Lower(); }
 
 }  // namespace weir::jit

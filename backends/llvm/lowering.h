@@ -39,14 +39,23 @@ inline int64_t TaskSize(int64_t total, int64_t per_task, int64_t multiple) {
   return RoundUp(std::max<int64_t>(size, 1), multiple);
 }
 
+// What a processor has for tiles of sums in registers; it changes tiles, never bits.
+struct TileLimits {
+  int vector_registers = 32;  // vectors of kLanes floats that the registers hold: 8 with AVX2
+};
+
 LowerResult LowerElementwise(const Cluster& cluster);
-LowerResult LowerReduce(const Cluster& cluster);
-LowerResult LowerArgMax(const Cluster& cluster);
-LowerResult LowerSoftmax(const Cluster& cluster);  // softmax, log_softmax, sparse_cross_entropy
-LowerResult LowerPool(const Cluster& cluster);          // max_pool, max_pool_gather, average_pool
+
+// By anchor.
+LowerResult LowerConv(const Cluster& cluster, const TileLimits& limits);          // conv, conv_input_gradient
+LowerResult LowerReduce(const Cluster& cluster, const TileLimits& limits);        // reduce_*
+LowerResult LowerArgMax(const Cluster& cluster, const TileLimits& limits);
+LowerResult LowerSoftmax(const Cluster& cluster, const TileLimits& limits);       // and log_softmax, sparse_cross_entropy
+LowerResult LowerPool(const Cluster& cluster, const TileLimits& limits);          // max_pool, max_pool_gather, average_pool
+LowerResult LowerPoolGradient(const Cluster& cluster, const TileLimits& limits);  // of max_pool, average_pool
+
 // Every element of the input is read for one window, and so may be computed when it is asked for.
 bool PoolReadsOnce(const Node& anchor, const Shape& input);
-LowerResult LowerPoolGradient(const Cluster& cluster);  // max_pool_gradient, average_pool_gradient
 
 }  // namespace weir::jit
 

@@ -1,0 +1,79 @@
+// Convolutions and their input gradients as one affine problem. Along an axis, the outputs that meet the same taps (a
+// phase: all of them forward, those of one remainder modulo the stride in an input gradient) are an arithmetic
+// progression, and so are the source coordinates and the filter positions that they read: kernels need no lists, only
+// loops. lower_conv.cc makes kernels of it.
+#ifndef WEIR_BACKENDS_LLVM_CONV_IR_H_
+#define WEIR_BACKENDS_LLVM_CONV_IR_H_
+
+#include <cstdint>
+#include <vector>
+
+#include "weir/backends/llvm/kernel_ir.h"
+#include "weir/ops/conv_geometry.h"
+
+namespace weir::jit {
+
+// Output j of the phase, at coordinate first + j * ConvAxis::step, reads for its tap t the source coordinate
+// base + j * ConvAxis::advance + t * delta and the filter position + t * period.
+struct AxisPhase {
+  int64_t first = 0, count = 0;
+  int64_t base = 0, delta = 0;
+  int64_t taps = 0;  // 0: the sum is empty
+  int64_t position = 0, period = 1;
+};
+struct ConvAxis {
+  int64_t src = 1, dst = 1, window = 1;
+  int64_t step = 1, advance = 1;
+  std::vector<AxisPhase> phases;
+
+  // Source coordinates [low, high) that outputs j < count of all phases read; empty if they read none.
+  struct Range {
+    int64_t low = 0, high = 0;
+  };
+  Range Reads(int64_t count) const;
+  bool pointwise() const { return window == 1 && src == dst && step == 1 && advance == 1 && phases[0].base == 0; }
+};
+
+struct ConvProblem {
+  ConvAxis axis[3];
+  int64_t batch = 0, groups = 1;
+  int64_t src_channels = 0, dst_channels = 0;
+  int64_t group_src = 0, group_dst = 0;  // channels of a group
+  // The filter in memory is [tap][dst][src] with taps against the order of the sum: position p is tap taps() - 1 - p.
+  bool transposed = false;
+  // Lanes of source and filter meet one another: one group of all channels. The source's channel c stands for output
+  // channels c * multiplier ... (forward), or its channels c * multiplier ... are summed to output channel c.
+  bool depthwise = false;
+  int64_t multiplier = 1;
+
+  int64_t taps() const { return axis[0].window * axis[1].window * axis[2].window; }
+  int64_t src_pixels() const { return axis[0].src * axis[1].src * axis[2].src; }
+  int64_t dst_pixels() const { return axis[0].dst * axis[1].dst * axis[2].dst; }
+  size_t classes() const { return axis[0].phases.size() * axis[1].phases.size() * axis[2].phases.size(); }
+  double flops() const;
+};
+// Axes of size 1 come first; where all axes are pointwise, images and axes are one long axis.
+ConvProblem ForwardProblem(const ConvGeometry& geometry);
+ConvProblem InputGradientProblem(const ConvGeometry& geometry);
+
+// A loop whose rounds are `src` and `filter` elements apart in the two operands.
+struct TermLoop {
+  int64_t count = 1, src = 0, filter = 0;
+};
+// Loops of count 1 dropped, and neighbours that go on from one another in both operands joined.
+std::vector<TermLoop> Joined(const std::vector<TermLoop>& loops);
+
+// How steps along an axis are cut into tiles: `large` tiles of `size`, then `small` of one less.
+struct Tiling {
+  int64_t size = 1, large = 1, small = 0;
+
+  int64_t tiles() const { return large + small; }
+  // First step of a tile.
+  Val Begin(KernelBuilder& b, Val tile) const;
+};
+// Tiles of at most `most` steps: all of a size that is at least `least` if there is one, else of about equal sizes.
+Tiling TilingOf(int64_t count, int64_t least, int64_t most);
+
+}  // namespace weir::jit
+
+#endif  // WEIR_BACKENDS_LLVM_CONV_IR_H_

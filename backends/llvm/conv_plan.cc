@@ -1,0 +1,111 @@
+#include "weir/backends/llvm/conv_plan.h"
+
+#include <algorithm>
+#include <numeric>
+
+namespace weir::jit {
+namespace {
+
+constexpr double kTaskFlops = 4e6;            // 20 us
+constexpr double kLeastFlops = 1e6;           // of parts of an image, and of parts of the output channels
+constexpr int64_t kTasks = 16;                // enough for eight threads
+constexpr int64_t kMostPixels = 12;           // of a tile
+constexpr int64_t kPairRegisters = 16;        // with fewer vectors, each is two registers,
+constexpr int64_t kLeastPixelsOfPairs = 5;    // and ten sums cover an addition's latency
+constexpr size_t kFewClasses = 8;             // of phases; each has code of its own, so that more get small tiles
+constexpr int64_t kSmallTile = 4;
+constexpr int64_t kUnitPixels = 64;           // rows copied, and sums kept, at a time: within the first-level cache
+constexpr int64_t kLargeFilter = 192 * 1024;  // bytes; larger ones come from beyond the first-level cache each time,
+constexpr int64_t kUnitOfLarge = 192;         // so that more pixels have to share them,
+constexpr int64_t kHugeFilter = 768 * 1024;   // bytes; and of larger ones, from beyond the second in each task
+constexpr int64_t kFewPixels = 96;            // images smaller than this make units together
+
+}  // namespace
+
+ConvPlan::ConvPlan(const ConvProblem& p, const FilterLayout& layout, const TileLimits& limits) : problem(p) {
+  MakeClasses(layout, limits);
+  Split(layout);
+}
+
+void ConvPlan::MakeClasses(const FilterLayout& layout, const TileLimits& limits) {
+  for (const AxisPhase& a : problem.axis[0].phases) {
+    for (const AxisPhase& b : problem.axis[1].phases) {
+      for (const AxisPhase& c : problem.axis[2].phases) {
+        classes.push_back({.phase = {&a, &b, &c}, .count = {problem.batch, a.count, b.count, c.count}, .tiling = {}});
+      }
+    }
+  }
+  // Sums, a term's row of the filter and a broadcast are in registers. Of a depthwise convolution, sums and the pixels
+  // that a row of taps reads.
+  const int64_t registers = limits.vector_registers;
+  int64_t most = problem.depthwise ? (registers - 3) / 2 : (registers - layout.vectors - 1) / layout.vectors;
+  most = std::min(most, kMostPixels);
+  if (classes.size() > kFewClasses) most = std::min(most, kSmallTile);
+  const int64_t* count = classes[0].count;
+  while (one_class() && tile_level > 0 && 2 * inner * count[tile_level] <= most) inner *= count[tile_level--];
+  const bool together = one_class() && problem.batch > 1 && problem.dst_pixels() < kFewPixels;
+  unit_level = 0;
+  if (tile_level > 0 && !together) {
+    unit_level = 1;
+    while (unit_level < 3 && problem.axis[unit_level - 1].dst == 1) ++unit_level;
+  }
+  most /= inner;
+  const int64_t least = std::max(most / 2 + 1, registers < kPairRegisters ? kLeastPixelsOfPairs : 1);
+  for (ConvClass& c : classes) {
+    c.tiling = one_class() || tile_level != unit_level ? TilingOf(c.count[tile_level], least, most) : Tiling{.size = most};
+  }
+}
+
+int64_t ConvPlan::DstStep(int level) const {
+  int64_t step = problem.dst_channels * (level == 0 ? 1 : problem.axis[level - 1].step);
+  for (int a = level; a < 3; ++a) step *= problem.axis[a].dst;
+  return step;
+}
+int64_t ConvPlan::UnitFloats() const {
+  const int64_t floats = Outputs(unit) * DstStep(unit_level);
+  return unit_level == 0 ? floats : std::min(floats, DstStep(0));
+}
+int64_t ConvPlan::Granularity() const {
+  const int64_t outputs = tile_steps() && tiling().small > 0 ? 1 : Outputs(1);
+  const int64_t all = unit_level == 0 ? problem.batch * DstStep(0) : DstStep(0);
+  return std::gcd(std::gcd(block, unit) * outputs * DstStep(unit_level), all);
+}
+
+void ConvPlan::Split(const FilterLayout& layout) {
+  const ConvProblem& p = problem;
+  if (tile_steps()) {
+    steps = tiling().tiles();
+  } else {
+    steps = unit_level == 0 ? p.batch : CeilDiv(p.axis[unit_level - 1].dst, p.axis[unit_level - 1].step);
+  }
+  const int64_t filter_bytes = p.taps() * p.group_src * p.dst_channels * BytesOf(Elem::kF32);
+  const int64_t pixels = filter_bytes > kLargeFilter ? kUnitOfLarge : kUnitPixels;
+  unit = std::clamp<int64_t>(pixels * p.dst_channels / (Outputs(1) * DstStep(unit_level)), 1, steps);
+  const double flops = std::max(p.flops(), 1.0);
+  const auto per_task = [&](double each) { return std::max<int64_t>(1, static_cast<int64_t>(kTaskFlops / each)); };
+  block = steps;
+  if (unit_level == 0) {
+    block = TaskSize(steps, per_task(flops / static_cast<double>(steps)), 1);
+    if (filter_bytes > kHugeFilter) block = std::max(block, CeilDiv(steps, std::max<int64_t>(1, steps / unit)));
+  } else {
+    const double image = flops / static_cast<double>(p.batch);
+    images = TaskSize(p.batch, per_task(image), 1);
+    const int64_t cuts = std::min(CeilDiv(kTasks, p.batch), static_cast<int64_t>(image / kLeastFlops));
+    if (images == 1 && cuts > 1) block = CeilDiv(steps, cuts);
+  }
+  // Tiles of several classes must not cross the end of a task.
+  if (!one_class() && tile_level == unit_level) block = RoundUp(block, tiling().size);
+  blocks = CeilDiv(steps, block);
+  const int64_t regions = blocks * (unit_level == 0 ? 1 : CeilDiv(p.batch, images));
+  unit = CeilDiv(block, std::max<int64_t>(1, block / unit));
+  if (!one_class() && tile_level == unit_level) unit = block;
+  part_panels = layout.all_panels();
+  if (p.groups == 1 || p.depthwise) {
+    const int64_t worth = static_cast<int64_t>(flops / static_cast<double>(regions) / kLeastFlops);
+    part_panels = CeilDiv(part_panels, std::max<int64_t>(1, std::min({CeilDiv(kTasks, regions), worth, part_panels})));
+  }
+  parts = CeilDiv(layout.all_panels(), part_panels);
+  tasks = regions * parts;
+}
+
+}  // namespace weir::jit
