@@ -117,10 +117,11 @@ Val ClusterIr::FromMemory(Val loaded, DType dtype) {
   return b_.Unary(IrOp::kNot, b_.Binary(IrOp::kEq, loaded, b_.Const(b_.type(loaded), 0)));
 }
 
-Val ClusterIr::ScalarOffset(const Operand& operand, Val flat) {
-  Val offset = b_.I64(0);
+Val ClusterIr::ScalarOffset(const Operand& operand, const Point& point) {
+  Val offset = b_.I64(0), flat = point.flat;
   for (size_t axis = operand.dims.size(); axis-- > 0;) {
-    const Val index = axis == 0 ? flat : b_.Rem(flat, operand.dims[axis]);
+    const bool last = axis + 1 == operand.dims.size() && operand.dims[axis] == cluster_.shape.dim(-1);
+    const Val index = last && point.column != kNoVal ? point.column : axis == 0 ? flat : b_.Rem(flat, operand.dims[axis]);
     if (operand.strides[axis] != 0) offset = b_.Add(offset, b_.Mul(index, operand.strides[axis]));
     if (axis > 0) flat = b_.Div(flat, operand.dims[axis]);
   }
@@ -147,14 +148,14 @@ Val ClusterIr::VectorOffset(const std::vector<int64_t>& dims, const std::vector<
 Val ClusterIr::Read(const Operand& operand, const Point& point) {
   if (operand.scalar != kNoVal) return b_.Splat(operand.scalar, point.lanes);
   if (operand.full) return FromMemory(b_.Load(operand.buffer, point.flat, point.lanes, point.count), operand.dtype);
-  if (point.lanes == 1) return FromMemory(b_.Load(operand.buffer, ScalarOffset(operand, point.flat), 1), operand.dtype);
+  if (point.lanes == 1) return FromMemory(b_.Load(operand.buffer, ScalarOffset(operand, point), 1), operand.dtype);
   const int64_t inner = operand.dims.back();
   const int64_t last = cluster_.shape.dim(-1);
   const bool one_row = (point.aligned && inner % kLanes == 0) || (point.in_row && inner % last == 0);
   if (!one_row) {
     return FromMemory(b_.Gather(operand.buffer, VectorOffset(operand.dims, operand.strides, point), point.count), operand.dtype);
   }
-  const Val offset = ScalarOffset(operand, point.flat);
+  const Val offset = ScalarOffset(operand, point);
   if (operand.strides.back() == 0) {
     return b_.Splat(FromMemory(b_.Load(operand.buffer, offset, 1), operand.dtype), point.lanes);
   }

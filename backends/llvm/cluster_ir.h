@@ -30,6 +30,7 @@ struct Point {
   Val count = kNoVal;   // lanes that exist, or none if all do
   bool aligned = false; // `flat` is a multiple of kLanes
   bool in_row = false;  // all lanes lie in one run of the last axis
+  Val column = kNoVal;  // position of lane 0 in the last axis, where it is known
 };
 
 class ClusterIr {
@@ -65,7 +66,7 @@ class ClusterIr {
   Val Compute(NodeId id, const Point& point);
   Val Random(NodeId id, const Point& point, int word);
   std::vector<Val> Words(const Node& node, Val low, Val high, int lanes);
-  Val ScalarOffset(const Operand& operand, Val flat);
+  Val ScalarOffset(const Operand& operand, const Point& point);
   Val VectorOffset(const std::vector<int64_t>& dims, const std::vector<int64_t>& strides, const Point& point);
   void StoreOutputs(const Point& point);
 

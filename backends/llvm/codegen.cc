@@ -106,6 +106,7 @@ absl::StatusOr<Target> FindTarget(const std::string& cpu) {
     return absl::UnimplementedError(StrCat("LLVM: '", target.cpu, "' has no AVX2 with fused multiply-add"));
   }
 #endif
+  target.vector_registers = subtarget->checkFeatures("+avx512vl") ? 32 : 8;
   return target;
 }
 

@@ -13,6 +13,7 @@ namespace weir::jit {
 
 struct Target {
   std::string triple, cpu, features;
+  int vector_registers = 0;  // vectors of 16 floats that the registers hold: two registers each without AVX-512
 };
 
 // The processor this runs on, or another one that it can stand in for ("x86-64-v3": AVX2). kUnimplemented if it has no

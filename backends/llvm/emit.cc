@@ -96,9 +96,15 @@ class Emitter {
     Value* at = builder_.CreateConstInBoundsGEP1_64(builder_.getPtrTy(), pointers, static_cast<uint64_t>(index));
     return builder_.CreateLoad(builder_.getPtrTy(), at);
   }
-  Value* Address(int64_t buffer, Value* index) {
-    const Elem elem = kernel_.buffers[static_cast<size_t>(buffer)].elem;
-    return builder_.CreateGEP(Scalar(elem), bases_[static_cast<size_t>(buffer)], index);
+  Value* Address(int64_t buffer, Val index) {
+    Type* elem = Scalar(kernel_.buffers[static_cast<size_t>(buffer)].elem);
+    Value* base = bases_[static_cast<size_t>(buffer)];
+    // A constant is added last: it becomes part of the instruction, and neighbours share the rest.
+    const Inst& sum = inst(index);
+    if (sum.op == IrOp::kAdd && sum.type.lanes == 1 && inst(sum.args[1]).op == IrOp::kConst) {
+      return builder_.CreateGEP(elem, builder_.CreateGEP(elem, base, Get(sum.args[0])), Get(sum.args[1]));
+    }
+    return builder_.CreateGEP(elem, base, Get(index));
   }
   // Lanes below `count`.
   Value* MaskOf(Val count, int lanes) {
@@ -118,15 +124,15 @@ class Emitter {
     const ::llvm::Align align = AlignOf(i.type.elem);
     if (i.op == IrOp::kGather) {
       Value* mask = i.args[1] == kNoVal ? nullptr : MaskOf(i.args[1], i.type.lanes);
-      if (i.type.lanes == 1) return builder_.CreateAlignedLoad(type, Address(i.imm, Get(i.args[0])), align);
-      return builder_.CreateMaskedGather(type, Address(i.imm, Get(i.args[0])), align, mask, Constant::getNullValue(type));
+      if (i.type.lanes == 1) return builder_.CreateAlignedLoad(type, Address(i.imm, i.args[0]), align);
+      return builder_.CreateMaskedGather(type, Address(i.imm, i.args[0]), align, mask, Constant::getNullValue(type));
     }
-    Value* at = Address(i.imm, Get(i.args[0]));
+    Value* at = Address(i.imm, i.args[0]);
     if (i.args[1] == kNoVal) return builder_.CreateAlignedLoad(type, at, align);
     return builder_.CreateMaskedLoad(type, at, align, MaskOf(i.args[1], i.type.lanes), Constant::getNullValue(type));
   }
   void Store(const Inst& i) {
-    Value* at = Address(i.imm, Get(i.args[1]));
+    Value* at = Address(i.imm, i.args[1]);
     const ::llvm::Align align = AlignOf(i.type.elem);
     if (i.args[2] == kNoVal) {
       builder_.CreateAlignedStore(Get(i.args[0]), at, align);
@@ -210,6 +216,12 @@ class Emitter {
     if (i.type.lanes == 1) return builder_.CreateExtractElement(Get(i.args[0]), static_cast<uint64_t>(first));
     return builder_.CreateShuffleVector(Get(i.args[0]), lanes);
   }
+  Value* Zip(const Inst& i) {
+    ::llvm::SmallVector<int, 16> lanes;
+    const int first = i.op == IrOp::kZipHigh ? i.type.lanes / 2 : 0;
+    for (int k = 0; k < i.type.lanes; ++k) lanes.push_back(first + k / 2 + (k % 2 == 0 ? 0 : i.type.lanes));
+    return builder_.CreateShuffleVector(Get(i.args[0]), Get(i.args[1]), lanes);
+  }
   Value* MulHigh(const Inst& i) {
     Type* narrow = TypeOf(i.type);
     Type* wide = TypeOf({Elem::kI64, i.type.lanes});
@@ -260,6 +272,7 @@ class Emitter {
       case IrOp::kIota: return IotaOf(i.type);
       case IrOp::kSplat: return builder_.CreateVectorSplat(static_cast<unsigned>(i.type.lanes), arg(0));
       case IrOp::kLow: case IrOp::kHigh: return Half(i);
+      case IrOp::kZipLow: case IrOp::kZipHigh: return Zip(i);
       case IrOp::kLane: return builder_.CreateExtractElement(arg(0), static_cast<uint64_t>(i.imm));
       case IrOp::kAdd: return floating ? builder_.CreateFAdd(arg(0), arg(1)) : builder_.CreateAdd(arg(0), arg(1));
       case IrOp::kSub: return floating ? builder_.CreateFSub(arg(0), arg(1)) : builder_.CreateSub(arg(0), arg(1));

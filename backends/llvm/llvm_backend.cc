@@ -18,13 +18,14 @@ constexpr size_t kMaxOperands = 20;
 struct AnchorRow {
   std::string_view op;
   LowerResult (*lower)(const Cluster& cluster);
+  LowerResult (*lower_tiled)(const Cluster& cluster, const TileLimits& limits) = nullptr;
 };
 constexpr AnchorRow kAnchors[] = {
     {"reduce_sum", LowerReduce},      {"reduce_sum_squares", LowerReduce}, {"reduce_max", LowerReduce},
     {"reduce_min", LowerReduce},      {"softmax", LowerSoftmax},           {"log_softmax", LowerSoftmax},
     {"sparse_cross_entropy", LowerSoftmax}, {"max_pool", LowerPool},       {"max_pool_gather", LowerPool},
     {"average_pool", LowerPool},      {"max_pool_gradient", LowerPoolGradient},
-    {"average_pool_gradient", LowerPoolGradient},
+    {"average_pool_gradient", LowerPoolGradient}, {"matmul", nullptr, LowerMatMul},
 };
 
 const AnchorRow* FindAnchor(std::string_view op) {
@@ -84,6 +85,7 @@ class LlvmBackend : public Backend {
     if (row == nullptr) return Decline{StrCat("no lowering for ", first.op->name)};
     const DType dtype = cluster.type(first.inputs[0]).dtype;
     if (dtype != DType::kFloat32) return Decline{StrCat(first.op->name, " of ", dtype, " is the reference's")};
+    if (row->lower_tiled != nullptr) return row->lower_tiled(cluster, {.vector_registers = jit_->target().vector_registers});
     return row->lower(cluster);
   }
 

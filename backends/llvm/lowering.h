@@ -39,11 +39,17 @@ inline int64_t TaskSize(int64_t total, int64_t per_task, int64_t multiple) {
   return RoundUp(std::max<int64_t>(size, 1), multiple);
 }
 
+// What a processor has for tiles of sums in registers; it changes tiles, never bits.
+struct TileLimits {
+  int vector_registers = 32;  // vectors of kLanes floats that the registers hold: 8 with AVX2
+};
+
 LowerResult LowerElementwise(const Cluster& cluster);
 LowerResult LowerReduce(const Cluster& cluster);
 LowerResult LowerSoftmax(const Cluster& cluster);  // softmax, log_softmax, sparse_cross_entropy
 LowerResult LowerPool(const Cluster& cluster);          // max_pool, max_pool_gather, average_pool
 LowerResult LowerPoolGradient(const Cluster& cluster);  // max_pool_gradient, average_pool_gradient
+LowerResult LowerMatMul(const Cluster& cluster, const TileLimits& limits);
 
 }  // namespace weir::jit
 
