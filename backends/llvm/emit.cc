@@ -248,6 +248,12 @@ class Emitter {
     if (i.type.lanes == 1) return builder_.CreateExtractElement(Get(i.args[0]), static_cast<uint64_t>(first));
     return builder_.CreateShuffleVector(Get(i.args[0]), lanes);
   }
+  Value* Zip(const Inst& i) {
+    ::llvm::SmallVector<int, 16> lanes;
+    const int first = i.op == IrOp::kZipHigh ? i.type.lanes / 2 : 0;
+    for (int k = 0; k < i.type.lanes; ++k) lanes.push_back(first + k / 2 + (k % 2 == 0 ? 0 : i.type.lanes));
+    return builder_.CreateShuffleVector(Get(i.args[0]), Get(i.args[1]), lanes);
+  }
   Value* MulHigh(const Inst& i) {
     Type* narrow = TypeOf(i.type);
     Type* wide = TypeOf({Elem::kI64, i.type.lanes});
@@ -302,6 +308,7 @@ class Emitter {
       case IrOp::kIota: return IotaOf(i.type);
       case IrOp::kSplat: return builder_.CreateVectorSplat(static_cast<unsigned>(i.type.lanes), arg(0));
       case IrOp::kLow: case IrOp::kHigh: return Half(i);
+      case IrOp::kZipLow: case IrOp::kZipHigh: return Zip(i);
       case IrOp::kLane: return builder_.CreateExtractElement(arg(0), static_cast<uint64_t>(i.imm));
       case IrOp::kAdd: return floating ? builder_.CreateFAdd(arg(0), arg(1)) : builder_.CreateAdd(arg(0), arg(1));
       case IrOp::kSub: return floating ? builder_.CreateFSub(arg(0), arg(1)) : builder_.CreateSub(arg(0), arg(1));

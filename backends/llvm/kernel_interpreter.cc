@@ -188,12 +188,16 @@ class Machine {
       const auto arg = [&](int n) -> int64_t {
         if (i.args[n] == kNoVal) return 0;
         const Lanes& lanes = value(i.args[n]);
+        if (i.op == IrOp::kZipLow || i.op == IrOp::kZipHigh) {
+          return lanes[k / 2 + (i.op == IrOp::kZipHigh ? result.size() / 2 : 0)];
+        }
         return lanes[i.op == IrOp::kSplat ? 0 : i.op == IrOp::kHigh ? k + result.size() : k];
       };
       const int64_t a = arg(0), b = arg(1), c = arg(2);
       switch (i.op) {
         case IrOp::kIota: result[k] = static_cast<int64_t>(k); break;
         case IrOp::kSplat: case IrOp::kLow: case IrOp::kHigh: result[k] = a; break;
+        case IrOp::kZipLow: case IrOp::kZipHigh: result[k] = k % 2 == 0 ? a : b; break;
         case IrOp::kLt: case IrOp::kLe: case IrOp::kEq: result[k] = Compared(i.op, elem(i.args[0]), a, b); break;
         case IrOp::kAnd: result[k] = a & b; break;
         case IrOp::kOr: result[k] = a | b; break;

@@ -79,6 +79,9 @@ Val KernelBuilder::Half(Val a, bool high) {
   const IrType result{type(a).elem, type(a).lanes / 2};
   return Append({.op = high ? IrOp::kHigh : IrOp::kLow, .type = result, .args = {a, kNoVal, kNoVal}});
 }
+Val KernelBuilder::Zip(Val a, Val b, bool high) {
+  return Append({.op = high ? IrOp::kZipHigh : IrOp::kZipLow, .type = type(a), .args = {a, b, kNoVal}});
+}
 Val KernelBuilder::Lane(Val a, int lane) {
   if (type(a).lanes == 1) return a;
   return Append({.op = IrOp::kLane, .type = {type(a).elem, 1}, .args = {a, kNoVal, kNoVal}, .imm = lane});
@@ -170,8 +173,8 @@ namespace {
 
 constexpr const char* kElemNames[] = {"bool", "u8", "i32", "i64", "f32"};
 constexpr const char* kOpNames[] = {
-    "const", "task", "index", "carried", "result", "iota", "splat", "low", "high", "lane", "add", "sub", "mul", "div",
-    "rem", "mul_high", "fma", "sqrt", "neg", "abs", "copysign", "round_even", "shl", "shr", "and_bits", "or_bits",
+    "const", "task", "index", "carried", "result", "iota", "splat", "low", "high", "zip_low", "zip_high", "lane",
+    "add", "sub", "mul", "div", "rem", "mul_high", "fma", "sqrt", "neg", "abs", "copysign", "round_even", "shl", "shr", "and_bits", "or_bits",
     "xor_bits", "min", "lt", "le", "eq", "and", "or", "not", "select", "bits", "convert", "load", "gather", "store", "stream",
     "may_stream", "fence", "prefetch", "for", "if", "report_label"};
 

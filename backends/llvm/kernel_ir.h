@@ -43,6 +43,8 @@ enum class IrOp : uint8_t {
   kSplat,   // a scalar in every lane
   kLow,     // the lower, the upper half of the lanes
   kHigh,
+  kZipLow,  // lanes of arg 0 and arg 1 in turn, of their lower, their upper halves
+  kZipHigh,
   kLane,    // scalar: lane imm of arg 0
   // Numbers. Integers wrap; kDiv and kRem of integers are unsigned, by a constant other than 0.
   kAdd, kSub, kMul, kDiv, kRem,
@@ -128,6 +130,7 @@ class KernelBuilder {
   Val Convert(Val a, Elem elem);
   Val Bits(Val a);
   Val Half(Val a, bool high);
+  Val Zip(Val a, Val b, bool high);
   Val Lane(Val a, int lane);
   Val Load(int buffer, Val index, int lanes, Val count = kNoVal);
   Val Gather(int buffer, Val indices, Val count = kNoVal);

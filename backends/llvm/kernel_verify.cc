@@ -155,6 +155,9 @@ class Verifier {
         return arg(0).type == IrType{i.type.elem, 1} ? absl::OkStatus() : Fail(v, "of something that is no such scalar");
       case IrOp::kLow: case IrOp::kHigh:
         return arg(0).type == IrType{i.type.elem, 2 * i.type.lanes} ? absl::OkStatus() : Fail(v, "not half of its operand");
+      case IrOp::kZipLow: case IrOp::kZipHigh:
+        if (i.type.lanes < 2 || i.type.lanes % 2 != 0) return Fail(v, StrCat("no halves of ", i.type.lanes, " lanes"));
+        return Same(v, i, 2, true);
       case IrOp::kLane:
         return i.imm >= 0 && i.imm < arg(0).type.lanes ? absl::OkStatus() : Fail(v, StrCat("no lane ", i.imm));
       case IrOp::kConvert:

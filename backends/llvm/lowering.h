@@ -48,6 +48,7 @@ LowerResult LowerElementwise(const Cluster& cluster);
 
 // By anchor.
 LowerResult LowerConv(const Cluster& cluster, const TileLimits& limits);          // conv, conv_input_gradient
+LowerResult LowerMatMul(const Cluster& cluster, const TileLimits& limits);
 LowerResult LowerReduce(const Cluster& cluster, const TileLimits& limits);        // reduce_*
 LowerResult LowerArgMax(const Cluster& cluster, const TileLimits& limits);
 LowerResult LowerSoftmax(const Cluster& cluster, const TileLimits& limits);       // and log_softmax, sparse_cross_entropy

@@ -1,0 +1,377 @@
+// Matrix products: a tile of sums in registers passes over panels of columns; matmul_plan.h decides what lies where.
+//
+// Products of at most one canonical block of terms hand their sums to the epilogue straight from registers where it is
+// short; otherwise sums wait in scratch, where those of further blocks are added. With few outputs and many terms, tasks
+// are the blocks, and a second kernel adds their sums.
+#include <functional>
+
+#include "weir/backends/llvm/lowering.h"
+#include "weir/backends/llvm/matmul_plan.h"
+#include "weir/core/strings.h"
+
+namespace weir::jit {
+namespace {
+
+constexpr int64_t kPackTaskFloats = 32 * 1024;
+
+// Rows or columns [begin, end) of a matrix.
+struct Span {
+  Val begin = kNoVal, end = kNoVal;
+};
+
+class MatMulKernel {
+ public:
+  MatMulKernel(const Cluster& cluster, const MatMulPlan& plan, const char* part)
+      : p_(plan), b_(StrCat(Describe(cluster), part)), task_(b_.Task()) {
+    rows_ = b_.Buffer({IrBuffer::Kind::kInput, p_.rows.input, Elem::kF32, 0});
+    columns_ = b_.Buffer({IrBuffer::Kind::kInput, p_.columns.input, Elem::kF32, 0});
+  }
+
+  // All columns of all matrices into the workspace; a task takes some terms of a matrix.
+  Stage Pack() {
+    const int64_t terms = std::min(p_.k, RoundUp(CeilDiv(kPackTaskFloats, p_.columns.size), kLanes));
+    const int64_t parts = CeilDiv(p_.k, std::max<int64_t>(1, terms));
+    const Val matrix = b_.Div(task_, parts), k = b_.Mul(b_.Rem(task_, parts), terms);
+    const Val dst = b_.Add(b_.Mul(matrix, p_.packed_matrix()), b_.Mul(k, p_.tile.width()));
+    const Span all{b_.I64(0), b_.I64(p_.columns.size)};
+    PackColumns(b_.Mul(matrix, p_.columns.size * p_.k), all, k, Terms(k, terms), Workspace(), dst);
+    return MakeStage(b_.Take(), p_.columns.matrices * parts);
+  }
+
+  Stage Product(const Cluster& cluster) {
+    ClusterIr epilogue(b_, cluster);
+    epilogue_ = &epilogue;
+    const Val blocks = b_.Div(task_, p_.column_blocks), first = b_.Div(blocks, p_.row_blocks);
+    const Span columns = SpanOf(b_.Mul(b_.Rem(task_, p_.column_blocks), p_.column_block), p_.column_block, p_.columns.size);
+    const Span rows = SpanOf(b_.Mul(b_.Rem(blocks, p_.row_blocks), p_.row_block), p_.row_block, p_.rows.size);
+    const Val begin = p_.products == 1 ? b_.I64(0) : b_.Mul(first, p_.products_per_task);
+    const Val end = b_.Min(b_.I64(p_.products), b_.Add(begin, b_.I64(p_.products_per_task)));
+    Steps(begin, end, p_.products_per_task, 1, [&](Val product) {
+      Begin(product);
+      if (p_.one_block()) PrepareRows(rows, b_.I64(0), b_.I64(p_.k));
+      Steps(columns.begin, columns.end, p_.column_block, p_.column_chunk, [&](Val c) {
+        const Span chunk{c, p_.column_block <= p_.column_chunk ? columns.end : b_.Min(columns.end, b_.Add(c, b_.I64(p_.column_chunk)))};
+        if (p_.one_block()) PrepareColumns(chunk, b_.I64(0), b_.I64(p_.k));
+        Steps(rows.begin, rows.end, p_.row_block, p_.row_chunk, [&](Val r) {
+          RowsOfChunk({r, p_.row_block <= p_.row_chunk ? rows.end : b_.Min(rows.end, b_.Add(r, b_.I64(p_.row_chunk)))}, chunk);
+        });
+      });
+    });
+    return MakeStage(b_.Take(), p_.tasks(), p_.scratch_bytes);
+  }
+
+  // One block of k of a product, some terms of all columns at a time.
+  Stage Terms() {
+    const Val block = b_.Rem(task_, p_.k_blocks()), product = b_.Div(task_, p_.k_blocks());
+    Begin(product);
+    const int64_t size = p_.m * p_.n;
+    const Val dst = b_.Mul(b_.Add(b_.Mul(block, p_.products), product), size);
+    b_.Loop(b_.I64(0), b_.I64(size), kLanes, [&](Val i) {
+      const Val count = size % kLanes == 0 ? kNoVal : b_.Binary(IrOp::kSub, b_.I64(size), i);
+      b_.Store(Workspace(), b_.F32(0, kLanes), b_.Add(dst, i), count);
+    });
+    const Span rows{b_.I64(0), b_.I64(p_.rows.size)}, columns{b_.I64(0), b_.I64(p_.columns.size)};
+    const Val begin = b_.Mul(block, kMatMulBlock), end = b_.Min(b_.I64(p_.k), b_.Add(begin, b_.I64(kMatMulBlock)));
+    b_.Loop(begin, end, p_.terms, [&](Val k) {
+      const Val terms = Terms(k, p_.terms);
+      PrepareRows(rows, k, terms);
+      PrepareColumns(columns, k, terms);
+      Tiles(rows, columns, [&](const TileShape& tile, const TileOperands& operands, Val i, Val c, const std::vector<Val>& counts) {
+        const Val at = b_.Add(dst, b_.Add(b_.Mul(i, p_.n), c));
+        const Sums sums = LoadSums(b_, tile, Workspace(), at, p_.n, counts);
+        StoreSums(b_, tile, AddTerms(b_, tile, operands, terms, sums), Workspace(), at, p_.n, counts);
+      });
+    });
+    return MakeStage(b_.Take(), p_.tasks(), p_.scratch_bytes);
+  }
+
+ private:
+  using TileBody = std::function<void(const TileShape& tile, const TileOperands& operands, Val row, Val column,
+                                      const std::vector<Val>& counts)>;
+
+  int Workspace() { return b_.Buffer({IrBuffer::Kind::kWorkspace, 0, Elem::kF32, 0}); }
+  int Scratch(int64_t at) { return b_.Buffer({IrBuffer::Kind::kScratch, 0, Elem::kF32, at}); }
+
+  Span SpanOf(Val begin, int64_t block, int64_t size) {
+    return {begin, b_.Min(b_.I64(size), b_.Add(begin, b_.I64(block)))};
+  }
+  // body(i) from begin on in steps; without a loop if `most` needs one only.
+  void Steps(Val begin, Val end, int64_t most, int64_t step, const std::function<void(Val)>& body) {
+    if (most <= step) return body(begin);
+    b_.Loop(begin, end, step, body);
+  }
+  // Of [k, k + most), those that exist.
+  Val Terms(Val k, int64_t most) {
+    return most == 0 || p_.k % most == 0 ? b_.I64(most) : b_.Min(b_.I64(most), b_.Binary(IrOp::kSub, b_.I64(p_.k), k));
+  }
+  void Begin(Val product) {
+    product_ = product;
+    row_base_ = b_.Mul(p_.rows.Matrix(b_, product), p_.rows.size * p_.k);
+    column_matrix_ = p_.columns.Matrix(b_, product);
+    column_base_ = b_.Mul(column_matrix_, p_.columns.size * p_.k);
+  }
+
+  // ---- Operands ----------------------------------------------------------------------------------------------------
+  // Panels of columns: [panel][panel_terms][width of a tile], zeros where there are no columns.
+  void PackColumns(Val matrix, Span columns, Val k, Val terms, int dst, Val dst_base) {
+    const int64_t width = p_.tile.width(), size = p_.columns.size, panel_terms = p_.panel_terms;
+    const Val src = b_.Add(matrix, b_.Mul(k, p_.columns.inner));
+    if (p_.columns.outer == 1) {
+      b_.Loop(b_.I64(0), terms, 1, [&](Val t) {
+        const Val from = b_.Add(src, b_.Mul(t, p_.columns.inner)), to = b_.Add(dst_base, b_.Mul(t, width));
+        b_.Loop(columns.begin, columns.end, width, [&](Val c) {
+          const std::vector<Val> counts = ColumnCounts(b_, p_.tile, c, size);
+          const Val panel = b_.Add(to, b_.Mul(b_.Binary(IrOp::kSub, c, columns.begin), panel_terms));
+          for (int64_t j = 0; j < p_.tile.vectors; ++j) {
+            const Val x = b_.Load(columns_, b_.Add(b_.Add(from, c), b_.I64(j * kLanes)), kLanes, counts[static_cast<size_t>(j)]);
+            b_.Store(dst, x, b_.Add(panel, b_.I64(j * kLanes)));
+          }
+        });
+      });
+      return;
+    }
+    b_.Loop(columns.begin, columns.end, width, [&](Val c) {
+      const Val panel = b_.Add(dst_base, b_.Mul(b_.Binary(IrOp::kSub, c, columns.begin), panel_terms));
+      b_.Loop(b_.I64(0), b_.I64(width), kLanes, [&](Val j) {
+        const Val column = b_.Add(c, j), from = b_.Add(src, b_.Mul(column, p_.columns.outer));
+        b_.Loop(b_.I64(0), terms, kLanes, [&](Val t) {
+          const Val left = p_.k % kLanes == 0 ? b_.I64(kLanes) : b_.Binary(IrOp::kSub, b_.I64(p_.k), b_.Add(k, t));
+          std::vector<Val> block;
+          for (int64_t i = 0; i < kLanes; ++i) {
+            Val count = p_.k % kLanes == 0 ? kNoVal : left;
+            if (size % width != 0) count = b_.Select(b_.Binary(IrOp::kLt, column, b_.I64(size - i)), left, b_.I64(0));
+            block.push_back(b_.Load(columns_, b_.Add(b_.Add(from, t), b_.I64(i * p_.columns.outer)), kLanes, count));
+          }
+          block = Transposed(b_, std::move(block));
+          const Val to = b_.Add(b_.Add(panel, j), b_.Mul(t, width));
+          for (int64_t i = 0; i < kLanes; ++i) b_.Store(dst, block[static_cast<size_t>(i)], b_.Add(to, b_.I64(i * width)));
+        });
+      });
+    });
+  }
+
+  // Makes columns_at_(column) the place of a tile's columns, which are some of `columns`.
+  void PrepareColumns(Span columns, Val k, Val terms) {
+    switch (p_.column_source) {
+      case ColumnSource::kInPlace:
+        column_buffer_ = columns_;
+        column_step_ = p_.columns.inner;
+        column_at_ = [=, this](Val c) { return b_.Add(b_.Add(column_base_, b_.Mul(k, p_.columns.inner)), c); };
+        return;
+      case ColumnSource::kPackedByTask:
+        column_buffer_ = Scratch(p_.columns_at);
+        PackColumns(column_base_, columns, k, terms, column_buffer_, b_.I64(0));
+        column_at_ = [=, this](Val c) { return b_.Mul(b_.Binary(IrOp::kSub, c, columns.begin), p_.panel_terms); };
+        break;
+      case ColumnSource::kPackedOnce:
+        column_buffer_ = Workspace();
+        column_at_ = [=, this](Val c) {
+          const Val matrix = b_.Add(b_.Mul(column_matrix_, p_.packed_matrix()), b_.Mul(k, p_.tile.width()));
+          return b_.Add(matrix, b_.Mul(c, p_.panel_terms));
+        };
+        break;
+    }
+    column_step_ = p_.tile.width();
+  }
+
+  // Makes row_at_(row) the place of a tile's rows, which are some of `rows`.
+  void PrepareRows(Span rows, Val k, Val terms) {
+    const Val src = b_.Add(row_base_, b_.Mul(k, p_.rows.inner));
+    if (p_.row_source == RowSource::kInPlace) {
+      row_buffer_ = rows_;
+      row_at_ = [=, this](Val r) { return b_.Add(src, b_.Mul(r, p_.rows.outer)); };
+      return;
+    }
+    row_buffer_ = Scratch(p_.rows_at);
+    if (p_.row_source == RowSource::kCopied) {
+      b_.Loop(rows.begin, rows.end, 1, [&](Val r) {
+        const Val from = b_.Add(src, b_.Mul(r, p_.rows.outer)), to = b_.Mul(b_.Binary(IrOp::kSub, r, rows.begin), p_.row_pitch);
+        b_.Loop(b_.I64(0), terms, kLanes, [&](Val t) {
+          const Val count = p_.k % kLanes == 0 ? kNoVal : b_.Binary(IrOp::kSub, b_.I64(p_.k), b_.Add(k, t));
+          b_.Store(row_buffer_, b_.Load(rows_, b_.Add(from, t), kLanes, count), b_.Add(to, t));
+        });
+      });
+      row_at_ = [=, this](Val r) { return b_.Mul(b_.Binary(IrOp::kSub, r, rows.begin), p_.row_pitch); };
+      return;
+    }
+    const bool whole = p_.rows.size % kLanes == 0 && (p_.row_blocks == 1 || p_.row_block % kLanes == 0) &&
+                       (p_.one_block() || p_.row_chunk % kLanes == 0 || p_.row_chunk >= p_.row_block);
+    b_.Loop(b_.I64(0), terms, 1, [&](Val t) {
+      const Val from = b_.Add(src, b_.Mul(t, p_.rows.inner)), to = b_.Mul(t, p_.row_pitch);
+      b_.Loop(rows.begin, rows.end, kLanes, [&](Val r) {
+        const Val count = whole ? kNoVal : b_.Binary(IrOp::kSub, b_.I64(p_.rows.size), r);
+        b_.Store(row_buffer_, b_.Load(rows_, b_.Add(from, r), kLanes, count), b_.Add(to, b_.Binary(IrOp::kSub, r, rows.begin)));
+      });
+    });
+    row_at_ = [=, this](Val r) { return b_.Binary(IrOp::kSub, r, rows.begin); };
+  }
+
+  // ---- Tiles -------------------------------------------------------------------------------------------------------
+  // All tiles of rows x columns, whose operands are prepared: columns inside, so that a tile's rows stay close.
+  void Tiles(Span rows, Span columns, const TileBody& body) {
+    const int64_t whole = p_.rows.size / p_.tile.rows * p_.tile.rows;
+    const auto pass = [&](Val i, int64_t height) {
+      const TileShape tile{height, p_.tile.vectors};
+      b_.Loop(columns.begin, columns.end, tile.width(), [&](Val c) {
+        const std::vector<Val> counts = ColumnCounts(b_, tile, c, p_.columns.size);
+        TileOperands operands{.row_buffer = row_buffer_, .column_buffer = column_buffer_, .row = row_at_(i), .column = column_at_(c)};
+        operands.row_pitch = p_.row_source == RowSource::kInPlace ? p_.rows.outer : p_.row_source == RowSource::kCopied ? p_.row_pitch : 1;
+        operands.row_step = p_.row_source == RowSource::kByTerms ? p_.row_pitch : 1;
+        operands.column_step = column_step_;
+        if (p_.column_source == ColumnSource::kInPlace) operands.counts = counts;
+        body(tile, operands, i, c, counts);
+      });
+    };
+    if (whole > 0) b_.Loop(rows.begin, b_.Min(rows.end, b_.I64(whole)), p_.tile.rows, [&](Val i) { pass(i, p_.tile.rows); });
+    if (whole < p_.rows.size) {
+      b_.Loop(b_.I64(whole), rows.end, p_.tile.rows, [&](Val i) { pass(i, p_.rows.size - whole); });
+    }
+  }
+
+  // A chunk of rows and columns over all terms, and its epilogue.
+  void RowsOfChunk(Span rows, Span columns) {
+    if (p_.one_block()) {
+      const Val terms = b_.I64(p_.k);
+      Tiles(rows, columns, [&](const TileShape& tile, const TileOperands& operands, Val i, Val c, const std::vector<Val>& counts) {
+        const Sums sums = AddTerms(b_, tile, operands, terms, ZeroSums(b_, tile));
+        if (p_.staged) {
+          StoreSums(b_, tile, sums, Scratch(p_.staged_at), StagedAt(rows, columns, i, c), p_.staged_pitch, StagedCounts(counts));
+        } else {
+          EmitTile(tile, sums, i, c, counts);
+        }
+      });
+    } else {
+      b_.Loop(b_.I64(0), b_.I64(p_.k), kMatMulBlock, [&](Val k) {
+        const Val terms = Terms(k, kMatMulBlock);
+        PrepareRows(rows, k, terms);
+        PrepareColumns(columns, k, terms);
+        Tiles(rows, columns, [&](const TileShape& tile, const TileOperands& operands, Val i, Val c, const std::vector<Val>& counts) {
+          AddBlock(tile, AddTerms(b_, tile, operands, terms, ZeroSums(b_, tile)), k, StagedAt(rows, columns, i, c), StagedCounts(counts));
+        });
+      });
+    }
+    if (p_.staged) Finish(rows, columns);
+  }
+  Val StagedAt(Span rows, Span columns, Val i, Val c) {
+    return b_.Add(b_.Mul(b_.Binary(IrOp::kSub, i, rows.begin), p_.staged_pitch), b_.Binary(IrOp::kSub, c, columns.begin));
+  }
+  // Where rows follow each other without a gap, a vector must end with its row.
+  std::vector<Val> StagedCounts(const std::vector<Val>& counts) const { return p_.flat ? counts : std::vector<Val>(); }
+
+  // The first block is the total, others are added to it.
+  void AddBlock(const TileShape& tile, const Sums& block, Val k, Val at, const std::vector<Val>& counts) {
+    const int staged = Scratch(p_.staged_at);
+    const Val first = b_.Binary(IrOp::kEq, k, b_.I64(0));
+    b_.If(first, [&] { StoreSums(b_, tile, block, staged, at, p_.staged_pitch, counts); });
+    b_.If(b_.Unary(IrOp::kNot, first), [&] {
+      Sums totals = LoadSums(b_, tile, staged, at, p_.staged_pitch, counts);
+      for (size_t i = 0; i < totals.size(); ++i) totals[i] = b_.Binary(IrOp::kAdd, totals[i], block[i]);
+      StoreSums(b_, tile, totals, staged, at, p_.staged_pitch, counts);
+    });
+  }
+
+  // ---- Results -----------------------------------------------------------------------------------------------------
+  void EmitTile(const TileShape& tile, const Sums& sums, Val i, Val c, const std::vector<Val>& counts) {
+    const Val flat = b_.Add(b_.Mul(product_, p_.m * p_.n), b_.Add(b_.Mul(i, p_.n), c));
+    std::vector<Point> points;
+    for (int64_t row = 0; row < tile.rows; ++row) {
+      for (int64_t j = 0; j < tile.vectors; ++j) {
+        points.push_back({.flat = b_.Add(flat, b_.I64(row * p_.n + j * kLanes)),
+                          .count = counts[static_cast<size_t>(j)],
+                          .aligned = p_.n % kLanes == 0,
+                          .in_row = true,
+                          .column = b_.Add(c, b_.I64(j * kLanes))});
+      }
+    }
+    epilogue_->Emit(points, sums);
+  }
+
+  // Whether the outputs of every chunk begin at a multiple of `unit`.
+  bool Multiple(int64_t unit) const {
+    const auto multiple = [&](int64_t rows, int64_t parts) { return parts == 1 || rows * p_.n % unit == 0; };
+    return multiple(p_.m, p_.products) && multiple(p_.row_block, p_.row_blocks) && multiple(p_.row_chunk, CeilDiv(p_.row_block, p_.row_chunk));
+  }
+
+  void Finish(Span rows, Span columns) {
+    if (p_.swapped) return FinishTurned(rows, columns);
+    const int staged = Scratch(p_.staged_at);
+    const bool vectors = p_.n % kLanes == 0;
+    if (p_.flat) {
+      const Val flat = b_.Add(b_.Mul(product_, p_.m * p_.n), b_.Mul(rows.begin, p_.n));
+      const Val count = p_.row_block <= p_.row_chunk && p_.row_blocks == 1 ? b_.I64(p_.m * p_.n) : b_.Mul(b_.Binary(IrOp::kSub, rows.end, rows.begin), p_.n);
+      EmitRange(b_, *epilogue_, {.buffer = staged, .base = b_.I64(0), .flat = flat, .count = count, .whole = vectors,
+                                 .aligned = Multiple(kLanes), .blocks = Multiple(kRandomBlock)});
+      return;
+    }
+    b_.Loop(rows.begin, rows.end, 1, [&](Val i) {
+      const Val row = b_.Add(b_.Mul(product_, p_.m), i);
+      EmitRange(b_, *epilogue_,
+                {.buffer = staged, .base = b_.Mul(b_.Binary(IrOp::kSub, i, rows.begin), p_.staged_pitch),
+                 .flat = b_.Add(b_.Mul(row, p_.n), columns.begin), .count = b_.Binary(IrOp::kSub, columns.end, columns.begin),
+                 .whole = vectors, .aligned = vectors,
+                 .blocks = p_.n % kRandomBlock == 0 && p_.column_chunk % kRandomBlock == 0 && p_.column_block % kRandomBlock == 0,
+                 .column = columns.begin});
+    });
+  }
+  // Rows are b's columns: blocks of sums are transposed before they are handed on.
+  void FinishTurned(Span rows, Span columns) {
+    const int staged = Scratch(p_.staged_at), turned = Scratch(p_.turned_at);
+    const int64_t pitch = p_.turned_pitch();
+    const bool vectors = p_.n % kLanes == 0 && p_.row_chunk % kLanes == 0 && (p_.row_blocks == 1 || p_.row_block % kLanes == 0);
+    b_.Loop(columns.begin, columns.end, kLanes, [&](Val c) {
+      b_.Loop(rows.begin, rows.end, kLanes, [&](Val r) {
+        const Val from = StagedAt(rows, columns, r, c), to = b_.Binary(IrOp::kSub, r, rows.begin);
+        std::vector<Val> block;
+        for (int64_t i = 0; i < kLanes; ++i) block.push_back(b_.Load(staged, b_.Add(from, b_.I64(i * p_.staged_pitch)), kLanes));
+        block = Transposed(b_, std::move(block));
+        for (int64_t i = 0; i < kLanes; ++i) b_.Store(turned, block[static_cast<size_t>(i)], b_.Add(to, b_.I64(i * pitch)));
+      });
+      b_.Loop(c, b_.Min(columns.end, b_.Add(c, b_.I64(kLanes))), 1, [&](Val i) {
+        const Val row = b_.Add(b_.Mul(product_, p_.m), i);
+        EmitRange(b_, *epilogue_,
+                  {.buffer = turned, .base = b_.Mul(b_.Binary(IrOp::kSub, i, c), pitch), .flat = b_.Add(b_.Mul(row, p_.n), rows.begin),
+                   .count = b_.Binary(IrOp::kSub, rows.end, rows.begin), .whole = vectors, .aligned = vectors,
+                   .blocks = p_.n % kRandomBlock == 0 && p_.row_chunk % kRandomBlock == 0 && (p_.row_blocks == 1 || p_.row_block % kRandomBlock == 0),
+                   .column = rows.begin});
+      });
+    });
+  }
+
+  const MatMulPlan& p_;
+  KernelBuilder b_;
+  const Val task_;
+  ClusterIr* epilogue_ = nullptr;
+  int rows_ = -1, columns_ = -1;
+  Val product_ = kNoVal, row_base_ = kNoVal, column_matrix_ = kNoVal, column_base_ = kNoVal;
+  // Where a tile's operands lie, once they are prepared.
+  int row_buffer_ = -1, column_buffer_ = -1;
+  int64_t column_step_ = 0;
+  std::function<Val(Val)> row_at_, column_at_;
+};
+
+}  // namespace
+
+LowerResult LowerMatMul(const Cluster& cluster, const TileLimits& limits) {
+  const MatMulPlan plan = PlanMatMul(cluster, limits);
+  const std::string tile = StrCat(plan.tile.rows, "x", plan.tile.vectors);
+  Lowering lowering;
+  lowering.in_place = PointwisePairs(cluster);
+  if (plan.by_terms) {
+    lowering.kernel = StrCat("jit, matmul by ", plan.k_blocks(), " blocks of terms, ", tile, ", ", plan.tasks(), " tasks");
+    lowering.workspace_bytes = plan.k_blocks() * plan.products * plan.m * plan.n * 4;
+    lowering.stages.push_back(MatMulKernel(cluster, plan, ", terms").Terms());
+    lowering.stages.push_back(CombineParts(cluster, plan.k_blocks(), plan.products * plan.m * plan.n));
+    return lowering;
+  }
+  const bool packed = plan.column_source == ColumnSource::kPackedOnce;
+  if (packed && plan.k > 0) {
+    lowering.workspace_bytes = plan.columns.matrices * plan.packed_matrix() * 4;
+    lowering.stages.push_back(MatMulKernel(cluster, plan, ", panels").Pack());
+  }
+  lowering.kernel = StrCat("jit, matmul by ", plan.swapped ? "columns as rows" : "rows", packed ? ", packed panels, " : ", ", tile,
+                           ", ", plan.tasks(), " tasks");
+  lowering.stages.push_back(MatMulKernel(cluster, plan, ", product").Product(cluster));
+  return lowering;
+}
+
+}  // namespace weir::jit

@@ -1,0 +1,183 @@
+#include "weir/backends/llvm/matmul_plan.h"
+
+#include <algorithm>
+#include <numeric>
+
+#include "weir/ops/attrs.h"
+
+namespace weir::jit {
+namespace {
+
+constexpr double kTaskFlops = 4e6;    // 20 us at 200 GFLOP/s
+constexpr double kTaskBytes = 512e3;  // or 25 us at 20 GB/s, where each element is used a few times only
+constexpr int64_t kTasks = 16;
+constexpr int64_t kPartialBytes = 8 << 20;
+constexpr int64_t kInPlaceFloats = 8 * 1024;   // columns that the first-level cache holds need no packing
+constexpr int64_t kCloseFloats = 256 * 1024;   // columns that the second-level cache holds
+constexpr int64_t kPackColumns = 128;          // packed at a time by a task that passes over them once
+constexpr int64_t kPackTerms = 64;             // packed at a time of all columns, which are then read whole
+constexpr int64_t kStagedFloats = 16 * 1024;   // sums that wait for the epilogue
+constexpr int64_t kFewRows = 256;              // up to this many, sums over terms may be split among tasks
+constexpr int64_t kChunkRows = 240;            // rows that share larger columns
+constexpr int64_t kTurnedRows = 64;            // neighbours written at a time of a result that is transposed
+// Rows a multiple of this apart share few sets of a cache: they are copied to a pitch that does not.
+constexpr int64_t kBadPitch = 1024;
+constexpr int64_t kRowGap = 16;
+
+int64_t RoundDown(int64_t a, int64_t b) { return a / b * b; }
+
+// Whether to take b's columns as rows: a rough count of cycles both ways. To pack a float costs about 0.25 cycles, to
+// transpose it 0.4; a term of a tile at least 4 cycles.
+bool PreferSwapped(int64_t m, int64_t n, int64_t k, bool ta, bool tb) {
+  const auto cycles = [&](int64_t rows, int64_t columns, double rows_cost, double columns_cost, double out_cost) {
+    const double r = static_cast<double>(rows), c = static_cast<double>(columns), terms = static_cast<double>(k);
+    const double lanes = static_cast<double>(RoundUp(columns, kLanes));
+    return std::max(r, 4.0) * lanes * terms / (2 * kLanes) + terms * (rows_cost * r + columns_cost * c) + out_cost * r * c;
+  };
+  return cycles(n, m, tb ? 0 : 0.25, ta ? 0.25 : 0.4, 0.4) < cycles(m, n, ta ? 0.25 : 0, tb ? 0.4 : 0.25, 0);
+}
+
+void DescribeBatch(MatMulOperand& operand, const Shape& shape, const Shape& output) {
+  const auto batch_of = [](const Shape& s) { return Shape(s.dims().first(static_cast<size_t>(s.rank() - 2))); };
+  const Shape from = batch_of(shape), batch = batch_of(output);
+  operand.matrices = from.size();
+  const Dims steps = BroadcastStrides(from, batch);
+  for (int axis = 0; axis < batch.rank(); ++axis) {
+    const int64_t dim = batch.dim(axis), step = steps[static_cast<size_t>(axis)];
+    if (dim == 1) continue;
+    if (!operand.batch_dims.empty() && operand.batch_steps.back() == step * dim) {
+      operand.batch_dims.back() *= dim;
+      operand.batch_steps.back() = step;
+    } else {
+      operand.batch_dims.push_back(dim);
+      operand.batch_steps.push_back(step);
+    }
+  }
+}
+
+void DescribeOperands(MatMulPlan& p, const Cluster& cluster) {
+  const Node& anchor = cluster.node(*cluster.anchor);
+  const Shape &a = cluster.type(anchor.inputs[0]).shape, &b = cluster.type(anchor.inputs[1]).shape;
+  const Shape& y = anchor.outputs[0].shape;
+  const bool ta = anchor.attrs.Bool(kTransposeA), tb = anchor.attrs.Bool(kTransposeB);
+  p.m = y.dim(-2);
+  p.n = y.dim(-1);
+  p.k = a.dim(ta ? -2 : -1);
+  p.products = y.size() / (p.m * p.n);
+  MatMulOperand left{.input = cluster.input_index(anchor.inputs[0]), .size = p.m, .outer = ta ? 1 : p.k, .inner = ta ? p.m : 1};
+  MatMulOperand right{.input = cluster.input_index(anchor.inputs[1]), .size = p.n, .outer = tb ? p.k : 1, .inner = tb ? 1 : p.n};
+  DescribeBatch(left, a, y);
+  DescribeBatch(right, b, y);
+  p.swapped = PreferSwapped(p.m, p.n, p.k, ta, tb);
+  p.rows = p.swapped ? right : left;
+  p.columns = p.swapped ? left : right;
+}
+
+// Rows, columns and terms of a task.
+void SplitTasks(MatMulPlan& p) {
+  const int64_t rows = p.rows.size, columns = p.columns.size;
+  const double flops = 2.0 * static_cast<double>(rows) * static_cast<double>(columns) * static_cast<double>(p.k);
+  const double bytes = 4.0 * static_cast<double>(rows + columns) * static_cast<double>(p.k);
+  p.row_block = RoundUp(rows, p.tile.rows);
+  p.column_block = RoundUp(columns, p.tile.width());
+  const int64_t parts = std::min(CeilDiv(2 * kTasks, p.products), static_cast<int64_t>(std::max(flops / kTaskFlops, bytes / kTaskBytes)));
+  if (parts <= 1) {
+    const double products = std::min(kTaskFlops / std::max(flops, 1.0), 1e6);
+    p.products_per_task = TaskSize(p.products, std::max<int64_t>(1, static_cast<int64_t>(products)), 1);
+    return;
+  }
+  // A block of rows passes over all columns: the larger they are, the more rows should share them.
+  const int64_t least = p.k * columns <= kCloseFloats ? 4 * p.tile.rows : kChunkRows;
+  const int64_t row_parts = std::min(parts, CeilDiv(rows, least));
+  const int64_t column_parts = row_parts >= std::min(parts, kTasks / 2) ? 1 : std::min(CeilDiv(parts, row_parts), p.panels());
+  const bool small = p.k_blocks() * p.products * rows * columns * 4 <= kPartialBytes;
+  if (column_parts > 1 && !p.swapped && rows <= kFewRows && p.k_blocks() >= kTasks / 2 && small && p.columns.outer == 1) {
+    p.by_terms = true;
+    return;
+  }
+  p.row_block = RoundUp(CeilDiv(rows, row_parts), p.tile.rows);
+  p.column_block = RoundUp(CeilDiv(columns, column_parts), p.tile.width());
+  p.row_blocks = CeilDiv(rows, p.row_block);
+  p.column_blocks = CeilDiv(columns, p.column_block);
+}
+
+void ChooseSources(MatMulPlan& p) {
+  const int64_t block = std::min(p.k, kMatMulBlock);
+  p.terms = p.by_terms ? std::min(block, kPackTerms) : block;
+  const bool once = p.row_block <= 2 * p.tile.rows || p.k * p.columns.size <= kInPlaceFloats;
+  p.column_source = p.columns.outer == 1 && once         ? ColumnSource::kInPlace
+                    : !p.by_terms && p.row_blocks > 1 ? ColumnSource::kPackedOnce
+                                                      : ColumnSource::kPackedByTask;
+  // A gap of one term keeps the panels apart in the sets of a cache.
+  const int64_t room = p.column_source == ColumnSource::kPackedOnce ? p.k : p.terms;
+  p.panel_terms = RoundUp(room, kLanes) + 1;
+  if (p.rows.inner != 1) {
+    p.row_source = RowSource::kByTerms;
+  } else if (p.rows.outer % kBadPitch == 0 && p.rows.size > p.tile.rows && p.columns.size > 2 * p.tile.width()) {
+    p.row_source = RowSource::kCopied;
+  }
+}
+
+void ChooseChunks(MatMulPlan& p, bool light) {
+  const int64_t tile = p.tile.rows, width = p.tile.width();
+  p.staged = p.swapped || !p.one_block() || !light;
+  const int64_t close = p.column_source == ColumnSource::kPackedByTask ? kPackColumns : kCloseFloats / std::max<int64_t>(1, p.terms);
+  p.column_chunk = std::min(p.column_block, std::max(width, RoundDown(close, width)));
+  p.row_chunk = tile;
+  if (!p.one_block()) {
+    p.row_chunk = std::min(p.row_block, RoundUp(kChunkRows, tile));
+  } else if (p.swapped) {
+    // Whole vectors of neighbours, where rows begin at a multiple of the tile.
+    const int64_t both = std::lcm(tile, int64_t{kLanes});
+    p.row_chunk = std::min(p.row_block, RoundUp(kTurnedRows, both));
+  }
+  if (p.staged && p.one_block()) {
+    p.column_chunk = std::min(p.column_chunk, std::max(width, RoundDown(kStagedFloats / p.row_chunk, width)));
+  }
+  p.flat = !p.swapped && p.column_chunk >= p.columns.size;
+  p.staged_pitch = p.flat ? p.n : p.column_chunk;
+}
+
+void BookScratch(MatMulPlan& p) {
+  const auto take = [&](int64_t floats) {
+    const int64_t at = p.scratch_bytes;
+    p.scratch_bytes += RoundUp(floats * 4, 64);
+    return at;
+  };
+  const int64_t columns = p.by_terms ? RoundUp(p.columns.size, p.tile.width()) : p.column_chunk;
+  if (p.column_source == ColumnSource::kPackedByTask) p.columns_at = take(columns * p.panel_terms);
+  // All rows of a block at once if that is all their terms.
+  const int64_t rows = RoundUp(p.by_terms || p.one_block() ? p.row_block : p.row_chunk, kLanes);
+  if (p.row_source != RowSource::kInPlace) {
+    p.row_pitch = p.row_source == RowSource::kCopied ? RoundUp(p.terms, kLanes) + kRowGap : rows;
+    p.rows_at = take(p.row_source == RowSource::kCopied ? rows * p.row_pitch : p.terms * p.row_pitch);
+  }
+  if (p.by_terms) return;
+  if (p.staged) p.staged_at = take(p.turned_pitch() * p.staged_pitch);
+  if (p.swapped) p.turned_at = take(kLanes * p.turned_pitch());
+}
+
+}  // namespace
+
+Val MatMulOperand::Matrix(KernelBuilder& b, Val product) const {
+  Val matrix = b.I64(0);
+  for (size_t axis = batch_dims.size(); axis-- > 0;) {
+    const Val index = axis == 0 ? product : b.Rem(product, batch_dims[axis]);
+    matrix = b.Add(matrix, b.Mul(index, batch_steps[axis]));
+    if (axis > 0) product = b.Div(product, batch_dims[axis]);
+  }
+  return matrix;
+}
+
+MatMulPlan PlanMatMul(const Cluster& cluster, const TileLimits& limits) {
+  MatMulPlan p;
+  DescribeOperands(p, cluster);
+  p.tile = ChooseTile(p.rows.size, p.columns.size, p.k, limits);
+  SplitTasks(p);
+  ChooseSources(p);
+  ChooseChunks(p, IsLight(cluster, p.tile));
+  BookScratch(p);
+  return p;
+}
+
+}  // namespace weir::jit

@@ -1,0 +1,195 @@
+#include "weir/backends/llvm/product_ir.h"
+
+#include <algorithm>
+
+#include "weir/core/strings.h"
+#include "weir/ops/canonical_order.h"
+
+namespace weir::jit {
+namespace {
+
+constexpr int64_t kMostRows = 16, kMostVectors = 16;
+constexpr int64_t kLightWork = 64;               // operations of an epilogue repeated for a tile
+constexpr int64_t kCombineTask = int64_t{1} << 18;  // floats added by a task: some 25 us
+
+// Cycles of a term: two multiplications or loads at a time, and a sum waits four cycles for its last term. Vectors of
+// columns come from farther away than elements of rows.
+double TermCycles(int64_t rows, int64_t vectors) {
+  const double products = static_cast<double>(rows * vectors) / 2, loads = static_cast<double>(rows + vectors) / 2;
+  return std::max({products, loads, 4.0}) + 0.25 * static_cast<double>(vectors);
+}
+// To begin and to store a tile.
+double TileCycles(int64_t rows, int64_t vectors) { return 12 + 1.5 * static_cast<double>(rows * vectors); }
+
+}  // namespace
+
+TileShape ChooseTile(int64_t rows, int64_t columns, int64_t terms, const TileLimits& limits) {
+  const int64_t all_vectors = std::max<int64_t>(1, CeilDiv(columns, int64_t{kLanes}));
+  const double depth = static_cast<double>(std::max<int64_t>(1, std::min(terms, kMatMulBlock)));
+  constexpr double kTwoTiles = 1.05;  // a second tile for the last rows has to be worth its code
+  TileShape best;
+  double least = 0;
+  for (int64_t vectors = 1; vectors <= std::min(kMostVectors, all_vectors); ++vectors) {
+    for (int64_t height = 1; height <= std::min(kMostRows, rows); ++height) {
+      if (height * vectors + std::min(height, vectors) + 1 > limits.vector_registers) break;
+      const auto cycles = [&](int64_t h) { return depth * TermCycles(h, vectors) + TileCycles(h, vectors); };
+      const int64_t rest = rows % height;
+      double cost = static_cast<double>(rows / height) * cycles(height);
+      if (rest != 0) cost = kTwoTiles * (cost + cycles(rest));
+      cost *= static_cast<double>(CeilDiv(all_vectors, vectors));
+      if (least == 0 || cost < least) {
+        least = cost;
+        best = {height, vectors};
+      }
+    }
+  }
+  return best;
+}
+
+Sums ZeroSums(KernelBuilder& b, const TileShape& tile) {
+  return Sums(static_cast<size_t>(tile.rows * tile.vectors), b.F32(0, kLanes));
+}
+
+Sums AddTerms(KernelBuilder& b, const TileShape& tile, const TileOperands& o, Val terms, const Sums& sums) {
+  return b.For(b.I64(0), terms, 1, sums, [&](Val t, Sums acc) {
+    const Val column = b.Add(o.column, b.Mul(t, o.column_step)), row = b.Add(o.row, b.Mul(t, o.row_step));
+    std::vector<Val> v;
+    for (int64_t j = 0; j < tile.vectors; ++j) {
+      const Val count = o.counts.empty() ? kNoVal : o.counts[static_cast<size_t>(j)];
+      v.push_back(b.Load(o.column_buffer, b.Add(column, b.I64(j * kLanes)), kLanes, count));
+    }
+    for (int64_t i = 0; i < tile.rows; ++i) {
+      const Val u = b.Splat(b.Load(o.row_buffer, b.Add(row, b.I64(i * o.row_pitch)), 1), kLanes);
+      for (int64_t j = 0; j < tile.vectors; ++j) {
+        Val& sum = acc[static_cast<size_t>(i * tile.vectors + j)];
+        sum = b.Fma(u, v[static_cast<size_t>(j)], sum);
+      }
+    }
+    return acc;
+  });
+}
+
+Sums LoadSums(KernelBuilder& b, const TileShape& tile, int buffer, Val at, int64_t pitch, const std::vector<Val>& counts) {
+  Sums sums;
+  for (int64_t i = 0; i < tile.rows; ++i) {
+    for (int64_t j = 0; j < tile.vectors; ++j) {
+      const Val index = b.Add(at, b.I64(i * pitch + j * kLanes));
+      sums.push_back(b.Load(buffer, index, kLanes, counts.empty() ? kNoVal : counts[static_cast<size_t>(j)]));
+    }
+  }
+  return sums;
+}
+void StoreSums(KernelBuilder& b, const TileShape& tile, const Sums& sums, int buffer, Val at, int64_t pitch,
+               const std::vector<Val>& counts) {
+  for (int64_t i = 0; i < tile.rows; ++i) {
+    for (int64_t j = 0; j < tile.vectors; ++j) {
+      const Val index = b.Add(at, b.I64(i * pitch + j * kLanes));
+      b.Store(buffer, sums[static_cast<size_t>(i * tile.vectors + j)], index,
+              counts.empty() ? kNoVal : counts[static_cast<size_t>(j)]);
+    }
+  }
+}
+
+std::vector<Val> ColumnCounts(KernelBuilder& b, const TileShape& tile, Val column, int64_t columns) {
+  std::vector<Val> counts(static_cast<size_t>(tile.vectors), kNoVal);
+  if (columns % tile.width() == 0) return counts;
+  for (int64_t j = 0; j < tile.vectors; ++j) {
+    counts[static_cast<size_t>(j)] = b.Binary(IrOp::kSub, b.I64(columns - j * kLanes), column);
+  }
+  return counts;
+}
+
+// Dealing two halves in turn moves the highest bit of a position to its end: after as many rounds as a lane's index has
+// bits, vector and lane have changed places.
+std::vector<Val> Transposed(KernelBuilder& b, std::vector<Val> rows) {
+  const size_t half = rows.size() / 2;
+  for (size_t round = 1; round < rows.size(); round *= 2) {
+    std::vector<Val> next;
+    for (size_t i = 0; i < half; ++i) {
+      for (bool high : {false, true}) next.push_back(b.Zip(rows[i], rows[i + half], high));
+    }
+    rows = std::move(next);
+  }
+  return rows;
+}
+
+void EmitRange(KernelBuilder& b, ClusterIr& epilogue, const EpilogueRange& range) {
+  const auto point = [&](Val i, int64_t offset, bool mask) {
+    const auto at = [&](Val base) { return b.Add(b.Add(base, i), b.I64(offset)); };
+    return Point{.flat = at(range.flat),
+                 .count = mask ? b.Binary(IrOp::kSub, range.count, b.Add(i, b.I64(offset))) : kNoVal,
+                 .aligned = range.aligned,
+                 .in_row = range.column != kNoVal,
+                 .column = range.column == kNoVal ? kNoVal : at(range.column)};
+  };
+  const auto value = [&](Val i, int64_t offset, Val count) {
+    return b.Load(range.buffer, b.Add(b.Add(range.base, i), b.I64(offset)), kLanes, count);
+  };
+  Val begin = b.I64(0);
+  if (epilogue.has_counter() && range.blocks) {
+    const Val whole = b.Mul(b.Div(range.count, kRandomBlock), kRandomBlock);
+    b.Loop(begin, whole, kRandomBlock, [&](Val i) {
+      std::vector<Point> points;
+      std::vector<Val> values;
+      for (int64_t offset = 0; offset < kRandomBlock; offset += kLanes) {
+        points.push_back(point(i, offset, false));
+        values.push_back(value(i, offset, kNoVal));
+      }
+      epilogue.Emit(points, values, /*block=*/true);
+    });
+    if (b.IsConst(range.count) && b.ConstBits(range.count) % kRandomBlock == 0) return;
+    begin = whole;
+  }
+  b.Loop(begin, range.count, kLanes, [&](Val i) {
+    const Point p = point(i, 0, !range.whole);
+    const Val v = value(i, 0, p.count);
+    epilogue.Emit({&p, 1}, {&v, 1});
+  });
+}
+
+bool IsLight(const Cluster& cluster, const TileShape& tile) {
+  int64_t nodes = 0;
+  for (NodeId id : cluster.nodes) {
+    if (cluster.anchor == id) continue;
+    const OpKind kind = cluster.node(id).op->kind;
+    if (kind == OpKind::kCounter) return false;
+    nodes += kind == OpKind::kElementwise;
+  }
+  return nodes * tile.rows * tile.vectors <= kLightWork;
+}
+
+Stage CombineParts(const Cluster& cluster, int64_t parts, int64_t count) {
+  KernelBuilder b(StrCat(Describe(cluster), ", parts together"));
+  const Val task = b.Task();
+  ClusterIr epilogue(b, cluster);
+  const int workspace = b.Buffer({IrBuffer::Kind::kWorkspace, 0, Elem::kF32, 0});
+  const int64_t per_task = TaskSize(count, std::max<int64_t>(kRandomBlock, kCombineTask / std::max<int64_t>(1, parts)), kRandomBlock);
+  const int64_t whole = count / kRandomBlock * kRandomBlock;
+  const auto add = [&](Val flat, int64_t vectors, bool mask) {
+    const Val left = mask ? b.Binary(IrOp::kSub, b.I64(count), flat) : kNoVal;
+    const auto load = [&](Val base, int64_t j) { return b.Load(workspace, b.Add(base, b.I64(j * kLanes)), kLanes, left); };
+    std::vector<Val> totals;
+    std::vector<Point> points;
+    for (int64_t j = 0; j < vectors; ++j) {
+      totals.push_back(load(flat, j));
+      points.push_back({.flat = b.Add(flat, b.I64(j * kLanes)), .count = left, .aligned = true});
+    }
+    totals = b.For(b.I64(1), b.I64(parts), 1, totals, [&](Val part, std::vector<Val> sums) {
+      const Val base = b.Add(b.Mul(part, count), flat);
+      for (int64_t j = 0; j < vectors; ++j) {
+        Val& sum = sums[static_cast<size_t>(j)];
+        sum = b.Binary(IrOp::kAdd, sum, load(base, j));
+      }
+      return sums;
+    });
+    epilogue.Emit(points, totals, /*block=*/vectors > 1);
+  };
+  const Val begin = b.Mul(task, per_task), end = b.Add(begin, b.I64(per_task));
+  if (whole > 0) b.Loop(begin, b.Min(end, b.I64(whole)), kRandomBlock, [&](Val flat) { add(flat, kRandomBlock / kLanes, false); });
+  if (whole < count) {
+    b.Loop(b.I64(whole), b.Min(end, b.I64(count)), kLanes, [&](Val flat) { add(flat, 1, count % kLanes != 0); });
+  }
+  return MakeStage(b.Take(), CeilDiv(count, per_task));
+}
+
+}  // namespace weir::jit

@@ -1,0 +1,67 @@
+// The parts that products of matrices and filter gradients are made of, as kernel_ir: a tile of sums in registers, rows
+// by vectors of columns, that takes a multiplication of a broadcast element and a vector a term; transposition of blocks;
+// the epilogue over sums that wait in scratch; the addition of sums computed in parts.
+#ifndef WEIR_BACKENDS_LLVM_PRODUCT_IR_H_
+#define WEIR_BACKENDS_LLVM_PRODUCT_IR_H_
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "weir/backends/llvm/lowering.h"
+
+namespace weir::jit {
+
+struct TileShape {
+  int64_t rows = 1, vectors = 1;
+  int64_t width() const { return vectors * kLanes; }
+};
+// The tile that covers rows x columns of sums, of `terms` terms each, in the fewest cycles.
+TileShape ChooseTile(int64_t rows, int64_t columns, int64_t terms, const TileLimits& limits);
+
+// Element (i, t) of the rows lies at row + i * row_pitch + t * row_step, vector j of term t of the columns at
+// column + t * column_step + j * kLanes.
+struct TileOperands {
+  int row_buffer = -1, column_buffer = -1;
+  Val row = kNoVal, column = kNoVal;
+  int64_t row_pitch = 0, row_step = 0, column_step = 0;
+  std::vector<Val> counts = {};  // lanes to load of each vector of columns, or kNoVal for all
+};
+
+// Sums of a tile, row by row.
+using Sums = std::vector<Val>;
+Sums ZeroSums(KernelBuilder& b, const TileShape& tile);
+// sums = fma(row element, columns, sums) for `terms` terms in order.
+Sums AddTerms(KernelBuilder& b, const TileShape& tile, const TileOperands& operands, Val terms, const Sums& sums);
+// The tile in memory, rows `pitch` apart.
+Sums LoadSums(KernelBuilder& b, const TileShape& tile, int buffer, Val at, int64_t pitch, const std::vector<Val>& counts);
+void StoreSums(KernelBuilder& b, const TileShape& tile, const Sums& sums, int buffer, Val at, int64_t pitch,
+               const std::vector<Val>& counts);
+
+// Lanes that exist of the vectors of columns from `column` on, kNoVal each if the tile divides `columns`.
+std::vector<Val> ColumnCounts(KernelBuilder& b, const TileShape& tile, Val column, int64_t columns);
+
+// kLanes vectors, lane i of vector j becoming lane j of vector i.
+std::vector<Val> Transposed(KernelBuilder& b, std::vector<Val> rows);
+
+// The epilogue over `count` neighbours: sums at `base` in `buffer`, point `flat` on.
+struct EpilogueRange {
+  int buffer = -1;
+  Val base = kNoVal, flat = kNoVal, count = kNoVal;
+  bool whole = false;    // count is a multiple of kLanes
+  bool aligned = false;  // flat is a multiple of kLanes,
+  bool blocks = false;   // even of kRandomBlock
+  Val column = kNoVal;   // position of `flat` in the last axis, if all lie in one run of it
+};
+void EmitRange(KernelBuilder& b, ClusterIr& epilogue, const EpilogueRange& range);
+
+// Whether an epilogue is so short that it may be repeated for every vector of a tile.
+bool IsLight(const Cluster& cluster, const TileShape& tile);
+
+// A stage that adds `parts` images of the anchor's `count` values, one after the other in the workspace, in order, and
+// runs the epilogue.
+Stage CombineParts(const Cluster& cluster, int64_t parts, int64_t count);
+
+}  // namespace weir::jit
+
+#endif  // WEIR_BACKENDS_LLVM_PRODUCT_IR_H_
