@@ -277,6 +277,28 @@ TEST(Coverage, HighwayTakesEveryBenchCase) {
   EXPECT_GT(cases, 10);
 }
 
+#ifdef WEIR_HAS_LLVM
+TEST(Coverage, LlvmTakesWhatHighwayTakes) {
+  if (!MakeLlvmBackend({}).ok()) GTEST_SKIP() << "no processor for it";
+  auto runtime = MakeTestRuntime("llvm", 1, {.forbid = {"highway"}});
+  for (const OpCase& c : Cases()) {
+    for (const bool epilogue : {false, true}) {
+      if (epilogue && c.bench_only) continue;
+      Recorded recorded;
+      if (epilogue) {
+        recorded = RecordWithEpilogue(c);
+      } else {
+        recorded.inputs = RecordInputs(c, *recorded.graph);
+        recorded.outputs = c.build(*recorded.graph, recorded.inputs);
+      }
+      const auto executable = runtime->Compile(recorded.inputs, recorded.outputs);
+      EXPECT_TRUE(executable.ok()) << c.name << ": " << executable.status().message();
+      runtime->cache().Clear();
+    }
+  }
+}
+#endif
+
 TEST(Coverage, UnknownAndUnavailableTargetsAreErrors) {
   const auto unknown = MakeHighwayBackend({.target = "AVX9"});
   ASSERT_FALSE(unknown.ok());

@@ -110,7 +110,7 @@ class LlvmBackend : public Backend {
                                      [&](Ref ref) { return cluster.type(ref).shape.size() == 0; });
     if (nothing) return Lowering{.kernel = "no elements", .stages = {}, .workspace_bytes = 0, .in_place = {}};
     const Node& first = cluster.node(cluster.anchor ? *cluster.anchor : cluster.nodes[0]);
-    if (first.op->kind == OpKind::kOpaque) return Decline{"moving data gains nothing from being compiled"};
+    if (first.op->kind == OpKind::kOpaque) return LowerMove(cluster);
     if (auto decline = ClusterIr::ClusterDecline(cluster)) return *std::move(decline);
     if (!cluster.anchor) return LowerElementwise(cluster);
     const AnchorRow* row = FindAnchor(first.op->name);

@@ -43,14 +43,16 @@ struct Problem {
   ReduceKind kind = ReduceKind::kSum;
 };
 
+ReduceKind KindOf(std::string_view op) {
+  if (op == "reduce_sum") return ReduceKind::kSum;
+  if (op == "reduce_sum_squares") return ReduceKind::kSumSquares;
+  return op == "reduce_max" ? ReduceKind::kMax : ReduceKind::kMin;
+}
+
 Problem DescribeProblem(const Cluster& cluster) {
   const Node& anchor = cluster.node(*cluster.anchor);
-  const std::string_view op = anchor.op->name;
   Problem p;
-  p.kind = op == "reduce_sum"           ? ReduceKind::kSum
-           : op == "reduce_sum_squares" ? ReduceKind::kSumSquares
-           : op == "reduce_max"         ? ReduceKind::kMax
-                                        : ReduceKind::kMin;
+  p.kind = KindOf(anchor.op->name);
   const Shape& shape = cluster.type(anchor.inputs[0]).shape;
   const Dims& axes = anchor.attrs.Ints(kAxes);
   const Dims strides = shape.Strides();
@@ -282,13 +284,30 @@ class ReduceLowering {
   int64_t vectors_ = 1, pieces_ = 1;
 };
 
+// Of no elements every result is what a fold starts from.
+Lowering LowerNothing(const Cluster& cluster) {
+  KernelBuilder b(Describe(cluster));
+  const Val task = b.Task();
+  ClusterIr epilogue(b, cluster);
+  const Val nothing = ReduceIr(b, KindOf(cluster.node(*cluster.anchor).op->name)).Init(kLanes);
+  const int64_t outputs = cluster.shape.size(), per_task = TaskSize(outputs, kTaskFloats, kLanes);
+  const Val begin = b.Mul(task, per_task);
+  b.Loop(begin, b.Min(b.Add(begin, b.I64(per_task)), b.I64(outputs)), kLanes, [&](Val flat) {
+    const Point point{.flat = flat, .count = b.Binary(IrOp::kSub, b.I64(outputs), flat), .aligned = true};
+    epilogue.Emit({&point, 1}, {&nothing, 1});
+  });
+  Lowering lowering;
+  lowering.kernel = "jit, a reduction over nothing";
+  lowering.in_place = PointwisePairs(cluster);
+  lowering.stages.push_back(MakeStage(b.Take(), CeilDiv(outputs, per_task)));
+  return lowering;
+}
+
 }  // namespace
 
 LowerResult LowerReduce(const Cluster& cluster, const TileLimits&) {
-  if (cluster.type(cluster.node(*cluster.anchor).inputs[0]).shape.size() == 0) {
-    return Decline{"a reduction over nothing"};
-  }
-  return ReduceLowering(cluster).Lower();
+  const bool nothing = cluster.type(cluster.node(*cluster.anchor).inputs[0]).shape.size() == 0;
+  return nothing ? LowerNothing(cluster) : ReduceLowering(cluster).Lower();
 }
 
 }  // namespace weir::jit

@@ -45,6 +45,7 @@ struct TileLimits {
 };
 
 LowerResult LowerElementwise(const Cluster& cluster);
+LowerResult LowerMove(const Cluster& cluster);  // transpose, slice, pad, concatenate, reverse
 
 // By anchor.
 LowerResult LowerConv(const Cluster& cluster, const TileLimits& limits);          // conv, conv_input_gradient
