@@ -51,6 +51,7 @@ class ConvLowering {
   struct Range {
     Val begin = kNoVal, end = kNoVal;
   };
+
   // Copies are of what a unit of images needs, or a task's part of an image.
   static ConvSource SourceOf(const ConvProblem& problem, const ConvPlan& plan) {
     if (plan.unit_level == 0) return {problem, 0, problem.axis[0].dst, plan.Outputs(plan.unit)};
@@ -64,6 +65,7 @@ class ConvLowering {
   int64_t SrcStep(int level) const {
     return level == 0 ? source_.image_floats() : p_.axis[level - 1].advance * source_.stride(level - 1);
   }
+  // Instructions at one vector of the output; more than kShortEpilogue if there are random numbers, which come in blocks.
   int64_t EpilogueSize() const {
     KernelBuilder b("probe");
     ClusterIr epilogue(b, cluster_);
@@ -75,8 +77,7 @@ class ConvLowering {
     return b.size() - before;
   }
 
-  // ---- The kernel
-  // ----------------------------------------------------------------------------------------------------
+  // ---- The kernel ---------------------------------------------------------------------------------------------------
   void EmitKernel() {
     const Val task = b_.Task();
     ClusterIr epilogue(b_, cluster_);
@@ -218,8 +219,7 @@ class ConvLowering {
     Loop(first, tiles.end, 1, [&](Val t) { tile(b_.Add(b_.Mul(t, tiling.size - 1), large), tiling.size - 1); });
   }
 
-  // ---- Tiles
-  // ---------------------------------------------------------------------------------------------------------
+  // ---- Tiles --------------------------------------------------------------------------------------------------------
   void Tile(const ConvClass& c, const ConvPanel& panel, int64_t size, Val src, Val dst) {
     std::vector<int64_t> src_offset = {0}, dst_offset = {0};
     for (int level = 3; level >= plan_.tile_level; --level) {
@@ -237,8 +237,7 @@ class ConvLowering {
          ConvTile(b_, p_, layout_, source_, src_, filter_).Sums(c, panel, src, std::move(src_offset)));
   }
 
-  // ---- The epilogue
-  // --------------------------------------------------------------------------------------------------
+  // ---- The epilogue -------------------------------------------------------------------------------------------------
   void Hand(const ConvPanel& panel, Val dst, const std::vector<int64_t>& dst_offset, const std::vector<Val>& sums) {
     std::vector<Point> points;
     const Val base = b_.Add(dst, panel.column);
