@@ -26,15 +26,17 @@ struct Packer {
     const auto count = [&](int64_t v) { return left == kNoVal ? kNoVal : b.Add(left, b.I64(-v * kLanes)); };
     const Val tap = p.transposed ? b.Add(b.I64(layout.taps - 1), b.Mul(position, -1)) : position;
     // The filter's element of the first channels on both sides.
-    const Val from = p.transposed ? b.Add(b.Mul(b.Add(b.Mul(tap, p.group_dst), column), p.src_channels), b.Mul(group, p.group_src))
-                                   : b.Add(b.Mul(tap, p.group_src * p.dst_channels), b.Add(b.Mul(group, p.group_dst), column));
+    const Val from =
+        p.transposed ? b.Add(b.Mul(b.Add(b.Mul(tap, p.group_dst), column), p.src_channels), b.Mul(group, p.group_src))
+                     : b.Add(b.Mul(tap, p.group_src * p.dst_channels), b.Add(b.Mul(group, p.group_dst), column));
     const IrType index{Elem::kI32, kLanes};
     const Val lanes = b.Binary(IrOp::kMul, b.Iota(index), b.Const(index, p.src_channels));
     b.Loop(b.I64(0), b.I64(p.group_src), 1, [&](Val c) {
       for (int64_t v = 0; v < vectors; ++v) {
         Val values;
         if (p.transposed) {
-          const Val first = b.Splat(b.Convert(b.Add(b.Add(from, c), b.I64(v * kLanes * p.src_channels)), Elem::kI32), kLanes);
+          const Val first =
+              b.Splat(b.Convert(b.Add(b.Add(from, c), b.I64(v * kLanes * p.src_channels)), Elem::kI32), kLanes);
           values = b.Gather(filter, b.Binary(IrOp::kAdd, first, lanes), count(v));
         } else {
           values = b.Load(filter, b.Add(b.Add(from, b.Mul(c, p.dst_channels)), b.I64(v * kLanes)), kLanes, count(v));

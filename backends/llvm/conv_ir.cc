@@ -9,18 +9,24 @@ namespace weir::jit {
 namespace {
 
 ConvAxis ForwardAxis(const SpatialAxis& axis) {
-  ConvAxis result{.src = axis.input, .dst = axis.output, .window = axis.window, .step = 1, .advance = axis.stride, .phases = {}};
-  result.phases.push_back({.first = 0, .count = axis.output, .base = -axis.pad_before, .delta = axis.dilation, .taps = axis.window});
+  ConvAxis result{
+      .src = axis.input, .dst = axis.output, .window = axis.window, .step = 1, .advance = axis.stride, .phases = {}};
+  result.phases.push_back(
+      {.first = 0, .count = axis.output, .base = -axis.pad_before, .delta = axis.dilation, .taps = axis.window});
   return result;
 }
 
 // dx[i] meets dy[(i + pad - k * dilation) / stride] where the division is exact, taps k descending.
 ConvAxis InputGradientAxis(const SpatialAxis& axis) {
-  ConvAxis result{.src = axis.output, .dst = axis.input, .window = axis.window, .step = axis.stride, .advance = 1, .phases = {}};
+  ConvAxis result{
+      .src = axis.output, .dst = axis.input, .window = axis.window, .step = axis.stride, .advance = 1, .phases = {}};
   const int64_t common = std::gcd(axis.stride, axis.dilation), period = axis.stride / common;
   for (int64_t first = 0; first < std::min(axis.stride, axis.input); ++first) {
     const int64_t shifted = first + axis.pad_before;
-    AxisPhase phase{.first = first, .count = CeilDiv(axis.input - first, axis.stride), .delta = axis.dilation / common, .period = period};
+    AxisPhase phase{.first = first,
+                    .count = CeilDiv(axis.input - first, axis.stride),
+                    .delta = axis.dilation / common,
+                    .period = period};
     for (int64_t k = axis.window - 1; k >= 0; --k) {
       if ((shifted - k * axis.dilation) % axis.stride != 0) continue;
       if (phase.taps++ > 0) continue;
@@ -58,7 +64,8 @@ ConvAxis::Range ConvAxis::Reads(int64_t count) const {
 }
 
 double ConvProblem::flops() const {
-  double count = 2.0 * static_cast<double>(batch) * static_cast<double>(dst_channels) * static_cast<double>(depthwise && !transposed ? 1 : group_src);
+  double count = 2.0 * static_cast<double>(batch) * static_cast<double>(dst_channels) *
+                 static_cast<double>(depthwise && !transposed ? 1 : group_src);
   for (const ConvAxis& a : axis) {
     int64_t terms = 0;
     for (const AxisPhase& phase : a.phases) terms += phase.count * phase.taps;
@@ -69,9 +76,12 @@ double ConvProblem::flops() const {
 
 ConvProblem ForwardProblem(const ConvGeometry& geometry) {
   ConvProblem p{.axis = {ForwardAxis(geometry.axis[0]), ForwardAxis(geometry.axis[1]), ForwardAxis(geometry.axis[2])},
-                .batch = geometry.batch, .groups = geometry.groups,
-                .src_channels = geometry.in_channels, .dst_channels = geometry.out_channels,
-                .group_src = geometry.group_in(), .group_dst = geometry.group_out()};
+                .batch = geometry.batch,
+                .groups = geometry.groups,
+                .src_channels = geometry.in_channels,
+                .dst_channels = geometry.out_channels,
+                .group_src = geometry.group_in(),
+                .group_dst = geometry.group_out()};
   if (geometry.groups > 1 && geometry.group_in() == 1) {
     p.depthwise = true;
     p.multiplier = geometry.group_out();
@@ -80,10 +90,15 @@ ConvProblem ForwardProblem(const ConvGeometry& geometry) {
 }
 
 ConvProblem InputGradientProblem(const ConvGeometry& geometry) {
-  ConvProblem p{.axis = {InputGradientAxis(geometry.axis[0]), InputGradientAxis(geometry.axis[1]), InputGradientAxis(geometry.axis[2])},
-                .batch = geometry.batch, .groups = geometry.groups,
-                .src_channels = geometry.out_channels, .dst_channels = geometry.in_channels,
-                .group_src = geometry.group_out(), .group_dst = geometry.group_in(), .transposed = true};
+  ConvProblem p{.axis = {InputGradientAxis(geometry.axis[0]), InputGradientAxis(geometry.axis[1]),
+                         InputGradientAxis(geometry.axis[2])},
+                .batch = geometry.batch,
+                .groups = geometry.groups,
+                .src_channels = geometry.out_channels,
+                .dst_channels = geometry.in_channels,
+                .group_src = geometry.group_out(),
+                .group_dst = geometry.group_in(),
+                .transposed = true};
   if (geometry.groups > 1 && geometry.group_in() == 1) {
     p.depthwise = true;
     p.multiplier = geometry.group_out();
@@ -95,7 +110,8 @@ std::vector<TermLoop> Joined(const std::vector<TermLoop>& loops) {
   std::vector<TermLoop> joined;
   for (const TermLoop& loop : loops) {
     if (loop.count == 1) continue;
-    if (!joined.empty() && joined.back().src == loop.count * loop.src && joined.back().filter == loop.count * loop.filter) {
+    if (!joined.empty() && joined.back().src == loop.count * loop.src &&
+        joined.back().filter == loop.count * loop.filter) {
       joined.back() = {joined.back().count * loop.count, loop.src, loop.filter};
     } else {
       joined.push_back(loop);

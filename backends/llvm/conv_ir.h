@@ -46,6 +46,8 @@ struct ConvProblem {
   bool depthwise = false;
   int64_t multiplier = 1;
 
+  // Floats of a depthwise filter from lane to lane.
+  int64_t filter_step() const { return transposed ? multiplier : 1; }
   int64_t taps() const { return axis[0].window * axis[1].window * axis[2].window; }
   int64_t src_pixels() const { return axis[0].src * axis[1].src * axis[2].src; }
   int64_t dst_pixels() const { return axis[0].dst * axis[1].dst * axis[2].dst; }

@@ -6,13 +6,13 @@
 namespace weir::jit {
 namespace {
 
-constexpr double kTaskFlops = 4e6;            // 20 us
-constexpr double kLeastFlops = 1e6;           // of parts of an image, and of parts of the output channels
-constexpr int64_t kTasks = 16;                // enough for eight threads
-constexpr int64_t kMostPixels = 12;           // of a tile
-constexpr int64_t kPairRegisters = 16;        // with fewer vectors, each is two registers,
-constexpr int64_t kLeastPixelsOfPairs = 5;    // and ten sums cover an addition's latency
-constexpr size_t kFewClasses = 8;             // of phases; each has code of its own, so that more get small tiles
+constexpr double kTaskFlops = 4e6;          // 20 us
+constexpr double kLeastFlops = 1e6;         // of parts of an image, and of parts of the output channels
+constexpr int64_t kTasks = 16;              // enough for eight threads
+constexpr int64_t kMostPixels = 12;         // of a tile
+constexpr int64_t kPairRegisters = 16;      // with fewer vectors, each is two registers,
+constexpr int64_t kLeastPixelsOfPairs = 5;  // and ten sums cover an addition's latency
+constexpr size_t kFewClasses = 8;           // of phases; each has code of its own, so that more get small tiles
 constexpr int64_t kSmallTile = 4;
 constexpr int64_t kUnitPixels = 64;           // rows copied, and sums kept, at a time: within the first-level cache
 constexpr int64_t kLargeFilter = 192 * 1024;  // bytes; larger ones come from beyond the first-level cache each time,
@@ -52,7 +52,8 @@ void ConvPlan::MakeClasses(const FilterLayout& layout, const TileLimits& limits)
   most /= inner;
   const int64_t least = std::max(most / 2 + 1, registers < kPairRegisters ? kLeastPixelsOfPairs : 1);
   for (ConvClass& c : classes) {
-    c.tiling = one_class() || tile_level != unit_level ? TilingOf(c.count[tile_level], least, most) : Tiling{.size = most};
+    c.tiling =
+        one_class() || tile_level != unit_level ? TilingOf(c.count[tile_level], least, most) : Tiling{.size = most};
   }
 }
 

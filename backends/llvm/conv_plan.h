@@ -15,7 +15,7 @@ namespace weir::jit {
 struct ConvClass {
   const AxisPhase* phase[3];  // of the problem
   int64_t count[4];
-  Tiling tiling;              // of the tile level; of several classes, a tile's size only
+  Tiling tiling;  // of the tile level; of several classes, a tile's size only
 
   bool empty() const { return phase[0]->taps == 0 || phase[1]->taps == 0 || phase[2]->taps == 0; }
 };
@@ -30,10 +30,10 @@ struct ConvPlan {
   int tile_level = 3;  // whose outputs are cut into tiles; a tile has all of the levels below,
   int64_t inner = 1;   // which are so many pixels
   int unit_level = 3;
-  int64_t steps = 1;   // of the unit level
-  int64_t unit = 1;    // of a unit
-  int64_t block = 1, blocks = 1;  // of a task, and how many tasks that makes
-  int64_t images = 1;  // of a task
+  int64_t steps = 1;                   // of the unit level
+  int64_t unit = 1;                    // of a unit
+  int64_t block = 1, blocks = 1;       // of a task, and how many tasks that makes
+  int64_t images = 1;                  // of a task
   int64_t part_panels = 1, parts = 1;  // panels of the filter of a task, and how many tasks that makes
   int64_t tasks = 1;
 

@@ -73,7 +73,9 @@ void ConvSource::CopyRow(KernelBuilder& b, int src, int dst, const Val* coordina
   for (int a = 0; a < 2; ++a) {
     const ConvAxis& axis = problem_.axis[a];
     const ConvAxis::Range all = axis.Reads(axis.dst);
-    const auto check = [&](Val condition) { inside = inside == kNoVal ? condition : b.Binary(IrOp::kAnd, inside, condition); };
+    const auto check = [&](Val condition) {
+      inside = inside == kNoVal ? condition : b.Binary(IrOp::kAnd, inside, condition);
+    };
     if (all.low < 0) check(b.Binary(IrOp::kLe, b.I64(0), coordinate[a]));
     // The last task's part of an axis may be smaller than the box.
     if (all.high > axis.src || (a == slab_axis_ && cut_)) check(b.Binary(IrOp::kLt, coordinate[a], b.I64(axis.src)));
@@ -129,9 +131,8 @@ void ConvSource::CopyCells(KernelBuilder& b, int src, int dst, Val from, Val to,
   if (pitch == channels) {
     run(from, to, b.Mul(cells, channels));
   } else {
-    b.Loop(b.I64(0), cells, 1, [&](Val cell) {
-      run(b.Add(from, b.Mul(cell, channels)), b.Add(to, b.Mul(cell, pitch)), b.I64(channels));
-    });
+    b.Loop(b.I64(0), cells, 1,
+           [&](Val cell) { run(b.Add(from, b.Mul(cell, channels)), b.Add(to, b.Mul(cell, pitch)), b.I64(channels)); });
   }
 }
 

@@ -1,63 +1,55 @@
-// Convolutions and their input gradients: register tiles of pixels by vectors of output channels, whose sums are carried
-// by loops over taps and channels, then the epilogue.
+// Convolutions and their input gradients: register tiles of pixels by vectors of output channels, whose sums are
+// carried by loops over taps and channels, then the epilogue.
 //
 // Sums stay in registers for an epilogue that is short; a long one runs over a unit's sums, stored in scratch, so that
 // its code is there once.
 #include <limits>
-#include <span>
+#include <utility>
+#include <vector>
 
 #include "weir/backends/llvm/conv_filter.h"
 #include "weir/backends/llvm/conv_plan.h"
 #include "weir/backends/llvm/conv_source.h"
+#include "weir/backends/llvm/conv_tile.h"
 #include "weir/backends/llvm/lowering.h"
 #include "weir/core/strings.h"
 
 namespace weir::jit {
 namespace {
 
-constexpr int64_t kStraightTerms = 8;      // sums this short need no loop; longer blocks make LLVM's scheduler spill
-constexpr int64_t kUnroll = 4;             // terms of a round of longer ones
-constexpr int64_t kShortEpilogue = 24;     // instructions a vector that are repeated for every vector of a tile
-constexpr int64_t kFarPanel = 256 * 1024;  // bytes; of larger panels of the filter,
-constexpr int64_t kAhead = 40;             // terms ahead are fetched from the next cache
+constexpr int64_t kShortEpilogue = 24;  // instructions a vector that are repeated for every vector of a tile
 
 class ConvLowering {
  public:
   ConvLowering(const Cluster& cluster, const ConvProblem& problem, const TileLimits& limits)
-      : cluster_(cluster), anchor_(cluster.node(*cluster.anchor)), p_(problem), layout_(LayoutFilter(problem, limits)),
-        plan_(problem, layout_, limits), source_(SourceOf(problem, plan_)), b_(Describe(cluster)) {
+      : cluster_(cluster),
+        anchor_(cluster.node(*cluster.anchor)),
+        p_(problem),
+        layout_(LayoutFilter(problem, limits)),
+        plan_(problem, layout_, limits),
+        source_(SourceOf(problem, plan_)),
+        b_(Describe(cluster)) {
     short_epilogue_ = EpilogueSize() <= kShortEpilogue;
-    far_ = !p_.depthwise && layout_.panel_bytes() > kFarPanel;
   }
 
   Lowering Lower() {
     EmitKernel();
     const int64_t scratch = source_.scratch_floats() + (short_epilogue_ ? 0 : plan_.UnitFloats());
     Lowering lowering;
-    lowering.kernel = StrCat("jit, ", p_.depthwise ? "depthwise " : "direct ", plan_.tiling().size * plan_.inner, "x", layout_.vectors,
-                             source_.copied() ? ", padded copy" : "", layout_.packed ? ", packed filter" : "", ", ", plan_.tasks, " tasks");
+    lowering.kernel = StrCat("jit, ", p_.depthwise ? "depthwise " : "direct ", plan_.tiling().size * plan_.inner, "x",
+                             layout_.vectors, source_.copied() ? ", padded copy" : "",
+                             layout_.packed ? ", packed filter" : "", ", ", plan_.tasks, " tasks");
     lowering.in_place = PointwisePairs(cluster_);
     lowering.workspace_bytes = layout_.workspace_bytes(p_.groups);
-    if (layout_.packed) lowering.stages.push_back(PackFilterStage(p_, layout_, InputIndex(1), StrCat(Describe(cluster_), ", filter")));
+    if (layout_.packed)
+      lowering.stages.push_back(PackFilterStage(p_, layout_, InputIndex(1), StrCat(Describe(cluster_), ", filter")));
     lowering.stages.push_back(MakeStage(b_.Take(), plan_.tasks, scratch * BytesOf(Elem::kF32)));
     return lowering;
   }
 
  private:
-  // Where a panel of output channels lies.
-  struct Panel {
-    Val group = kNoVal, column = kNoVal;  // channels of the whole output
-    Val filter = kNoVal, left = kNoVal;   // channels from its first to the group's end, or none if vectors are whole
-    int64_t vectors = 0;
-  };
   struct Range {
     Val begin = kNoVal, end = kNoVal;
-  };
-  // An index and a constant to add to it: addresses of a tile differ by constants.
-  struct At {
-    Val base;
-    int64_t plus;
-    At operator+(int64_t more) const { return {base, plus + more}; }
   };
 
   // Copies are of what a unit of images needs, or a task's part of an image.
@@ -73,14 +65,7 @@ class ConvLowering {
   int64_t SrcStep(int level) const {
     return level == 0 ? source_.image_floats() : p_.axis[level - 1].advance * source_.stride(level - 1);
   }
-  // Floats of a depthwise filter from lane to lane.
-  int64_t FilterStep() const { return p_.transposed ? p_.multiplier : 1; }
-  // From one position of the filter to the next.
-  int64_t TapFloats(int64_t panel_vectors) const {
-    if (!p_.depthwise) return p_.group_src * layout_.row(panel_vectors);
-    return p_.transposed ? -p_.src_channels : p_.dst_channels;
-  }
-
+  // Instructions at one vector of the output; more than kShortEpilogue if there are random numbers, which come in blocks.
   int64_t EpilogueSize() const {
     KernelBuilder b("probe");
     ClusterIr epilogue(b, cluster_);
@@ -92,7 +77,7 @@ class ConvLowering {
     return b.size() - before;
   }
 
-  // ---- The kernel ----------------------------------------------------------------------------------------------------
+  // ---- The kernel ---------------------------------------------------------------------------------------------------
   void EmitKernel() {
     const Val task = b_.Task();
     ClusterIr epilogue(b_, cluster_);
@@ -100,7 +85,8 @@ class ConvLowering {
     src_input_ = src_ = Input(0);
     if (source_.copied()) src_ = b_.Buffer({IrBuffer::Kind::kScratch, 0, Elem::kF32, 0});
     filter_ = layout_.packed ? b_.Buffer({IrBuffer::Kind::kWorkspace, 0, Elem::kF32, 0}) : Input(1);
-    if (!short_epilogue_) sums_ = b_.Buffer({IrBuffer::Kind::kScratch, 0, Elem::kF32, source_.scratch_floats() * BytesOf(Elem::kF32)});
+    if (!short_epilogue_)
+      sums_ = b_.Buffer({IrBuffer::Kind::kScratch, 0, Elem::kF32, source_.scratch_floats() * BytesOf(Elem::kF32)});
     const Val first_panel = b_.Mul(b_.Rem(task, plan_.parts), plan_.part_panels);
     panels_ = {first_panel, b_.Min(b_.Add(first_panel, b_.I64(plan_.part_panels)), b_.I64(layout_.all_panels()))};
     const Val region = b_.Div(task, plan_.parts), begin = b_.Mul(b_.Rem(region, plan_.blocks), plan_.block);
@@ -162,7 +148,8 @@ class ConvLowering {
     unit_begin_ = flat.begin;
     Loop(b_.I64(0), b_.I64(p_.depthwise ? 1 : p_.groups), 1, [&](Val group) {
       if (layout_.panels > 0) {
-        Loop(panels_.begin, b_.Min(panels_.end, b_.I64(layout_.panels)), 1, [&](Val panel) { OnePanel(image, unit, group, panel, layout_.vectors); });
+        Loop(panels_.begin, b_.Min(panels_.end, b_.I64(layout_.panels)), 1,
+             [&](Val panel) { OnePanel(image, unit, group, panel, layout_.vectors); });
       }
       if (layout_.rest > 0) {
         const auto rest = [&] { OnePanel(image, unit, group, b_.I64(layout_.panels), layout_.rest); };
@@ -177,12 +164,13 @@ class ConvLowering {
   }
 
   void OnePanel(Val image, Range unit, Val group, Val index, int64_t vectors) {
-    Panel panel{.group = group, .vectors = vectors};
+    ConvPanel panel{.vectors = vectors};
     const Val within = b_.Mul(index, layout_.vectors * kLanes);
     const int64_t channels = GroupChannels();
     panel.column = b_.Add(b_.Mul(group, channels), within);
     if (channels % kLanes != 0) panel.left = Minus(b_.I64(channels), within);
-    panel.filter = p_.depthwise ? b_.Mul(within, FilterStep()) : b_.Add(b_.Mul(group, layout_.group_floats()), b_.Mul(index, layout_.panel_floats()));
+    panel.filter = p_.depthwise ? b_.Mul(within, p_.filter_step())
+                                : b_.Add(b_.Mul(group, layout_.group_floats()), b_.Mul(index, layout_.panel_floats()));
     for (const ConvClass& c : plan_.classes) {
       Val src = b_.Mul(group, p_.group_src);
       Val dst = image == kNoVal ? b_.I64(0) : b_.Mul(image, plan_.DstStep(0));
@@ -200,9 +188,10 @@ class ConvLowering {
   }
 
   // The loops over pixels from `level` on.
-  void Pixels(const ConvClass& c, const Panel& panel, Range unit, int level, Val src, Val dst) {
+  void Pixels(const ConvClass& c, const ConvPanel& panel, Range unit, int level, Val src, Val dst) {
     Range range{b_.I64(0), b_.I64(c.count[level])};
-    if (level == plan_.unit_level && !plan_.tile_steps()) range = {unit.begin, plan_.one_class() ? unit.end : b_.Min(unit.end, range.end)};
+    if (level == plan_.unit_level && !plan_.tile_steps())
+      range = {unit.begin, plan_.one_class() ? unit.end : b_.Min(unit.end, range.end)};
     const auto at = [&](Val base, Val index, int64_t step) { return b_.Add(base, b_.Mul(index, step)); };
     if (level < plan_.tile_level) {
       Loop(range.begin, range.end, 1, [&](Val i) {
@@ -210,7 +199,9 @@ class ConvLowering {
       });
       return;
     }
-    const auto tile = [&](Val i, int64_t size) { Tile(c, panel, size, at(src, i, SrcStep(level)), at(dst, i, plan_.DstStep(level))); };
+    const auto tile = [&](Val i, int64_t size) {
+      Tile(c, panel, size, at(src, i, SrcStep(level)), at(dst, i, plan_.DstStep(level)));
+    };
     const Tiling& tiling = c.tiling;
     if (level == plan_.unit_level && !plan_.one_class()) {
       // Classes differ in their last outputs: whole tiles from a begin that all have, then single pixels.
@@ -228,113 +219,34 @@ class ConvLowering {
     Loop(first, tiles.end, 1, [&](Val t) { tile(b_.Add(b_.Mul(t, tiling.size - 1), large), tiling.size - 1); });
   }
 
-  std::vector<TermLoop> TermsOf(const ConvClass& c, int64_t panel_vectors) const {
-    std::vector<TermLoop> loops;
-    int64_t tap = TapFloats(panel_vectors);
-    for (int a = 2; a >= 0; --a) {
-      loops.insert(loops.begin(), {c.phase[a]->taps, c.phase[a]->delta * source_.stride(a), c.phase[a]->period * tap});
-      tap *= p_.axis[a].window;
-    }
-    if (!p_.depthwise) loops.push_back({p_.group_src, 1, layout_.row(panel_vectors)});
-    if (p_.depthwise && p_.transposed) loops.push_back({p_.multiplier, source_.part_floats(), 1});
-    return Joined(loops);
-  }
-
-  // ---- Tiles ---------------------------------------------------------------------------------------------------------
-  struct TileState {
-    std::vector<int64_t> src_offset;  // of each pixel
-    const Panel& panel;
-  };
-
-  void Tile(const ConvClass& c, const Panel& panel, int64_t size, Val src, Val dst) {
-    TileState tile{.src_offset = {0}, .panel = panel};
-    std::vector<int64_t> dst_offset = {0};
+  // ---- Tiles --------------------------------------------------------------------------------------------------------
+  void Tile(const ConvClass& c, const ConvPanel& panel, int64_t size, Val src, Val dst) {
+    std::vector<int64_t> src_offset = {0}, dst_offset = {0};
     for (int level = 3; level >= plan_.tile_level; --level) {
       std::vector<int64_t> more_src, more_dst;
       for (int64_t i = 0; i < (level == plan_.tile_level ? size : c.count[level]); ++i) {
-        for (size_t k = 0; k < tile.src_offset.size(); ++k) {
-          more_src.push_back(tile.src_offset[k] + i * SrcStep(level));
+        for (size_t k = 0; k < src_offset.size(); ++k) {
+          more_src.push_back(src_offset[k] + i * SrcStep(level));
           more_dst.push_back(dst_offset[k] + i * plan_.DstStep(level));
         }
       }
-      tile.src_offset = std::move(more_src);
+      src_offset = std::move(more_src);
       dst_offset = std::move(more_dst);
     }
-    std::vector<Val> sums(dst_offset.size() * static_cast<size_t>(panel.vectors), b_.F32(0, kLanes));
-    if (!c.empty()) {
-      int64_t position = 0;
-      const std::vector<TermLoop> loops = TermsOf(c, panel.vectors);
-      for (int a = 0; a < 3; ++a) position = position * p_.axis[a].window + c.phase[a]->position;
-      if (p_.depthwise && p_.transposed) position -= p_.taps() - 1;
-      const At filter{panel.filter, position * TapFloats(panel.vectors)};
-      int64_t terms = 1;
-      for (const TermLoop& loop : loops) terms *= loop.count;
-      sums = Terms(tile, loops, terms, {src, 0}, filter, std::move(sums));
-    }
-    Hand(panel, dst, dst_offset, sums);
+    Hand(panel, dst, dst_offset,
+         ConvTile(b_, p_, layout_, source_, src_, filter_).Sums(c, panel, src, std::move(src_offset)));
   }
 
-  Val Index(At at) { return b_.Add(at.base, b_.I64(at.plus)); }
-
-  // Adds `terms` terms: those of the loops given, outermost first.
-  std::vector<Val> Terms(const TileState& tile, std::span<const TermLoop> loops, int64_t terms, At src, At filter, std::vector<Val> sums) {
-    if (loops.empty()) return Term(tile, src, filter, std::move(sums));
-    const TermLoop& loop = loops.front();
-    const int64_t inner = terms / loop.count;
-    const int64_t unroll = terms <= kStraightTerms ? loop.count : inner > 1 ? 1 : std::min(kUnroll, loop.count);
-    const auto straight = [&](At s, At f, int64_t count, std::vector<Val> acc) {
-      for (int64_t i = 0; i < count; ++i) {
-        acc = Terms(tile, loops.subspan(1), inner, s + i * loop.src, f + i * loop.filter, std::move(acc));
-      }
-      return acc;
-    };
-    const int64_t whole = unroll == loop.count ? 0 : loop.count / unroll * unroll;
-    if (whole > 0) {
-      sums = b_.For(b_.I64(0), b_.I64(whole), unroll, sums, [&](Val i, const std::vector<Val>& acc) {
-        return straight({b_.Add(src.base, b_.Mul(i, loop.src)), src.plus}, {b_.Add(filter.base, b_.Mul(i, loop.filter)), filter.plus}, unroll, acc);
-      });
-    }
-    return straight(src + whole * loop.src, filter + whole * loop.filter, loop.count - whole, std::move(sums));
-  }
-
-  std::vector<Val> Term(const TileState& tile, At src, At filter, std::vector<Val> sums) {
-    const int64_t vectors = tile.panel.vectors;
-    std::vector<Val> w, counts;
-    for (int64_t v = 0; v < vectors; ++v) {
-      counts.push_back(p_.depthwise ? CountOf(tile.panel, v) : kNoVal);
-      if (far_) b_.Prefetch(filter_, Index(filter + (kAhead * layout_.row(vectors) + v * kLanes)));
-      w.push_back(p_.depthwise ? DepthwiseFilter(filter, v, counts.back()) : b_.Load(filter_, Index(filter + v * kLanes), kLanes));
-    }
-    for (size_t p = 0; p < tile.src_offset.size(); ++p) {
-      const At at = src + tile.src_offset[p];
-      const Val x = p_.depthwise ? kNoVal : b_.Splat(b_.Load(src_, Index(at), 1), kLanes);
-      for (int64_t v = 0; v < vectors; ++v) {
-        const size_t k = static_cast<size_t>(v);
-        // A copy has whole vectors.
-        const Val lanes = p_.depthwise ? b_.Load(src_, Index(at + v * kLanes), kLanes, source_.copied() ? kNoVal : counts[k]) : x;
-        Val& sum = sums[p * static_cast<size_t>(vectors) + k];
-        sum = b_.Fma(lanes, w[k], sum);
-      }
-    }
-    return sums;
-  }
-  Val DepthwiseFilter(At filter, int64_t v, Val count) {
-    if (FilterStep() == 1) return b_.Load(filter_, Index(filter + v * kLanes), kLanes, count);
-    const IrType type{Elem::kI32, kLanes};
-    const Val first = b_.Splat(b_.Convert(Index(filter + v * kLanes * FilterStep()), Elem::kI32), kLanes);
-    const Val lanes = b_.Binary(IrOp::kMul, b_.Iota(type), b_.Const(type, FilterStep()));
-    return b_.Gather(filter_, b_.Binary(IrOp::kAdd, first, lanes), count);
-  }
-  Val CountOf(const Panel& panel, int64_t v) { return panel.left == kNoVal ? kNoVal : b_.Add(panel.left, b_.I64(-v * kLanes)); }
-
-  // ---- The epilogue --------------------------------------------------------------------------------------------------
-  void Hand(const Panel& panel, Val dst, const std::vector<int64_t>& dst_offset, const std::vector<Val>& sums) {
+  // ---- The epilogue -------------------------------------------------------------------------------------------------
+  void Hand(const ConvPanel& panel, Val dst, const std::vector<int64_t>& dst_offset, const std::vector<Val>& sums) {
     std::vector<Point> points;
     const Val base = b_.Add(dst, panel.column);
     for (int64_t offset : dst_offset) {
       for (int64_t v = 0; v < panel.vectors; ++v) {
-        points.push_back({.flat = b_.Add(base, b_.I64(offset + v * kLanes)), .count = CountOf(panel, v),
-                          .aligned = GroupChannels() % kLanes == 0, .in_row = true,
+        points.push_back({.flat = b_.Add(base, b_.I64(offset + v * kLanes)),
+                          .count = panel.Count(b_, v),
+                          .aligned = GroupChannels() % kLanes == 0,
+                          .in_row = true,
                           .column = b_.Add(panel.column, b_.I64(v * kLanes))});
       }
     }
@@ -342,7 +254,8 @@ class ConvLowering {
       epilogue_->Emit(points, sums);
       return;
     }
-    for (size_t k = 0; k < points.size(); ++k) b_.Store(sums_, sums[k], Minus(points[k].flat, unit_begin_), points[k].count);
+    for (size_t k = 0; k < points.size(); ++k)
+      b_.Store(sums_, sums[k], Minus(points[k].flat, unit_begin_), points[k].count);
   }
 
   // The long epilogue over the sums of a unit, whose outputs are neighbours.
@@ -378,8 +291,10 @@ class ConvLowering {
     const Val end = whole ? b_.I64(channels) : b_.Min(b_.Mul(panels_.end, width), b_.I64(channels));
     Loop(flat.begin, flat.end, channels, [&](Val pixel) {
       Loop(whole ? b_.I64(0) : begin, end, kLanes, [&](Val column) {
-        const Val at = b_.Add(pixel, column), count = channels % kLanes == 0 ? kNoVal : Minus(end, column), value = sum(at, 0, count);
-        const Point point{.flat = at, .count = count, .aligned = channels % kLanes == 0, .in_row = true, .column = column};
+        const Val at = b_.Add(pixel, column), count = channels % kLanes == 0 ? kNoVal : Minus(end, column),
+                  value = sum(at, 0, count);
+        const Point point{
+            .flat = at, .count = count, .aligned = channels % kLanes == 0, .in_row = true, .column = column};
         epilogue_->Emit({&point, 1}, {&value, 1});
       });
     });
@@ -393,7 +308,6 @@ class ConvLowering {
   const ConvSource source_;
   KernelBuilder b_;
   bool short_epilogue_ = true;
-  bool far_ = false;
   ClusterIr* epilogue_ = nullptr;
   int src_input_ = -1, src_ = -1, filter_ = -1, sums_ = -1;
   Range panels_, steps_of_task_;

@@ -83,6 +83,17 @@ std::vector<ConvProblem> Problems() {
        .window = {3, 3, 3},
        .options = {.padding = "same", .dilations = {2, 1, 2}, .groups = 4}},
       {.batch = 1, .in = {3, 3, 3}, .ic = 1, .oc = 1, .window = {5, 5, 5}, .options = {.padding = "same"}},
+      {.batch = 2, .in = {4, 6, 5}, .ic = 2, .oc = 3, .window = {3, 1, 2}},
+      // Small images, done together; channels of three and of five vectors.
+      {.batch = 9, .in = {3, 4}, .ic = 32, .oc = 48, .window = {3, 3}, .options = {.padding = "same"}},
+      {.batch = 21, .in = {2, 2}, .ic = 8, .oc = 80, .window = {3, 3}, .options = {.padding = "same"}},
+      {.batch = 37, .in = {1, 1}, .ic = 12, .oc = 80, .window = {1, 1}},
+      // Few images, cut by rows or columns, and by channels.
+      {.batch = 1, .in = {7, 7}, .ic = 128, .oc = 144, .window = {3, 3}, .options = {.padding = "same"}},
+      {.batch = 1, .in = {1500}, .ic = 32, .oc = 16, .window = {4}, .options = {.strides = {2}, .padding = "same"}},
+      {.batch = 1, .in = {40, 50}, .ic = 32, .oc = 32, .window = {1, 1}},
+      // A filter beyond the second-level cache.
+      {.batch = 5, .in = {2, 3}, .ic = 256, .oc = 97, .window = {3, 3}, .options = {.padding = "same"}},
   };
   // Tails of channels, on both sides.
   for (int64_t oc : {1, 2, 7, 8, 9, 15, 16, 17, 23, 31, 33}) {
@@ -172,6 +183,41 @@ void AddConvCases(OpCases& cases) {
                    .build = [](Graph&, std::span<const Value> v) {
                      return std::vector<Value>{Relu(Conv2D(v[0], v[1], {.padding = "same"}) + v[2])};
                    }});
+  // Long epilogues: random numbers and polynomials, over channels of whole vectors, of any number, of a few.
+  struct Long {
+    ConvProblem problem;
+    ConvPartial partial = ConvPartial::kForward;
+  };
+  const ConvOptions same = {.padding = "same"}, strided = {.strides = {2, 2}, .padding = "same"};
+  for (const Long& c : {
+           Long{{.batch = 3, .in = {6, 8}, .ic = 3, .oc = 32, .window = {3, 3}, .options = same}},
+           Long{{.batch = 2, .in = {5, 7}, .ic = 5, .oc = 16, .window = {3, 3}, .options = same}},
+           Long{{.batch = 2, .in = {5, 7}, .ic = 5, .oc = 18, .window = {3, 3}, .options = same}},
+           Long{{.batch = 2, .in = {5, 7}, .ic = 5, .oc = 3, .window = {3, 3}, .options = same}},
+           Long{{.batch = 2,
+           .in = {5, 4},
+           .ic = 4,
+           .oc = 12,
+           .window = {3, 3},
+           .options = {.padding = "same", .groups = 2}}},
+           Long{{.batch = 1, .in = {7, 7}, .ic = 128, .oc = 136, .window = {3, 3}, .options = same}},
+           Long{{.batch = 2, .in = {9, 7}, .ic = 16, .oc = 20, .window = {3, 3}, .options = strided},
+                ConvPartial::kInputGradient},
+           Long{{.batch = 6, .in = {3, 3}, .ic = 64, .oc = 4, .window = {2, 2}, .options = same},
+                ConvPartial::kInputGradient},
+       }) {
+    OpCase built = c.problem.Case(c.partial);
+    built.name.insert(built.name.find('/') + 1, "dropout_gelu_");
+    const int64_t channels = c.partial == ConvPartial::kForward ? c.problem.oc : c.problem.ic;
+    built.inputs.push_back({{channels}});
+    built.inputs.push_back({DType::kInt64, {}, Fill::kStep});
+    built.build = [inner = built.build](Graph& graph, std::span<const Value> v) {
+      const Value sum = inner(graph, v.first(2))[0];
+      return std::vector<Value>{sum, Dropout(Gelu(sum + v[2]), 0.3, v[3], 7, 1)};
+    };
+    built.gradient = false;
+    cases.push_back(std::move(built));
+  }
   cases.push_back({.name = "conv/u8_mb1ic3ih5iw5oc2kh3kw3",
                    .op = "conv",
                    .inputs = {{DType::kUint8, {1, 5, 5, 3}, Fill::kBytes}, {DType::kInt32, {3, 3, 3, 2}, Fill::kBytes}},
