@@ -141,6 +141,12 @@ class Emitter {
     }
   }
 
+  void Prefetch(const Inst& i) {
+    Value* at = Address(i.imm, i.args[0]);
+    // For reading, to the first-level cache, of data.
+    builder_.CreateIntrinsic(::llvm::Intrinsic::prefetch, {at->getType()}, {at, builder_.getInt32(0), builder_.getInt32(3), builder_.getInt32(1)});
+  }
+
   // ---- Control ---------------------------------------------------------------------------------------------------------
   void EmitRegion(const Region& region) {
     for (Val v : region.code) values_[static_cast<size_t>(v)] = EmitInst(v, inst(v));
@@ -268,6 +274,7 @@ class Emitter {
       case IrOp::kReportLabel: ReportLabel(i); return nullptr;
       case IrOp::kLoad: case IrOp::kGather: return Load(i);
       case IrOp::kStore: Store(i); return nullptr;
+      case IrOp::kPrefetch: Prefetch(i); return nullptr;
       case IrOp::kTask: return CallField(offsetof(KernelCall, task), builder_.getInt64Ty());
       case IrOp::kIota: return IotaOf(i.type);
       case IrOp::kSplat: return builder_.CreateVectorSplat(static_cast<unsigned>(i.type.lanes), arg(0));

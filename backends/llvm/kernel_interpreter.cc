@@ -167,6 +167,7 @@ class Machine {
         call_.errors->OutOfRange(kernel_.label_error.c_str(), value(i.args[0])[0], value(i.args[1])[0], 0, i.imm);
         return;
       case IrOp::kLoad: case IrOp::kGather: case IrOp::kStore: Memory(v, i); return;
+      case IrOp::kPrefetch: return;
       case IrOp::kTask: value(v) = {call_.task}; return;
       case IrOp::kLane: value(v) = {value(i.args[0])[static_cast<size_t>(i.imm)]}; return;
       default: break;

@@ -97,6 +97,10 @@ Val KernelBuilder::Gather(int buffer, Val indices, Val count) {
 void KernelBuilder::Store(int buffer, Val value, Val index, Val count) {
   Append({.op = IrOp::kStore, .type = type(value), .args = {value, index, count}, .imm = buffer});
 }
+void KernelBuilder::Prefetch(int buffer, Val index) {
+  const IrType type{kernel_.buffers[static_cast<size_t>(buffer)].elem, 1};
+  Append({.op = IrOp::kPrefetch, .type = type, .args = {index, kNoVal, kNoVal}, .imm = buffer});
+}
 void KernelBuilder::ReportLabel(const std::string& what, Val row, Val label, int64_t classes) {
   kernel_.label_error = what;
   Append({.op = IrOp::kReportLabel, .args = {row, label, kNoVal}, .imm = classes});
@@ -164,7 +168,7 @@ constexpr const char* kElemNames[] = {"bool", "u8", "i32", "i64", "f32"};
 constexpr const char* kOpNames[] = {
     "const", "task", "index", "carried", "result", "iota", "splat", "low", "high", "zip_low", "zip_high", "lane",
     "add", "sub", "mul", "div", "rem", "mul_high", "fma", "sqrt", "neg", "abs", "copysign", "round_even", "shl", "shr", "and_bits", "or_bits",
-    "xor_bits", "min", "lt", "le", "eq", "and", "or", "not", "select", "bits", "convert", "load", "gather", "store",
+    "xor_bits", "min", "lt", "le", "eq", "and", "or", "not", "select", "bits", "convert", "load", "gather", "store", "prefetch",
     "for", "if", "report_label"};
 
 class Printer {
@@ -242,7 +246,7 @@ class Printer {
         Append("}\n");
         continue;
       }
-      const bool value = inst.op != IrOp::kStore && inst.op != IrOp::kIf && inst.op != IrOp::kReportLabel;
+      const bool value = inst.op != IrOp::kStore && inst.op != IrOp::kPrefetch && inst.op != IrOp::kIf && inst.op != IrOp::kReportLabel;
       if (value) Add("%", v, " = ");
       Add(kOpNames[static_cast<int>(inst.op)]);
       if (value || inst.op == IrOp::kStore) Add(" ", ToText(inst.type));
@@ -252,7 +256,7 @@ class Printer {
         Operand(inst.args[i]);
       }
       switch (inst.op) {
-        case IrOp::kLoad: case IrOp::kGather: case IrOp::kStore: Add(" buffer ", inst.imm); break;
+        case IrOp::kLoad: case IrOp::kGather: case IrOp::kStore: case IrOp::kPrefetch: Add(" buffer ", inst.imm); break;
         case IrOp::kShl: case IrOp::kShr: case IrOp::kLane: case IrOp::kResult: case IrOp::kReportLabel:
           Add(" # ", inst.imm);
           break;

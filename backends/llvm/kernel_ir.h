@@ -62,6 +62,7 @@ enum class IrOp : uint8_t {
   kLoad,     // args: index, count (of lanes that exist: others are 0 and not touched; or none)
   kGather,   // args: i32 vector of indices, count or none
   kStore,    // args: value, index, count or none
+  kPrefetch, // args: index, which may lie outside of the buffer. Brings its cache line closer
   // Control.
   kFor,      // args: begin, end; imm: step, which is positive. Runs its region for begin, begin + step, ... < end.
   kIf,       // args: a scalar truth value. Runs its region, which hands nothing out.
@@ -131,6 +132,7 @@ class KernelBuilder {
   Val Load(int buffer, Val index, int lanes, Val count = kNoVal);
   Val Gather(int buffer, Val indices, Val count = kNoVal);
   void Store(int buffer, Val value, Val index, Val count = kNoVal);
+  void Prefetch(int buffer, Val index);
   void ReportLabel(const std::string& what, Val row, Val label, int64_t classes);
 
   // Scalar index arithmetic, folded where operands are constants.

@@ -105,7 +105,7 @@ class Verifier {
       case IrOp::kIf:
         if (arg(0).type != IrType{Elem::kBool, 1}) return Fail(v, "condition is not a scalar truth value");
         return CheckRegion(kernel_.regions[static_cast<size_t>(i.region)]);
-      case IrOp::kLoad: case IrOp::kGather: case IrOp::kStore: return CheckMemory(v, i);
+      case IrOp::kLoad: case IrOp::kGather: case IrOp::kStore: case IrOp::kPrefetch: return CheckMemory(v, i);
       case IrOp::kAdd: case IrOp::kSub: case IrOp::kMul:
         if (i.type.elem == Elem::kBool) return Truth(v, {.type = {Elem::kF32}});
         return Same(v, i, 2, true);

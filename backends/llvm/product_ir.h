@@ -25,6 +25,9 @@ struct TileOperands {
   int row_buffer = -1, column_buffer = -1;
   Val row = kNoVal, column = kNoVal;
   int64_t row_pitch = 0, row_step = 0, column_step = 0;
+  int stream_buffer = -1;        // memory that will be wanted next: a term fetches the line of stream + t * stream_step
+  Val stream = kNoVal;
+  int64_t stream_step = 0;
   std::vector<Val> counts = {};  // lanes to load of each vector of columns, or kNoVal for all
 };
 
