@@ -26,6 +26,7 @@ constexpr AnchorRow kAnchors[] = {
     {"sparse_cross_entropy", LowerSoftmax}, {"max_pool", LowerPool},       {"max_pool_gather", LowerPool},
     {"average_pool", LowerPool},      {"max_pool_gradient", LowerPoolGradient},
     {"average_pool_gradient", LowerPoolGradient}, {"matmul", nullptr, LowerMatMul},
+    {"conv_filter_gradient", nullptr, LowerConvFilterGradient},
 };
 
 const AnchorRow* FindAnchor(std::string_view op) {

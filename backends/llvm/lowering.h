@@ -50,6 +50,7 @@ LowerResult LowerSoftmax(const Cluster& cluster);  // softmax, log_softmax, spar
 LowerResult LowerPool(const Cluster& cluster);          // max_pool, max_pool_gather, average_pool
 LowerResult LowerPoolGradient(const Cluster& cluster);  // max_pool_gradient, average_pool_gradient
 LowerResult LowerMatMul(const Cluster& cluster, const TileLimits& limits);
+LowerResult LowerConvFilterGradient(const Cluster& cluster, const TileLimits& limits);
 
 }  // namespace weir::jit
 

@@ -52,23 +52,28 @@ Sums ZeroSums(KernelBuilder& b, const TileShape& tile) {
   return Sums(static_cast<size_t>(tile.rows * tile.vectors), b.F32(0, kLanes));
 }
 
-Sums AddTerms(KernelBuilder& b, const TileShape& tile, const TileOperands& o, Val terms, const Sums& sums) {
-  return b.For(b.I64(0), terms, 1, sums, [&](Val t, Sums acc) {
-    const Val column = b.Add(o.column, b.Mul(t, o.column_step)), row = b.Add(o.row, b.Mul(t, o.row_step));
-    std::vector<Val> v;
+Sums AddTerm(KernelBuilder& b, const TileShape& tile, const TileOperands& o, Val row, Val column, Sums sums) {
+  const auto count = [&](int64_t j) { return o.counts.empty() ? kNoVal : o.counts[static_cast<size_t>(j)]; };
+  std::vector<Val> v;
+  for (int64_t j = 0; j < tile.vectors; ++j) {
+    v.push_back(b.Load(o.column_buffer, b.Add(column, b.I64(j * kLanes)), kLanes, count(j)));
+  }
+  for (int64_t i = 0; i < tile.rows; ++i) {
+    const int64_t offset = o.row_offsets.empty() ? i * o.row_pitch : o.row_offsets[static_cast<size_t>(i)];
+    Val u = o.row_vectors ? kNoVal : b.Splat(b.Load(o.row_buffer, b.Add(row, b.I64(offset)), 1), kLanes);
     for (int64_t j = 0; j < tile.vectors; ++j) {
-      const Val count = o.counts.empty() ? kNoVal : o.counts[static_cast<size_t>(j)];
-      v.push_back(b.Load(o.column_buffer, b.Add(column, b.I64(j * kLanes)), kLanes, count));
+      if (o.row_vectors) u = b.Load(o.row_buffer, b.Add(row, b.I64(offset + j * kLanes)), kLanes, count(j));
+      Val& sum = sums[static_cast<size_t>(i * tile.vectors + j)];
+      sum = b.Fma(u, v[static_cast<size_t>(j)], sum);
     }
-    for (int64_t i = 0; i < tile.rows; ++i) {
-      const Val u = b.Splat(b.Load(o.row_buffer, b.Add(row, b.I64(i * o.row_pitch)), 1), kLanes);
-      for (int64_t j = 0; j < tile.vectors; ++j) {
-        Val& sum = acc[static_cast<size_t>(i * tile.vectors + j)];
-        sum = b.Fma(u, v[static_cast<size_t>(j)], sum);
-      }
-    }
+  }
+  return sums;
+}
+
+Sums AddTerms(KernelBuilder& b, const TileShape& tile, const TileOperands& o, Val terms, const Sums& sums) {
+  return b.For(b.I64(0), terms, 1, sums, [&](Val t, const Sums& acc) {
     if (o.stream_buffer >= 0) b.Prefetch(o.stream_buffer, b.Add(o.stream, b.Mul(t, o.stream_step)));
-    return acc;
+    return AddTerm(b, tile, o, b.Add(o.row, b.Mul(t, o.row_step)), b.Add(o.column, b.Mul(t, o.column_step)), acc);
   });
 }
 
