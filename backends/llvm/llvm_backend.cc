@@ -26,6 +26,7 @@ struct AnchorRow {
 constexpr AnchorRow kAnchors[] = {
     {"conv", LowerConv},
     {"conv_input_gradient", LowerConv},
+    {"conv_filter_gradient", LowerConvFilterGradient},
     {"matmul", LowerMatMul},
     {"reduce_sum", LowerReduce, Always},
     {"reduce_sum_squares", LowerReduce, Always},

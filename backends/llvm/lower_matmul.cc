@@ -76,7 +76,15 @@ class MatMulKernel {
       const Val terms = Terms(k, p_.terms);
       PrepareRows(rows, k, terms);
       PrepareColumns(columns, k, terms);
-      Tiles(rows, columns, [&](const TileShape& tile, const TileOperands& operands, Val i, Val c, const std::vector<Val>& counts) {
+      // The rows of the next terms lie behind these, and arrive meanwhile.
+      const Val next = b_.Add(k, b_.I64(p_.terms));
+      const Val stream = b_.Select(b_.Binary(IrOp::kLt, next, end), next, k);
+      const int64_t tiles = CeilDiv(p_.rows.size, p_.tile.rows), step = CeilDiv(p_.tile.width(), tiles);
+      Tiles(rows, columns, /*panels_outside=*/true, [&](const TileShape& tile, TileOperands operands, Val i, Val c, const std::vector<Val>& counts) {
+        operands.stream_buffer = columns_;
+        const Val first = b_.Add(b_.Mul(b_.Div(c, p_.tile.width()), tiles), b_.Div(i, p_.tile.rows));
+        operands.stream = b_.Add(b_.Add(column_base_, b_.Mul(stream, p_.columns.inner)), b_.Mul(first, p_.terms * step));
+        operands.stream_step = step;
         const Val at = b_.Add(dst, b_.Add(b_.Mul(i, p_.n), c));
         const Sums sums = LoadSums(b_, tile, Workspace(), at, p_.n, counts);
         StoreSums(b_, tile, AddTerms(b_, tile, operands, terms, sums), Workspace(), at, p_.n, counts);
@@ -207,32 +215,47 @@ class MatMulKernel {
   }
 
   // ---- Tiles -------------------------------------------------------------------------------------------------------
-  // All tiles of rows x columns, whose operands are prepared: columns inside, so that a tile's rows stay close.
-  void Tiles(Span rows, Span columns, const TileBody& body) {
-    const int64_t whole = p_.rows.size / p_.tile.rows * p_.tile.rows;
-    const auto pass = [&](Val i, int64_t height) {
-      const TileShape tile{height, p_.tile.vectors};
-      b_.Loop(columns.begin, columns.end, tile.width(), [&](Val c) {
-        const std::vector<Val> counts = ColumnCounts(b_, tile, c, p_.columns.size);
-        TileOperands operands{.row_buffer = row_buffer_, .column_buffer = column_buffer_, .row = row_at_(i), .column = column_at_(c)};
-        operands.row_pitch = p_.row_source == RowSource::kInPlace ? p_.rows.outer : p_.row_source == RowSource::kCopied ? p_.row_pitch : 1;
-        operands.row_step = p_.row_source == RowSource::kByTerms ? p_.row_pitch : 1;
-        operands.column_step = column_step_;
-        if (p_.column_source == ColumnSource::kInPlace) operands.counts = counts;
-        body(tile, operands, i, c, counts);
-      });
+  // All tiles of rows x columns, whose operands are prepared. Columns are passed over inside, so that a tile's rows stay
+  // close; or outside, if a panel stays closer.
+  void Tiles(Span rows, Span columns, bool panels_outside, const TileBody& body) {
+    const int64_t height = p_.tile.rows, whole = p_.rows.size / height * height;
+    const auto tile_at = [&](const TileShape& tile, Val i, Val c) {
+      const std::vector<Val> counts = ColumnCounts(b_, tile, c, p_.columns.size);
+      TileOperands operands{.row_buffer = row_buffer_, .column_buffer = column_buffer_, .row = row_at_(i), .column = column_at_(c)};
+      operands.row_pitch = p_.row_source == RowSource::kInPlace ? p_.rows.outer : p_.row_source == RowSource::kCopied ? p_.row_pitch : 1;
+      operands.row_step = p_.row_source == RowSource::kByTerms ? p_.row_pitch : 1;
+      operands.column_step = column_step_;
+      if (p_.column_source == ColumnSource::kInPlace) operands.counts = counts;
+      body(tile, operands, i, c, counts);
     };
-    if (whole > 0) b_.Loop(rows.begin, b_.Min(rows.end, b_.I64(whole)), p_.tile.rows, [&](Val i) { pass(i, p_.tile.rows); });
-    if (whole < p_.rows.size) {
-      b_.Loop(b_.I64(whole), rows.end, p_.tile.rows, [&](Val i) { pass(i, p_.rows.size - whole); });
+    const auto over_columns = [&](const std::function<void(Val)>& inner) { b_.Loop(columns.begin, columns.end, p_.tile.width(), inner); };
+    const auto over_rows = [&](const std::function<void(const TileShape&, Val)>& inner) {
+      if (whole > 0) b_.Loop(rows.begin, b_.Min(rows.end, b_.I64(whole)), height, [&](Val i) { inner(p_.tile, i); });
+      if (whole == p_.rows.size) return;
+      b_.Loop(b_.I64(whole), rows.end, height, [&](Val i) { inner({p_.rows.size - whole, p_.tile.vectors}, i); });
+    };
+    if (panels_outside) {
+      over_columns([&](Val c) { over_rows([&](const TileShape& tile, Val i) { tile_at(tile, i, c); }); });
+    } else {
+      over_rows([&](const TileShape& tile, Val i) { over_columns([&](Val c) { tile_at(tile, i, c); }); });
     }
+  }
+
+  // Rows that are used for a few panels only come from memory: those of the next tile lie behind, and arrive meanwhile.
+  void StreamRows(TileOperands& operands, Val i, Val c) {
+    const int64_t step = CeilDiv(p_.tile.rows, p_.panels());
+    operands.stream_buffer = rows_;
+    const Val next = b_.Add(row_base_, b_.Mul(b_.Add(i, b_.I64(p_.tile.rows)), p_.rows.outer));
+    operands.stream = b_.Add(next, b_.Mul(b_.Div(c, p_.tile.width()), p_.k * step));
+    operands.stream_step = step;
   }
 
   // A chunk of rows and columns over all terms, and its epilogue.
   void RowsOfChunk(Span rows, Span columns) {
     if (p_.one_block()) {
       const Val terms = b_.I64(p_.k);
-      Tiles(rows, columns, [&](const TileShape& tile, const TileOperands& operands, Val i, Val c, const std::vector<Val>& counts) {
+      Tiles(rows, columns, /*panels_outside=*/false, [&](const TileShape& tile, TileOperands operands, Val i, Val c, const std::vector<Val>& counts) {
+        if (p_.stream_rows) StreamRows(operands, i, c);
         const Sums sums = AddTerms(b_, tile, operands, terms, ZeroSums(b_, tile));
         if (p_.staged) {
           StoreSums(b_, tile, sums, Scratch(p_.staged_at), StagedAt(rows, columns, i, c), p_.staged_pitch, StagedCounts(counts));
@@ -245,7 +268,7 @@ class MatMulKernel {
         const Val terms = Terms(k, kMatMulBlock);
         PrepareRows(rows, k, terms);
         PrepareColumns(columns, k, terms);
-        Tiles(rows, columns, [&](const TileShape& tile, const TileOperands& operands, Val i, Val c, const std::vector<Val>& counts) {
+        Tiles(rows, columns, /*panels_outside=*/false, [&](const TileShape& tile, const TileOperands& operands, Val i, Val c, const std::vector<Val>& counts) {
           AddBlock(tile, AddTerms(b_, tile, operands, terms, ZeroSums(b_, tile)), k, StagedAt(rows, columns, i, c), StagedCounts(counts));
         });
       });

@@ -49,6 +49,7 @@ LowerResult LowerMove(const Cluster& cluster);  // transpose, slice, pad, concat
 
 // By anchor.
 LowerResult LowerConv(const Cluster& cluster, const TileLimits& limits);          // conv, conv_input_gradient
+LowerResult LowerConvFilterGradient(const Cluster& cluster, const TileLimits& limits);
 LowerResult LowerMatMul(const Cluster& cluster, const TileLimits& limits);
 LowerResult LowerReduce(const Cluster& cluster, const TileLimits& limits);        // reduce_*
 LowerResult LowerArgMax(const Cluster& cluster, const TileLimits& limits);

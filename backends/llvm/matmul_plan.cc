@@ -15,11 +15,12 @@ constexpr int64_t kPartialBytes = 8 << 20;
 constexpr int64_t kInPlaceFloats = 8 * 1024;   // columns that the first-level cache holds need no packing
 constexpr int64_t kCloseFloats = 256 * 1024;   // columns that the second-level cache holds
 constexpr int64_t kPackColumns = 128;          // packed at a time by a task that passes over them once
-constexpr int64_t kPackTerms = 64;             // packed at a time of all columns, which are then read whole
+constexpr int64_t kTermsAtOnce = 64;            // of all columns, while their sums lie in the second-level cache
 constexpr int64_t kStagedFloats = 16 * 1024;   // sums that wait for the epilogue
 constexpr int64_t kFewRows = 256;              // up to this many, sums over terms may be split among tasks
 constexpr int64_t kChunkRows = 240;            // rows that share larger columns
 constexpr int64_t kTurnedRows = 64;            // neighbours written at a time of a result that is transposed
+constexpr int64_t kFewPanels = 4;              // so few, and large rows cost the time it takes to read them
 // Rows a multiple of this apart share few sets of a cache: they are copied to a pitch that does not.
 constexpr int64_t kBadPitch = 1024;
 constexpr int64_t kRowGap = 16;
@@ -87,7 +88,7 @@ void SplitTasks(MatMulPlan& p) {
     return;
   }
   // A block of rows passes over all columns: the larger they are, the more rows should share them.
-  const int64_t least = p.k * columns <= kCloseFloats ? 4 * p.tile.rows : kChunkRows;
+  const int64_t least = p.k * columns <= kCloseFloats ? 2 * p.tile.rows : kChunkRows;
   const int64_t row_parts = std::min(parts, CeilDiv(rows, least));
   const int64_t column_parts = row_parts >= std::min(parts, kTasks / 2) ? 1 : std::min(CeilDiv(parts, row_parts), p.panels());
   const bool small = p.k_blocks() * p.products * rows * columns * 4 <= kPartialBytes;
@@ -103,8 +104,8 @@ void SplitTasks(MatMulPlan& p) {
 
 void ChooseSources(MatMulPlan& p) {
   const int64_t block = std::min(p.k, kMatMulBlock);
-  p.terms = p.by_terms ? std::min(block, kPackTerms) : block;
-  const bool once = p.row_block <= 2 * p.tile.rows || p.k * p.columns.size <= kInPlaceFloats;
+  p.terms = p.by_terms ? std::min(block, kTermsAtOnce) : block;
+  const bool once = p.by_terms || p.row_block <= 2 * p.tile.rows || p.k * p.columns.size <= kInPlaceFloats;
   p.column_source = p.columns.outer == 1 && once         ? ColumnSource::kInPlace
                     : !p.by_terms && p.row_blocks > 1 ? ColumnSource::kPackedOnce
                                                       : ColumnSource::kPackedByTask;
@@ -116,6 +117,7 @@ void ChooseSources(MatMulPlan& p) {
   } else if (p.rows.outer % kBadPitch == 0 && p.rows.size > p.tile.rows && p.columns.size > 2 * p.tile.width()) {
     p.row_source = RowSource::kCopied;
   }
+  p.stream_rows = p.row_source == RowSource::kInPlace && p.one_block() && p.k * p.rows.size > kCloseFloats && p.panels() <= kFewPanels;
 }
 
 void ChooseChunks(MatMulPlan& p, bool light) {

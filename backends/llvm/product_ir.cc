@@ -9,14 +9,15 @@ namespace weir::jit {
 namespace {
 
 constexpr int64_t kMostRows = 16, kMostVectors = 16;
+constexpr double kNearVectors = 640;             // of columns that stay in the first-level cache: 40 KiB
 constexpr int64_t kLightWork = 64;               // operations of an epilogue repeated for a tile
 constexpr int64_t kCombineTask = int64_t{1} << 18;  // floats added by a task: some 25 us
 
-// Cycles of a term: two multiplications or loads at a time, and a sum waits four cycles for its last term. Vectors of
-// columns come from farther away than elements of rows.
-double TermCycles(int64_t rows, int64_t vectors) {
-  const double products = static_cast<double>(rows * vectors) / 2, loads = static_cast<double>(rows + vectors) / 2;
-  return std::max({products, loads, 4.0}) + 0.25 * static_cast<double>(vectors);
+// Cycles of a term: two multiplications at a time, loads a little slower than that, and a sum waits four cycles for its last term. Vectors of
+// columns come from farther away than elements of rows, from the second-level cache if they are `far`.
+double TermCycles(int64_t rows, int64_t vectors, bool far) {
+  const double products = static_cast<double>(rows * vectors) / 2, loads = 0.6 * static_cast<double>(rows + vectors);
+  return std::max({products, loads, 4.0}) + (far ? 1 : 0.25) * static_cast<double>(vectors);
 }
 // To begin and to store a tile.
 double TileCycles(int64_t rows, int64_t vectors) { return 12 + 1.5 * static_cast<double>(rows * vectors); }
@@ -26,13 +27,14 @@ double TileCycles(int64_t rows, int64_t vectors) { return 12 + 1.5 * static_cast
 TileShape ChooseTile(int64_t rows, int64_t columns, int64_t terms, const TileLimits& limits) {
   const int64_t all_vectors = std::max<int64_t>(1, CeilDiv(columns, int64_t{kLanes}));
   const double depth = static_cast<double>(std::max<int64_t>(1, std::min(terms, kMatMulBlock)));
-  constexpr double kTwoTiles = 1.05;  // a second tile for the last rows has to be worth its code
+  constexpr double kTwoTiles = 1.08;  // a second tile for the last rows has to be worth its code
+  const bool far = depth * static_cast<double>(all_vectors) > kNearVectors;
   TileShape best;
   double least = 0;
   for (int64_t vectors = 1; vectors <= std::min(kMostVectors, all_vectors); ++vectors) {
     for (int64_t height = 1; height <= std::min(kMostRows, rows); ++height) {
       if (height * vectors + std::min(height, vectors) + 1 > limits.vector_registers) break;
-      const auto cycles = [&](int64_t h) { return depth * TermCycles(h, vectors) + TileCycles(h, vectors); };
+      const auto cycles = [&](int64_t h) { return depth * TermCycles(h, vectors, far) + TileCycles(h, vectors); };
       const int64_t rest = rows % height;
       double cost = static_cast<double>(rows / height) * cycles(height);
       if (rest != 0) cost = kTwoTiles * (cost + cycles(rest));
@@ -50,22 +52,28 @@ Sums ZeroSums(KernelBuilder& b, const TileShape& tile) {
   return Sums(static_cast<size_t>(tile.rows * tile.vectors), b.F32(0, kLanes));
 }
 
-Sums AddTerms(KernelBuilder& b, const TileShape& tile, const TileOperands& o, Val terms, const Sums& sums) {
-  return b.For(b.I64(0), terms, 1, sums, [&](Val t, Sums acc) {
-    const Val column = b.Add(o.column, b.Mul(t, o.column_step)), row = b.Add(o.row, b.Mul(t, o.row_step));
-    std::vector<Val> v;
+Sums AddTerm(KernelBuilder& b, const TileShape& tile, const TileOperands& o, Val row, Val column, Sums sums) {
+  const auto count = [&](int64_t j) { return o.counts.empty() ? kNoVal : o.counts[static_cast<size_t>(j)]; };
+  std::vector<Val> v;
+  for (int64_t j = 0; j < tile.vectors; ++j) {
+    v.push_back(b.Load(o.column_buffer, b.Add(column, b.I64(j * kLanes)), kLanes, count(j)));
+  }
+  for (int64_t i = 0; i < tile.rows; ++i) {
+    const int64_t offset = o.row_offsets.empty() ? i * o.row_pitch : o.row_offsets[static_cast<size_t>(i)];
+    Val u = o.row_vectors ? kNoVal : b.Splat(b.Load(o.row_buffer, b.Add(row, b.I64(offset)), 1), kLanes);
     for (int64_t j = 0; j < tile.vectors; ++j) {
-      const Val count = o.counts.empty() ? kNoVal : o.counts[static_cast<size_t>(j)];
-      v.push_back(b.Load(o.column_buffer, b.Add(column, b.I64(j * kLanes)), kLanes, count));
+      if (o.row_vectors) u = b.Load(o.row_buffer, b.Add(row, b.I64(offset + j * kLanes)), kLanes, count(j));
+      Val& sum = sums[static_cast<size_t>(i * tile.vectors + j)];
+      sum = b.Fma(u, v[static_cast<size_t>(j)], sum);
     }
-    for (int64_t i = 0; i < tile.rows; ++i) {
-      const Val u = b.Splat(b.Load(o.row_buffer, b.Add(row, b.I64(i * o.row_pitch)), 1), kLanes);
-      for (int64_t j = 0; j < tile.vectors; ++j) {
-        Val& sum = acc[static_cast<size_t>(i * tile.vectors + j)];
-        sum = b.Fma(u, v[static_cast<size_t>(j)], sum);
-      }
-    }
-    return acc;
+  }
+  return sums;
+}
+
+Sums AddTerms(KernelBuilder& b, const TileShape& tile, const TileOperands& o, Val terms, const Sums& sums) {
+  return b.For(b.I64(0), terms, 1, sums, [&](Val t, const Sums& acc) {
+    if (o.stream_buffer >= 0) b.Prefetch(o.stream_buffer, b.Add(o.stream, b.Mul(t, o.stream_step)));
+    return AddTerm(b, tile, o, b.Add(o.row, b.Mul(t, o.row_step)), b.Add(o.column, b.Mul(t, o.column_step)), acc);
   });
 }
 

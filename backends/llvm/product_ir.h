@@ -22,16 +22,23 @@ TileShape ChooseTile(int64_t rows, int64_t columns, int64_t terms, const TileLim
 // Element (i, t) of the rows lies at row + i * row_pitch + t * row_step, vector j of term t of the columns at
 // column + t * column_step + j * kLanes.
 struct TileOperands {
+  std::vector<int64_t> row_offsets = {};  // in place of i * row_pitch
+  bool row_vectors = false;               // rows are vectors as columns are: lane meets lane
   int row_buffer = -1, column_buffer = -1;
   Val row = kNoVal, column = kNoVal;
   int64_t row_pitch = 0, row_step = 0, column_step = 0;
+  int stream_buffer = -1;        // memory that will be wanted next: a term fetches the line of stream + t * stream_step
+  Val stream = kNoVal;
+  int64_t stream_step = 0;
   std::vector<Val> counts = {};  // lanes to load of each vector of columns, or kNoVal for all
 };
 
 // Sums of a tile, row by row.
 using Sums = std::vector<Val>;
 Sums ZeroSums(KernelBuilder& b, const TileShape& tile);
-// sums = fma(row element, columns, sums) for `terms` terms in order.
+// sums = fma(row element, columns, sums) for the term at `row` and `column`.
+Sums AddTerm(KernelBuilder& b, const TileShape& tile, const TileOperands& operands, Val row, Val column, Sums sums);
+// The same for `terms` terms in order.
 Sums AddTerms(KernelBuilder& b, const TileShape& tile, const TileOperands& operands, Val terms, const Sums& sums);
 // The tile in memory, rows `pitch` apart.
 Sums LoadSums(KernelBuilder& b, const TileShape& tile, int buffer, Val at, int64_t pitch, const std::vector<Val>& counts);

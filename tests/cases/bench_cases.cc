@@ -55,6 +55,21 @@ void AddBenchCases(OpCases& cases) {
   product("dense_dw_32x8192,32x512_ta", {kBatch, 8192}, {kBatch, 512}, {.transpose_a = true});
   product("dense_32x512,512x10", {kBatch, 512}, {512, 10}, {});
   product("square_512", {512, 512}, {512, 512}, {});
+  product("dense_1x8192,8192x512", {1, 8192}, {8192, 512}, {});
+  Add(cases, {.name = "matmul/dense_dw_adam_32x8192,32x512_ta",
+              .op = "matmul",
+              .inputs = {{{kBatch, 8192}}, {{kBatch, 512}}, {{8192, 512}}, {{8192, 512}}, {{8192, 512}, Fill::kPositive}},
+              .build = [](Graph&, std::span<const Value> v) {
+                const Value g = MatMul(v[0], v[1], {.transpose_a = true});
+                const Value m = v[3] + (g - v[3]) * 0.1, s = v[4] + (g * g - v[4]) * 0.001;
+                return std::vector<Value>{v[2] - 0.001 * m / (Sqrt(s) + 1e-7), m, s};
+              }});
+  Add(cases, {.name = "matmul/dense_relu_dropout_32x8192,8192x512",
+              .op = "matmul",
+              .inputs = {{{kBatch, 8192}}, {{8192, 512}}, {{512}}, {DType::kInt64, {}, Fill::kStep}},
+              .build = [](Graph&, std::span<const Value> v) {
+                return One(Dropout(Relu(MatMul(v[0], v[1]) + v[2]), 0.5, v[3], 7, 5));
+              }});
   Add(cases, {.name = "max_pool/32x32x32x32_2x2",
               .op = "max_pool",
               .inputs = {{{kBatch, 32, 32, 32}}},

@@ -6,6 +6,8 @@
 namespace weir {
 namespace {
 
+constexpr int64_t kGradientWork = 1 << 18;  // multiplications: gradient checks repeat them for every input
+
 void AddProduct(OpCases& cases, std::vector<int64_t> batch_a, std::vector<int64_t> batch_b, int64_t m, int64_t k,
                 int64_t n, bool ta, bool tb, Fill fill = Fill::kUniform) {
   std::vector<int64_t> a = batch_a, b = batch_b;
@@ -20,7 +22,7 @@ void AddProduct(OpCases& cases, std::vector<int64_t> batch_a, std::vector<int64_
                        [ta, tb](Graph&, std::span<const Value> v) {
                          return std::vector<Value>{MatMul(v[0], v[1], {.transpose_a = ta, .transpose_b = tb})};
                        },
-                   .gradient = fill == Fill::kUniform});
+                   .gradient = fill == Fill::kUniform && m * k * n <= kGradientWork});
 }
 
 }  // namespace
@@ -48,7 +50,40 @@ void AddMatMulCases(OpCases& cases) {
   AddProduct(cases, {}, {2}, 3, 2, 5, true, false);
   for (int64_t n = 1; n <= 33; ++n) AddProduct(cases, {}, {}, 3, 5, n, false, false);
   for (int64_t m : {2, 4, 6, 7, 8, 12, 13, 16, 24, 31, 64}) AddProduct(cases, {}, {}, m, 5, 35, false, false);
-  // A dense layer with its epilogue, and integer operands.
+  // Shares of rows with packed columns, of columns, of terms; rows of many terms and of few columns.
+  for (bool ta : {false, true}) {
+    for (bool tb : {false, true}) {
+      AddProduct(cases, {}, {}, 150, 180, 152, ta, tb);
+      AddProduct(cases, {}, {}, 70, kMatMulBlock + 77, 67, ta, tb);
+    }
+  }
+  AddProduct(cases, {}, {2}, 130, 70, 130, true, false);
+  AddProduct(cases, {}, {}, 17, 4096, 300, false, false);
+  AddProduct(cases, {}, {}, 2, 8 * kMatMulBlock + 3, 300, true, false);
+  AddProduct(cases, {}, {}, 600, kMatMulBlock, 20, false, false);
+  AddProduct(cases, {}, {}, 20, 2 * kMatMulBlock, 100, false, false);
+  AddProduct(cases, {}, {}, 32, 100, 600, false, true);
+  // Dense layers with their epilogues, and integer operands.
+  for (bool ta : {false, true}) {
+    for (bool tb : {false, true}) {
+      // Random numbers behind sums that wait for them, and an update of weights.
+      cases.push_back({.name = StrCat("matmul/dense_dropout_", ta ? "ta" : "", tb ? "tb" : "", "_24x40,40x128"),
+                       .op = "matmul",
+                       .inputs = {{ta ? Shape{40, 24} : Shape{24, 40}}, {tb ? Shape{128, 40} : Shape{40, 128}}, {DType::kInt64, {}, Fill::kStep}},
+                       .build = [ta, tb](Graph&, std::span<const Value> v) {
+                         const Value y = MatMul(v[0], v[1], {.transpose_a = ta, .transpose_b = tb});
+                         return std::vector<Value>{Dropout(y, 0.5, v[2], 3, 4)};
+                       }});
+    }
+  }
+  cases.push_back({.name = "matmul/adam_update_20x70,20x33_ta",
+                   .op = "matmul",
+                   .inputs = {{{20, 70}}, {{20, 33}}, {{70, 33}}, {{70, 33}}, {{70, 33}, Fill::kPositive}},
+                   .build = [](Graph&, std::span<const Value> v) {
+                     const Value g = MatMul(v[0], v[1], {.transpose_a = true});
+                     const Value m = v[3] + (g - v[3]) * 0.1, s = v[4] + (g * g - v[4]) * 0.001;
+                     return std::vector<Value>{v[2] - 0.001 * m / (Sqrt(s) + 1e-7), m, s};
+                   }});
   cases.push_back(
       {.name = "matmul/dense_relu_6x20,20x18",
        .op = "matmul",

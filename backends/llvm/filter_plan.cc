@@ -1,0 +1,141 @@
+#include "weir/backends/llvm/filter_plan.h"
+
+#include <algorithm>
+
+#include "weir/ops/canonical_order.h"
+
+namespace weir::jit {
+namespace {
+
+constexpr int64_t kBandFloats = 8 * 1024;  // of x and dy that all rows pass over while the first-level cache holds them
+constexpr int64_t kBandTerms = 128;        // at least, for the sums that are loaded and stored
+constexpr int64_t kPackedPanels = 3;       // from so many panels on, a band of dy is packed
+constexpr int64_t kUnitRows = 28;          // rows with offsets of their own: two tiles
+constexpr int64_t kImageGap = 16;          // a copied row may be written as whole vectors
+
+void DescribeSource(FilterPlan& p) {
+  const ConvGeometry& g = p.g;
+  p.pixel = p.depthwise ? g.out_channels : g.in_channels;
+  p.copy_x = p.pixel != g.in_channels;
+  int64_t size[3];
+  for (int a = 0; a < 3; ++a) {
+    const SpatialAxis& axis = g.axis[a];
+    p.low[a] = -axis.pad_before;
+    p.box[a] = (axis.output - 1) * axis.stride + (axis.window - 1) * axis.dilation + 1;
+    p.copy_x |= p.low[a] != 0 || p.low[a] + p.box[a] > axis.input;
+    size[a] = axis.input;
+  }
+  if (p.copy_x) std::copy_n(p.box, 3, size);
+  p.strides[2] = p.pixel;
+  p.strides[1] = size[2] * p.strides[2];
+  p.strides[0] = size[1] * p.strides[1];
+  p.x_image = size[0] * p.strides[0] + (p.copy_x ? kImageGap : 0);
+}
+
+void DescribePositions(FilterPlan& p) {
+  const ConvGeometry& g = p.g;
+  PositionLoop all[4] = {{p.chunk_images, p.x_image, p.dy_floats()}};
+  int64_t dy = g.out_channels;
+  for (int a = 2; a >= 0; --a) {
+    all[a + 1] = {g.axis[a].output, g.axis[a].stride * p.strides[a], dy};
+    dy *= g.axis[a].output;
+  }
+  for (const PositionLoop& loop : all) {
+    if (loop.count == 1) continue;
+    if (!p.positions.empty()) {
+      PositionLoop& last = p.positions.back();
+      if (last.x == loop.count * loop.x && last.dy == loop.count * loop.dy) {
+        last = {last.count * loop.count, loop.x, loop.dy};
+        continue;
+      }
+    }
+    p.positions.push_back(loop);
+  }
+  if (p.positions.empty()) p.positions.push_back({});
+}
+
+void DescribeRows(FilterPlan& p) {
+  const ConvGeometry& g = p.g;
+  std::vector<RowLoop> loops;
+  const auto add = [&](int64_t count, int64_t x) {
+    if (count == 1) return;
+    if (!loops.empty() && loops.back().x == count * x) {
+      loops.back() = {loops.back().count * count, x};
+    } else {
+      loops.push_back({count, x});
+    }
+  };
+  for (int a = 0; a < 3; ++a) add(g.axis[a].window, g.axis[a].dilation * p.strides[a]);
+  if (!p.depthwise) add(g.group_in(), 1);
+  if (!loops.empty() && loops.back().count > kUnitRows) {
+    p.unit_rows = loops.back().count;
+    p.row_pitch = loops.back().x;
+    loops.pop_back();
+  } else {
+    p.unit_offsets = {0};
+    while (!loops.empty() && p.unit_rows * loops.back().count <= kUnitRows) {
+      const RowLoop loop = loops.back();
+      std::vector<int64_t> offsets;
+      for (int64_t i = 0; i < loop.count; ++i) {
+        for (int64_t inner : p.unit_offsets) offsets.push_back(i * loop.x + inner);
+      }
+      p.unit_offsets = std::move(offsets);
+      p.unit_rows *= loop.count;
+      loops.pop_back();
+    }
+  }
+  p.outer = std::move(loops);
+  for (const RowLoop& loop : p.outer) p.units *= loop.count;
+}
+
+void ChooseBand(FilterPlan& p) {
+  p.band_level = 0;
+  p.band = p.positions[0].count;
+  // Where each float is read for one tile only, nothing has to stay close.
+  if (p.segments() * p.panels() == 1 || p.depthwise) return;
+  p.pack_dy = p.groups == 1 && p.panels() >= kPackedPanels && p.segments() > 1;
+  const int64_t terms = std::max(kBandTerms, kBandFloats / (p.g.in_channels + p.g.out_channels));
+  while (p.band_level + 1 < p.positions.size() && p.Inside(p.band_level) > terms) ++p.band_level;
+  p.band = std::clamp<int64_t>(terms / p.Inside(p.band_level), 1, p.positions[p.band_level].count);
+  // A gap of one term keeps the panels apart in the sets of a cache.
+  p.panel_terms = p.band * p.Inside(p.band_level) + 1;
+}
+
+}  // namespace
+
+int64_t FilterPlan::Inside(size_t level) const {
+  int64_t inside = 1;
+  for (size_t i = level + 1; i < positions.size(); ++i) inside *= positions[i].count;
+  return inside;
+}
+
+double FilterPlan::flops() const {
+  return 2.0 * static_cast<double>(g.batch) * static_cast<double>(g.out_positions()) * static_cast<double>(rows) *
+         static_cast<double>(columns);
+}
+
+FilterPlan PlanFilterGradient(const Cluster& cluster, const TileLimits& limits) {
+  const Node& anchor = cluster.node(*cluster.anchor);
+  FilterPlan p;
+  p.g = ConvGeometryOf(anchor.attrs, cluster.type(anchor.inputs[0]).shape, anchor.outputs[0].shape);
+  const ConvGeometry& g = p.g;
+  p.x_input = cluster.input_index(anchor.inputs[0]);
+  p.dy_input = cluster.input_index(anchor.inputs[1]);
+  p.chunk_images = std::min(FilterGradientImages(g.out_positions()), std::max<int64_t>(1, g.batch));
+  p.chunks = CeilDiv(g.batch, p.chunk_images);
+  p.rows = g.taps() * g.group_in();
+  p.columns = g.out_channels;
+  p.depthwise = g.groups > 1 && g.group_in() == 1;
+  p.multiplier = p.depthwise ? g.group_out() : 1;
+  p.groups = p.depthwise ? 1 : g.groups;
+  p.group_rows = g.group_in();
+  p.group_columns = p.columns / p.groups;
+  DescribeSource(p);
+  DescribePositions(p);
+  DescribeRows(p);
+  p.tile = ChooseTile(p.unit_rows, p.group_columns, p.chunk_images * g.out_positions(), limits);
+  ChooseBand(p);
+  return p;
+}
+
+}  // namespace weir::jit

@@ -1,0 +1,309 @@
+// Filter gradients. The canonical order sums chunks of images apart and adds their totals in order, so there are two
+// ways to split the work: by chunks, whose sums then lie in the workspace until a second kernel adds them, while they
+// are small; and by rows of dw, each task passing over all images.
+#include <functional>
+
+#include "weir/backends/llvm/filter_plan.h"
+#include "weir/backends/llvm/lowering.h"
+#include "weir/core/strings.h"
+
+namespace weir::jit {
+namespace {
+
+constexpr int64_t kPartialBytes = 8 << 20;  // of partial results: they should stay in the last-level cache
+constexpr double kTaskFlops = 4e6;          // 20 us at 200 GFLOP/s
+constexpr int64_t kTasks = 16;
+constexpr int64_t kCopyTaskFloats = 64 * 1024;
+
+// Where something lies: element `at` of a buffer.
+struct Place {
+  int buffer = -1;
+  Val at = kNoVal;
+};
+
+class FilterKernel {
+ public:
+  FilterKernel(const Cluster& cluster, const FilterPlan& plan, const char* part)
+      : p_(plan), b_(StrCat(Describe(cluster), part)), task_(b_.Task()) {
+    x_ = b_.Buffer({IrBuffer::Kind::kInput, p_.x_input, Elem::kF32, 0});
+    dy_ = b_.Buffer({IrBuffer::Kind::kInput, p_.dy_input, Elem::kF32, 0});
+  }
+
+  // A task: one chunk, some segments; sums go to the chunk's place in the workspace.
+  Stage ByChunks(int64_t segments_per_task, int64_t row_tasks) {
+    const Val chunk = b_.Div(task_, row_tasks), first = b_.Mul(chunk, p_.chunk_images), images = ImagesOf(first);
+    Place x{x_, b_.Mul(first, p_.x_image)};
+    const int64_t copy_floats = p_.copy_x ? p_.chunk_images * p_.x_image : 0;
+    if (p_.copy_x) {
+      x = {Scratch(0), b_.I64(0)};
+      b_.Loop(b_.I64(0), images, 1, [&](Val i) { CopyImage(b_.Add(first, i), {x.buffer, b_.Mul(i, p_.x_image)}); });
+    }
+    packed_ = Scratch(RoundUp(copy_floats * 4, 64));
+    const Val begin = b_.Mul(b_.Rem(task_, row_tasks), segments_per_task);
+    const Val end = b_.Min(b_.I64(p_.segments()), b_.Add(begin, b_.I64(segments_per_task)));
+    const Val dst = b_.Add(b_.Mul(chunk, p_.rows * p_.columns), b_.Mul(RowOf(begin), p_.columns));
+    SumChunk(x, b_.Mul(first, p_.dy_floats()), images, begin, end, {Workspace(), dst});
+    return MakeStage(b_.Take(), p_.chunks * row_tasks, RoundUp(copy_floats * 4, 64) + p_.pack_floats() * 4);
+  }
+
+  // Copies all images to the workspace.
+  Stage CopyImages(int64_t per_task) {
+    const Val begin = b_.Mul(task_, per_task), end = b_.Min(b_.I64(p_.g.batch), b_.Add(begin, b_.I64(per_task)));
+    b_.Loop(begin, end, 1, [&](Val image) { CopyImage(image, {Workspace(), b_.Mul(image, p_.x_image)}); });
+    return MakeStage(b_.Take(), CeilDiv(p_.g.batch, per_task));
+  }
+
+  // A task: some segments over all chunks, and the epilogue. Totals lie in scratch, sums of later chunks behind them.
+  Stage ByRows(const Cluster& cluster, int64_t segments_per_task) {
+    ClusterIr epilogue(b_, cluster);
+    const Val begin = b_.Mul(task_, segments_per_task);
+    const Val end = b_.Min(b_.I64(p_.segments()), b_.Add(begin, b_.I64(segments_per_task)));
+    const Val row = RowOf(begin), floats = b_.Mul(b_.Binary(IrOp::kSub, RowOf(end), row), p_.columns);
+    const int64_t most = RoundUp(segments_per_task * p_.tile.rows * p_.columns, kLanes);
+    const int totals = Scratch(0);
+    packed_ = Scratch(2 * most * 4);
+    if (p_.chunks == 0) Clear({totals, b_.I64(0)}, floats);
+    b_.Loop(b_.I64(0), b_.I64(p_.chunks), 1, [&](Val chunk) {
+      const Val image = b_.Mul(chunk, p_.chunk_images), later = b_.Binary(IrOp::kLt, b_.I64(0), chunk);
+      const Val dst = b_.Select(later, b_.I64(most), b_.I64(0));
+      SumChunk({p_.copy_x ? Workspace() : x_, b_.Mul(image, p_.x_image)}, b_.Mul(image, p_.dy_floats()), ImagesOf(image), begin, end,
+               {totals, dst});
+      b_.If(later, [&] {
+        b_.Loop(b_.I64(0), floats, kLanes, [&](Val i) {
+          const Val sum = b_.Binary(IrOp::kAdd, b_.Load(totals, i, kLanes), b_.Load(totals, b_.Add(i, b_.I64(most)), kLanes));
+          b_.Store(totals, sum, i);
+        });
+      });
+    });
+    EmitRange(b_, epilogue, {.buffer = totals, .base = b_.I64(0), .flat = b_.Mul(row, p_.columns), .count = floats,
+                             .whole = p_.columns % kLanes == 0, .aligned = p_.columns % kLanes == 0,
+                             .blocks = p_.columns % kRandomBlock == 0});
+    return MakeStage(b_.Take(), CeilDiv(p_.segments(), segments_per_task), 2 * most * 4 + p_.pack_floats() * 4);
+  }
+
+ private:
+  int Workspace() { return b_.Buffer({IrBuffer::Kind::kWorkspace, 0, Elem::kF32, 0}); }
+  int Scratch(int64_t at) { return b_.Buffer({IrBuffer::Kind::kScratch, 0, Elem::kF32, at}); }
+
+  Val ImagesOf(Val first) {
+    if (p_.g.batch % p_.chunk_images == 0) return b_.I64(p_.chunk_images);
+    return b_.Min(b_.I64(p_.chunk_images), b_.Binary(IrOp::kSub, b_.I64(p_.g.batch), first));
+  }
+  // First row of a segment, or the number of rows for the end of all.
+  Val RowOf(Val segment) {
+    const int64_t tiles = p_.tiles_per_unit();
+    return b_.Add(b_.Mul(b_.Div(segment, tiles), p_.unit_rows), b_.Mul(b_.Rem(segment, tiles), p_.tile.rows));
+  }
+
+  // ---- The copy of x -----------------------------------------------------------------------------------------------
+  void Clear(Place dst, Val floats) {
+    b_.Loop(b_.I64(0), floats, kLanes, [&](Val i) {
+      b_.Store(dst.buffer, b_.F32(0, kLanes), b_.Add(dst.at, i), b_.Binary(IrOp::kSub, floats, i));
+    });
+  }
+  // Of the box, coordinates [-low, -low + InsideOf) of an axis lie inside of the image.
+  int64_t InsideOf(int a) const { return std::max<int64_t>(0, std::min(p_.g.axis[a].input, p_.low[a] + p_.box[a])); }
+
+  void CopyImage(Val image, Place dst) {
+    const Val src = b_.Mul(image, p_.x_floats());
+    b_.Loop(b_.I64(0), b_.I64(p_.box[0]), 1, [&](Val i0) {
+      b_.Loop(b_.I64(0), b_.I64(p_.box[1]), 1, [&](Val i1) {
+        const Val to = b_.Add(dst.at, b_.Add(b_.Mul(i0, p_.strides[0]), b_.Mul(i1, p_.strides[1])));
+        const Val from[2] = {b_.Add(i0, b_.I64(p_.low[0])), b_.Add(i1, b_.I64(p_.low[1]))};
+        Val inside = kNoVal;
+        for (int a = 0; a < 2; ++a) {
+          const Val low = b_.Binary(IrOp::kLe, b_.I64(0), from[a]), high = b_.Binary(IrOp::kLt, from[a], b_.I64(p_.g.axis[a].input));
+          const Val both = b_.Binary(IrOp::kAnd, low, high);
+          inside = inside == kNoVal ? both : b_.Binary(IrOp::kAnd, inside, both);
+        }
+        const Val row = b_.Add(b_.Mul(from[0], p_.g.axis[1].input), from[1]);
+        const Val at = b_.Add(src, b_.Mul(row, p_.g.axis[2].input * p_.g.in_channels));
+        b_.If(inside, [&] { CopyRow(at, {dst.buffer, to}); });
+        b_.If(b_.Unary(IrOp::kNot, inside), [&] { Fill({dst.buffer, to}, 0, p_.box[2] * p_.pixel); });
+      });
+    });
+  }
+  // Zeros, and up to a vector behind them.
+  void Fill(Place dst, int64_t begin, int64_t end) {
+    b_.Loop(b_.I64(begin), b_.I64(end), kLanes, [&](Val i) { b_.Store(dst.buffer, b_.F32(0, kLanes), b_.Add(dst.at, i)); });
+  }
+  // Zeros, pixels, zeros, in this order: each may write a vector too far.
+  void CopyRow(Val src, Place dst) {
+    const int64_t before = -p_.low[2] * p_.pixel, pixels = InsideOf(2), behind = before + pixels * p_.pixel;
+    Fill(dst, 0, std::min(before, p_.box[2] * p_.pixel));
+    if (p_.multiplier > 1) {
+      b_.Loop(b_.I64(0), b_.I64(pixels * p_.g.in_channels), 1, [&](Val i) {
+        const Val value = b_.Load(x_, b_.Add(src, i), 1), to = b_.Add(b_.Add(dst.at, b_.I64(before)), b_.Mul(i, p_.multiplier));
+        for (int64_t copy = 0; copy < p_.multiplier; ++copy) b_.Store(dst.buffer, value, b_.Add(to, b_.I64(copy)));
+      });
+    } else {
+      const int64_t floats = pixels * p_.pixel;
+      b_.Loop(b_.I64(0), b_.I64(floats), kLanes, [&](Val i) {
+        const Val count = floats % kLanes == 0 ? kNoVal : b_.Binary(IrOp::kSub, b_.I64(floats), i);
+        b_.Store(dst.buffer, b_.Load(x_, b_.Add(src, i), kLanes, count), b_.Add(b_.Add(dst.at, i), b_.I64(before)));
+      });
+    }
+    if (behind < p_.box[2] * p_.pixel) Fill(dst, behind, p_.box[2] * p_.pixel);
+  }
+
+  // ---- Sums --------------------------------------------------------------------------------------------------------
+  Val CountOf(size_t level, Val images) {
+    const int64_t count = p_.positions[level].count;
+    return level == 0 && p_.chunk_images > 1 ? b_.Mul(images, count / p_.chunk_images) : b_.I64(count);
+  }
+
+  // Rows of segments [begin, end) of one chunk; dst is the place of the first.
+  void SumChunk(Place x, Val dy, Val images, Val begin, Val end, Place dst) {
+    const Val first = RowOf(begin);
+    if (!p_.one_band()) Clear(dst, b_.Mul(b_.Binary(IrOp::kSub, RowOf(end), first), p_.columns));
+    Bands(0, x, dy, images, [&](Place band_x, Val band_dy, Val rounds) {
+      const int64_t inside = p_.Inside(p_.band_level);
+      Place columns{dy_, band_dy};
+      if (p_.pack_dy) {
+        PackColumns(band_dy, b_.Mul(rounds, inside));
+        columns = {packed_, b_.I64(0)};
+      }
+      b_.Loop(begin, end, 1, [&](Val segment) {
+        const Val rows = b_.Mul(b_.Binary(IrOp::kSub, RowOf(segment), first), p_.columns);
+        Segment(segment, band_x, columns, rounds, {dst.buffer, b_.Add(dst.at, rows)});
+      });
+    });
+  }
+  // body(x, dy, rounds of the band's loop) for every band of positions in order.
+  void Bands(size_t level, Place x, Val dy, Val images, const std::function<void(Place, Val, Val)>& body) {
+    const PositionLoop& loop = p_.positions[level];
+    const Val count = CountOf(level, images);
+    const auto at = [&](Val i) { return Place{x.buffer, b_.Add(x.at, b_.Mul(i, loop.x))}; };
+    if (level < p_.band_level) {
+      b_.Loop(b_.I64(0), count, 1, [&](Val i) { Bands(level + 1, at(i), b_.Add(dy, b_.Mul(i, loop.dy)), images, body); });
+    } else if (p_.band >= loop.count) {
+      body(x, dy, count);
+    } else {
+      b_.Loop(b_.I64(0), count, p_.band, [&](Val i) {
+        const bool whole = b_.IsConst(count) && loop.count % p_.band == 0;
+        const Val rounds = whole ? b_.I64(p_.band) : b_.Min(b_.I64(p_.band), b_.Binary(IrOp::kSub, count, i));
+        body(at(i), b_.Add(dy, b_.Mul(i, loop.dy)), rounds);
+      });
+    }
+  }
+  // [panel][panel_terms][width of a tile], zeros where there are no columns.
+  void PackColumns(Val dy, Val terms) {
+    const int64_t width = p_.tile.width();
+    b_.Loop(b_.I64(0), terms, 1, [&](Val t) {
+      const Val from = b_.Add(dy, b_.Mul(t, p_.columns)), to = b_.Mul(t, width);
+      b_.Loop(b_.I64(0), b_.I64(p_.columns), width, [&](Val c) {
+        const std::vector<Val> counts = ColumnCounts(b_, p_.tile, c, p_.columns);
+        const Val panel = b_.Add(to, b_.Mul(c, p_.panel_terms));
+        for (int64_t j = 0; j < p_.tile.vectors; ++j) {
+          const Val v = b_.Load(dy_, b_.Add(b_.Add(from, c), b_.I64(j * kLanes)), kLanes, counts[static_cast<size_t>(j)]);
+          b_.Store(packed_, v, b_.Add(panel, b_.I64(j * kLanes)));
+        }
+      });
+    });
+  }
+
+  // The rows of a segment: a unit's tiles differ in height or in offsets, or follow each other.
+  void Segment(Val segment, Place x, Place columns, Val rounds, Place dst) {
+    const int64_t tiles = p_.tiles_per_unit(), height = p_.tile.rows;
+    Val unit = b_.Div(segment, tiles), at = x.at;
+    const Val tile = b_.Rem(segment, tiles);
+    for (size_t i = p_.outer.size(); i-- > 0;) {
+      const Val index = i == 0 ? unit : b_.Rem(unit, p_.outer[i].count);
+      at = b_.Add(at, b_.Mul(index, p_.outer[i].x));
+      if (i > 0) unit = b_.Div(unit, p_.outer[i].count);
+    }
+    const auto rows = [&](int64_t count, Val from, std::vector<int64_t> offsets) {
+      TileOperands operands{.row_offsets = std::move(offsets), .row_vectors = p_.depthwise, .row_buffer = x.buffer, .column_buffer = columns.buffer};
+      operands.row_pitch = p_.row_pitch;
+      GroupsOfTile({count, p_.tile.vectors}, operands, from, columns.at, rounds, dst);
+    };
+    if (p_.unit_offsets.empty()) {
+      const int64_t whole = p_.unit_rows / height;
+      const Val from = b_.Add(at, b_.Mul(tile, height * p_.row_pitch));
+      if (whole == tiles) return rows(height, from, {});
+      b_.If(b_.Binary(IrOp::kLt, tile, b_.I64(whole)), [&] { rows(height, from, {}); });
+      b_.If(b_.Binary(IrOp::kEq, tile, b_.I64(whole)), [&] { rows(p_.unit_rows - whole * height, from, {}); });
+      return;
+    }
+    for (int64_t k = 0; k < tiles; ++k) {
+      const int64_t begin = k * height, end = std::min(begin + height, p_.unit_rows);
+      const auto one = [&] { rows(end - begin, at, {p_.unit_offsets.begin() + begin, p_.unit_offsets.begin() + end}); };
+      tiles == 1 ? one() : b_.If(b_.Binary(IrOp::kEq, tile, b_.I64(k)), one);
+    }
+  }
+  void GroupsOfTile(const TileShape& tile, TileOperands& operands, Val x, Val dy, Val rounds, Place dst) {
+    const auto over_columns = [&](Val group) {
+      const Val offset = b_.Mul(group, p_.group_columns);
+      b_.Loop(b_.I64(0), b_.I64(p_.group_columns), tile.width(), [&](Val c) {
+        const std::vector<Val> counts = ColumnCounts(b_, tile, c, p_.group_columns);
+        if (!p_.pack_dy) operands.counts = counts;
+        const Val row = b_.Add(x, p_.depthwise ? c : b_.Mul(group, p_.group_rows));
+        const Val column = p_.pack_dy ? b_.Mul(c, p_.panel_terms) : b_.Add(b_.Add(dy, offset), c);
+        const Val at = b_.Add(b_.Add(dst.at, offset), c);
+        const Sums sums = p_.one_band() ? ZeroSums(b_, tile) : LoadSums(b_, tile, dst.buffer, at, p_.columns, counts);
+        StoreSums(b_, tile, Terms(p_.band_level, tile, operands, row, column, rounds, sums), dst.buffer, at, p_.columns, counts);
+      });
+    };
+    if (p_.groups == 1) return over_columns(b_.I64(0));
+    b_.Loop(b_.I64(0), b_.I64(p_.groups), 1, over_columns);
+  }
+  // All positions of a band.
+  Sums Terms(size_t level, const TileShape& tile, const TileOperands& operands, Val x, Val dy, Val rounds, const Sums& sums) {
+    if (level == p_.positions.size()) return AddTerm(b_, tile, operands, x, dy, sums);
+    const PositionLoop& loop = p_.positions[level];
+    const int64_t step = p_.pack_dy ? loop.dy / p_.columns * tile.width() : loop.dy;
+    return b_.For(b_.I64(0), rounds, 1, sums, [&](Val i, const Sums& acc) {
+      const Val inner = level + 1 < p_.positions.size() ? b_.I64(p_.positions[level + 1].count) : kNoVal;
+      return Terms(level + 1, tile, operands, b_.Add(x, b_.Mul(i, loop.x)), b_.Add(dy, b_.Mul(i, step)), inner, acc);
+    });
+  }
+
+  const FilterPlan& p_;
+  KernelBuilder b_;
+  const Val task_;
+  int x_ = -1, dy_ = -1, packed_ = -1;
+};
+
+void LowerByChunks(const Cluster& cluster, const FilterPlan& p, Lowering& lowering) {
+  const double chunk_flops = p.flops() / static_cast<double>(p.chunks);
+  const int64_t wanted = std::clamp<int64_t>(
+      std::min(CeilDiv(kTasks, p.chunks), static_cast<int64_t>(chunk_flops / kTaskFlops)), 1, p.segments());
+  const int64_t per_task = CeilDiv(p.segments(), wanted), row_tasks = CeilDiv(p.segments(), per_task);
+  lowering.kernel += StrCat("by ", p.chunks, " chunks, ", p.chunks * row_tasks, " tasks");
+  lowering.workspace_bytes = p.chunks * p.rows * p.columns * 4;
+  lowering.stages.push_back(FilterKernel(cluster, p, ", chunks").ByChunks(per_task, row_tasks));
+  lowering.stages.push_back(CombineParts(cluster, p.chunks, p.rows * p.columns));
+}
+
+void LowerByRows(const Cluster& cluster, const FilterPlan& p, Lowering& lowering) {
+  const int64_t wanted =
+      std::clamp<int64_t>(static_cast<int64_t>(p.flops() / kTaskFlops), 1, std::min(p.segments(), 4 * kTasks));
+  const int64_t per_task = CeilDiv(p.segments(), wanted);
+  if (p.copy_x && p.g.batch > 0) {
+    lowering.workspace_bytes = p.g.batch * p.x_image * 4;
+    const int64_t images = TaskSize(p.g.batch, std::max<int64_t>(1, kCopyTaskFloats / p.x_image), 1);
+    lowering.stages.push_back(FilterKernel(cluster, p, ", copy").CopyImages(images));
+  }
+  lowering.kernel += StrCat("by rows, ", CeilDiv(p.segments(), per_task), " tasks");
+  lowering.stages.push_back(FilterKernel(cluster, p, ", rows").ByRows(cluster, per_task));
+}
+
+}  // namespace
+
+LowerResult LowerConvFilterGradient(const Cluster& cluster, const TileLimits& limits) {
+  const FilterPlan plan = PlanFilterGradient(cluster, limits);
+  Lowering lowering;
+  lowering.in_place = PointwisePairs(cluster);
+  lowering.kernel = StrCat("jit, ", plan.depthwise ? "depthwise " : "", "filter gradient ", plan.tile.rows, "x", plan.tile.vectors, ", ");
+  const bool small = plan.chunks * plan.rows * plan.columns * 4 <= kPartialBytes;
+  // With few chunks, each would have to be shared by several tasks that copy the same operands.
+  const bool few = plan.chunks < kTasks && plan.flops() > kTaskFlops * static_cast<double>(plan.chunks);
+  if (plan.chunks > 0 && ((small && !few) || plan.depthwise)) {
+    LowerByChunks(cluster, plan, lowering);
+  } else {
+    LowerByRows(cluster, plan, lowering);
+  }
+  return lowering;
+}
+
+}  // namespace weir::jit
