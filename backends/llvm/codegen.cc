@@ -112,7 +112,7 @@ absl::StatusOr<Target> FindTarget(const std::string& cpu) {
 
 std::string TargetKey(const Target& target) {
   // The number is raised when emit.cc or the passes give other code for an equal kernel.
-  return StrCat("weir-", WEIR_VERSION, " code-2 llvm-", LLVM_VERSION_STRING, " ", target.triple, " ", target.cpu, " ", target.features);
+  return StrCat("weir-", WEIR_VERSION, " code-3 llvm-", LLVM_VERSION_STRING, " ", target.triple, " ", target.cpu, " ", target.features);
 }
 
 std::string KernelSymbol(size_t index) { return StrCat("weir_kernel_", index); }
