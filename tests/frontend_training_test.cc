@@ -400,5 +400,23 @@ TEST(CopyOnWrite, HeldWeightsAreNotTouchedByTraining) {
   EXPECT_EQ(place, model.layer(0).kernel().value().raw());  // nobody holds it: updated in place
 }
 
+TEST(CompileBackend, IsChosenByName) {
+  const Sequential model = SmallModel({.seed = 1});
+  const auto compile = [&](const std::string& backend, Runtime* runtime = nullptr) {
+    model.Compile({.optimizer = "sgd", .loss = "sparse_categorical_crossentropy", .runtime = runtime, .backend = backend});
+  };
+  for (const std::string& backend : BackendNames()) {
+    compile(backend);
+    Runtime& runtime = RuntimeWithBackend(backend);
+    EXPECT_EQ(runtime.backends()[0]->name(), backend);
+    const size_t plans = runtime.cache().Executables().size();
+    model.TrainOnBatch({UniformTensor({4, 8, 8, 3}, 1), Labels(4, 5)});
+    EXPECT_EQ(runtime.cache().Executables().size(), plans + 1) << backend;
+  }
+  EXPECT_NE(MessageOf([&] { compile("higway"); }).find("did you mean 'highway'"), std::string::npos);
+  EXPECT_NE(MessageOf([&] { compile("highway", &TestRuntime("reference", 1)); }).find("both a runtime and"),
+            std::string::npos);
+}
+
 }  // namespace
 }  // namespace weir

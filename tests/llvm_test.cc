@@ -17,6 +17,7 @@
 #include "weir/backends/llvm/llvm_backend.h"
 #include "weir/backends/llvm/object_cache.h"
 #include "weir/backends/reference/reference_backend.h"
+#include "weir/core/explain.h"
 #include "weir/core/runtime.h"
 #include "weir/ops/ops.h"
 #include "weir/ops/registry.h"
@@ -231,6 +232,82 @@ TEST(LlvmBackend, LargeOutputsAreStreamed) {
       ASSERT_EQ(y[static_cast<size_t>(i)], static_cast<float>(i % 1000) * 0.5f + 1) << i;
     }
     EXPECT_EQ(whole.data<float>()[static_cast<size_t>(kCount + offset)], -1);
+  }
+}
+
+// What people see: who took a step and why it ends where it does, its work, its loops; the same in a file a plan.
+TEST(LlvmBackend, ExplainsPlansAndDumpsThem) {
+  const TempFolder folder;
+  const auto runtime = MakeLlvmRuntime({});
+  runtime->SetDumpFolder(folder.path() + "/plans");
+  const auto graph = Graph::Create();
+  const Value x = graph->Input({DType::kFloat32, {64, 100}}), y = Relu(Sum(x * 2, {1})), z = Sum(y);
+  const Value inputs[] = {x}, roots[] = {z, OneHot(Cast(y, DType::kInt32), 4)};
+  const auto executable = runtime->Compile(inputs, roots);
+  ASSERT_TRUE(executable.ok()) << executable.status().message();
+  const std::string text = Explain(**executable, runtime->backends(), {.code = CodeView::kLoops});
+  for (const char* part : {"mul+reduce_sum+relu+cast [64]", "by llvm: jit, rows of 100", "work: ", "ends before ", "carrying %",
+                           "declined by llvm: "}) {
+    EXPECT_NE(text.find(part), std::string::npos) << part << " in\n" << text;
+  }
+  int files = 0;
+  for (const auto& entry : fs::directory_iterator(folder.path() + "/plans")) {
+    std::ifstream file(entry.path());
+    const std::string dumped((std::istreambuf_iterator<char>(file)), {});
+    EXPECT_NE(dumped.find(text), std::string::npos);
+    ++files;
+  }
+  EXPECT_EQ(files, 1);
+}
+
+// Graphs by chance, with anchors of every kind one behind the other: prologues, epilogues and tails in all combinations.
+TEST(LlvmBackend, RandomGraphsEqualTheReference) {
+  uint32_t state = 7;
+  const auto next = [&](size_t below) {
+    state = state * 1664525u + 1013904223u;
+    return static_cast<size_t>(state >> 8) % below;
+  };
+  const auto reference = MakeReferenceRuntime();
+  const auto llvm = MakeLlvmRuntime({}, 2);
+  for (int round = 0; round < 60; ++round) {
+    const auto graph = Graph::Create();
+    const int64_t channels = next(2) == 0 ? 16 : 5;
+    const Shape shape{2, 4, 4, channels};
+    const Value x = graph->Input({DType::kFloat32, shape}), w = graph->Input({DType::kFloat32, {3, 3, channels, channels}});
+    const Value step = graph->Input({DType::kInt64, {}});
+    std::vector<Value> values = {x};
+    for (int n = 0; n < 12; ++n) {
+      const Value a = values[next(values.size())], b = values[next(values.size())];
+      switch (next(9)) {
+        case 0: values.push_back(a + b); break;
+        case 1: values.push_back(Relu(a * 0.5)); break;
+        case 2: values.push_back(Softmax(a)); break;
+        case 3: values.push_back(Conv2D(a, w, {.padding = "same"})); break;
+        case 4: values.push_back(a - Mean(b, {1, 2}, true)); break;
+        case 5: values.push_back(a + Reshape(MatMul(Reshape(b, {32, channels}), Sum(w, {0, 1})), shape.dims())); break;
+        case 6: values.push_back(Dropout(Tanh(a), 0.3, step, 5, static_cast<int64_t>(n))); break;
+        case 7: values.push_back(b + Sum(MaxPool(a), {1, 2}, true)); break;
+        default: values.push_back(b * Max(AveragePool(Relu(a)), {1, 2}, true)); break;
+      }
+    }
+    std::vector<Value> roots = {values.back()};
+    while (next(3) != 0) roots.push_back(values[1 + next(values.size() - 1)]);
+    const std::vector<Value> inputs = {x, w, step};
+    std::vector<Tensor> data = {Tensor(DType::kFloat32, shape), Tensor(DType::kFloat32, w.shape()), Tensor::Full(DType::kInt64, {}, 3)};
+    for (int t = 0; t < 2; ++t) {
+      for (int64_t i = 0; i < data[static_cast<size_t>(t)].size(); ++i) {
+        data[static_cast<size_t>(t)].data<float>()[static_cast<size_t>(i)] = 0.1f * static_cast<float>(i % 11 - 5);
+      }
+    }
+    std::vector<Tensor> results[2];
+    for (int k = 0; k < 2; ++k) {
+      Runtime& runtime = k == 0 ? *reference : *llvm;
+      const auto executable = runtime.Compile(inputs, roots);
+      ASSERT_TRUE(executable.ok()) << executable.status().message();
+      results[k].resize(roots.size());
+      ASSERT_TRUE(runtime.Run(**executable, data, results[k]).ok());
+    }
+    for (size_t o = 0; o < roots.size(); ++o) ASSERT_TRUE(SameBits(results[0][o], results[1][o])) << "round " << round << ", root " << o;
   }
 }
 
