@@ -24,10 +24,10 @@ double TileCycles(int64_t rows, int64_t vectors) { return 12 + 1.5 * static_cast
 
 }  // namespace
 
-TileShape ChooseTile(int64_t rows, int64_t columns, int64_t terms, const TileLimits& limits) {
+TileShape ChooseTile(int64_t rows, int64_t columns, int64_t terms, const TileLimits& limits, bool alike) {
   const int64_t all_vectors = std::max<int64_t>(1, CeilDiv(columns, int64_t{kLanes}));
   const double depth = static_cast<double>(std::max<int64_t>(1, std::min(terms, kMatMulBlock)));
-  constexpr double kTwoTiles = 1.08;  // a second tile for the last rows has to be worth its code
+  const double two_tiles = alike ? 1.08 : 1;  // a second tile has to be worth its code
   const bool far = depth * static_cast<double>(all_vectors) > kNearVectors;
   TileShape best;
   double least = 0;
@@ -37,7 +37,7 @@ TileShape ChooseTile(int64_t rows, int64_t columns, int64_t terms, const TileLim
       const auto cycles = [&](int64_t h) { return depth * TermCycles(h, vectors, far) + TileCycles(h, vectors); };
       const int64_t rest = rows % height;
       double cost = static_cast<double>(rows / height) * cycles(height);
-      if (rest != 0) cost = kTwoTiles * (cost + cycles(rest));
+      if (rest != 0) cost = two_tiles * (cost + cycles(rest));
       cost *= static_cast<double>(CeilDiv(all_vectors, vectors));
       if (least == 0 || cost < least) {
         least = cost;

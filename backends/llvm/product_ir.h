@@ -16,8 +16,9 @@ struct TileShape {
   int64_t rows = 1, vectors = 1;
   int64_t width() const { return vectors * kLanes; }
 };
-// The tile that covers rows x columns of sums, of `terms` terms each, in the fewest cycles.
-TileShape ChooseTile(int64_t rows, int64_t columns, int64_t terms, const TileLimits& limits);
+// The tile that covers rows x columns of sums, of `terms` terms each, in the fewest cycles. If tiles are alike, one loop
+// runs them all, and one of another height for the last rows costs code.
+TileShape ChooseTile(int64_t rows, int64_t columns, int64_t terms, const TileLimits& limits, bool alike = true);
 
 // Element (i, t) of the rows lies at row + i * row_pitch + t * row_step, vector j of term t of the columns at
 // column + t * column_step + j * kLanes.

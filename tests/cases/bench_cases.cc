@@ -38,6 +38,14 @@ void AddBenchCases(OpCases& cases) {
                          .window = {3, 3},
                          .options = {.padding = "same", .groups = 64}}
                  .Case(ConvPartial::kForward));
+  // Filter gradients with many channels, by rows and by chunks, and depthwise.
+  for (const ConvProblem& problem : std::vector<ConvProblem>{
+           {.batch = 8, .in = {56, 56}, .ic = 64, .oc = 64, .window = {3, 3}, .options = same},
+           {.batch = 8, .in = {28, 28}, .ic = 128, .oc = 256, .window = {1, 1}},
+           {.batch = 32, .in = {7, 7}, .ic = 256, .oc = 512, .window = {3, 3}, .options = same},
+           {.batch = 8, .in = {56, 56}, .ic = 64, .oc = 64, .window = {3, 3}, .options = {.padding = "same", .groups = 64}}}) {
+    Add(cases, problem.Case(ConvPartial::kFilterGradient));
+  }
   Add(cases, {.name = "conv/bias_relu_mb32ic32ih32iw32oc32kh3kw3_same",
               .op = "conv",
               .inputs = {{{kBatch, 32, 32, 32}}, {{3, 3, 32, 32}}, {{32}}},
