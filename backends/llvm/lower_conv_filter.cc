@@ -12,6 +12,7 @@ namespace {
 
 constexpr double kTaskFlops = 4e6;          // 20 us at 200 GFLOP/s
 constexpr int64_t kTasks = 16;
+constexpr int64_t kAhead = 16;              // terms: a panel of a chunk comes from the second-level cache
 constexpr int64_t kCopyTaskFloats = 64 * 1024;
 
 // Where something lies: element `at` of a buffer.
@@ -286,6 +287,7 @@ class FilterKernel {
       operands.row = x;
       operands.column = dy;
       operands.row_step = kLanes;
+      operands.ahead = kAhead;
       operands.column_step = tile.width();
       return AddTerms(b_, tile, operands, b_.Mul(rounds, p_.Inside(level)), sums);
     }

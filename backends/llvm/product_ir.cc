@@ -73,7 +73,11 @@ Sums AddTerm(KernelBuilder& b, const TileShape& tile, const TileOperands& o, Val
 Sums AddTerms(KernelBuilder& b, const TileShape& tile, const TileOperands& o, Val terms, const Sums& sums) {
   return b.For(b.I64(0), terms, 1, sums, [&](Val t, const Sums& acc) {
     if (o.stream_buffer >= 0) b.Prefetch(o.stream_buffer, b.Add(o.stream, b.Mul(t, o.stream_step)));
-    return AddTerm(b, tile, o, b.Add(o.row, b.Mul(t, o.row_step)), b.Add(o.column, b.Mul(t, o.column_step)), acc);
+    const Val column = b.Add(o.column, b.Mul(t, o.column_step));
+    for (int64_t j = 0; o.ahead > 0 && j < tile.vectors; ++j) {
+      b.Prefetch(o.column_buffer, b.Add(column, b.I64(o.ahead * o.column_step + j * kLanes)));
+    }
+    return AddTerm(b, tile, o, b.Add(o.row, b.Mul(t, o.row_step)), column, acc);
   });
 }
 

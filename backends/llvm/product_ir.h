@@ -28,6 +28,7 @@ struct TileOperands {
   int row_buffer = -1, column_buffer = -1;
   Val row = kNoVal, column = kNoVal;
   int64_t row_pitch = 0, row_step = 0, column_step = 0;
+  int64_t ahead = 0;             // terms that columns are fetched ahead
   int stream_buffer = -1;        // memory that will be wanted next: a term fetches the line of stream + t * stream_step
   Val stream = kNoVal;
   int64_t stream_step = 0;
