@@ -13,9 +13,9 @@ constexpr int64_t kPackedPanels = 3;       // from so many panels on, a band of 
 constexpr int64_t kUnitRows = 28;          // rows with offsets of their own: two tiles
 constexpr int64_t kShortRun = 16;          // positions of a loop that costs more to leave than to bring rows together
 constexpr int64_t kPartialBytes = 8 << 20;  // of partial results: they should stay in the last-level cache
-constexpr double kTaskFlops = 4e6;         // 20 us at 200 GFLOP/s
+constexpr double kTaskFlops = 4e6;          // 20 us at 200 GFLOP/s
 constexpr int64_t kFewChunks = 16;
-constexpr int64_t kImageGap = 16;          // a copied row may be written as whole vectors
+constexpr int64_t kImageGap = 16;  // a copied row may be written as whole vectors
 
 void DescribeSource(FilterPlan& p) {
   const ConvGeometry& g = p.g;

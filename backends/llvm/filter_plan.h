@@ -1,6 +1,6 @@
 // A filter gradient as a product: dw[tap, c, o] = sum over positions of x dy is a matrix of rows (tap, c) and columns o
-// whose terms are positions. Decided from shapes alone: what x is read from, how terms and rows run, the tile, the bands
-// of positions that all rows pass over while they are close. lower_conv_filter.cc makes kernels of it.
+// whose terms are positions. Decided from shapes alone: what x is read from, how terms and rows run, the tile, the
+// bands of positions that all rows pass over while they are close. lower_conv_filter.cc makes kernels of it.
 #ifndef WEIR_BACKENDS_LLVM_FILTER_PLAN_H_
 #define WEIR_BACKENDS_LLVM_FILTER_PLAN_H_
 
@@ -39,8 +39,8 @@ struct FilterPlan {
 
   TileShape tile;
   std::vector<PositionLoop> positions;  // outermost first; the first counts all images of a whole chunk
-  // `units` of unit_rows rows each, along the outer loops. A unit is one loop of rows, cut into tiles, or some rows with
-  // offsets of their own.
+  // `units` of unit_rows rows each, along the outer loops. A unit is one loop of rows, cut into tiles, or some rows
+  // with offsets of their own.
   std::vector<RowLoop> outer;
   int64_t units = 1, unit_rows = 1, row_pitch = 1;
   std::vector<int64_t> unit_offsets;  // empty if row_pitch holds

@@ -10,9 +10,9 @@
 namespace weir::jit {
 namespace {
 
-constexpr double kTaskFlops = 4e6;          // 20 us at 200 GFLOP/s
+constexpr double kTaskFlops = 4e6;  // 20 us at 200 GFLOP/s
 constexpr int64_t kTasks = 16;
-constexpr int64_t kAhead = 16;              // terms: a panel of a chunk comes from the second-level cache
+constexpr int64_t kAhead = 16;  // terms: a panel of a chunk comes from the second-level cache
 constexpr int64_t kCopyTaskFloats = 64 * 1024;
 
 // Where something lies: element `at` of a buffer.
@@ -54,7 +54,8 @@ class FilterKernel {
       if (p_.copy_x) CopyImage(image, {Workspace(0), b_.Mul(image, p_.x_image)});
       if (p_.pack_dy) {
         const Val term = b_.Mul(b_.Rem(image, p_.chunk_images), p_.g.out_positions());
-        const Val at = b_.Add(b_.Mul(b_.Div(image, p_.chunk_images), p_.packed_floats()), b_.Mul(term, p_.tile.width()));
+        const Val at =
+            b_.Add(b_.Mul(b_.Div(image, p_.chunk_images), p_.packed_floats()), b_.Mul(term, p_.tile.width()));
         PackColumns(b_.Mul(image, p_.dy_floats()), b_.I64(p_.g.out_positions()), {Workspace(copied_bytes()), at});
       }
     });
@@ -74,18 +75,26 @@ class FilterKernel {
     b_.Loop(b_.I64(0), b_.I64(p_.chunks), 1, [&](Val chunk) {
       const Val image = b_.Mul(chunk, p_.chunk_images), later = b_.Binary(IrOp::kLt, b_.I64(0), chunk);
       const Val dst = b_.Select(later, b_.I64(most), b_.I64(0));
-      const Place dy = p_.pack_dy ? Place{Workspace(copied_bytes()), b_.Mul(chunk, p_.packed_floats())} : Place{dy_, b_.Mul(image, p_.dy_floats())};
-      SumChunk({p_.copy_x ? Workspace(0) : x_, b_.Mul(image, p_.x_image)}, dy, ImagesOf(image), begin, end, {totals, dst});
+      const Place dy = p_.pack_dy ? Place{Workspace(copied_bytes()), b_.Mul(chunk, p_.packed_floats())}
+                                  : Place{dy_, b_.Mul(image, p_.dy_floats())};
+      SumChunk({p_.copy_x ? Workspace(0) : x_, b_.Mul(image, p_.x_image)}, dy, ImagesOf(image), begin, end,
+               {totals, dst});
       b_.If(later, [&] {
         b_.Loop(b_.I64(0), floats, kLanes, [&](Val i) {
-          const Val sum = b_.Binary(IrOp::kAdd, b_.Load(totals, i, kLanes), b_.Load(totals, b_.Add(i, b_.I64(most)), kLanes));
+          const Val sum =
+              b_.Binary(IrOp::kAdd, b_.Load(totals, i, kLanes), b_.Load(totals, b_.Add(i, b_.I64(most)), kLanes));
           b_.Store(totals, sum, i);
         });
       });
     });
-    EmitRange(b_, epilogue, {.buffer = totals, .base = b_.I64(0), .flat = b_.Mul(row, p_.columns), .count = floats,
-                             .whole = p_.columns % kLanes == 0, .aligned = p_.columns % kLanes == 0,
-                             .blocks = p_.columns % kRandomBlock == 0});
+    EmitRange(b_, epilogue,
+              {.buffer = totals,
+               .base = b_.I64(0),
+               .flat = b_.Mul(row, p_.columns),
+               .count = floats,
+               .whole = p_.columns % kLanes == 0,
+               .aligned = p_.columns % kLanes == 0,
+               .blocks = p_.columns % kRandomBlock == 0});
     return MakeStage(b_.Take(), CeilDiv(p_.segments(), segments_per_task), scratch_bytes_);
   }
 
@@ -129,7 +138,8 @@ class FilterKernel {
         const Val from[2] = {b_.Add(i0, b_.I64(p_.low[0])), b_.Add(i1, b_.I64(p_.low[1]))};
         Val inside = kNoVal;
         for (int a = 0; a < 2; ++a) {
-          const Val low = b_.Binary(IrOp::kLe, b_.I64(0), from[a]), high = b_.Binary(IrOp::kLt, from[a], b_.I64(p_.g.axis[a].input));
+          const Val low = b_.Binary(IrOp::kLe, b_.I64(0), from[a]),
+                    high = b_.Binary(IrOp::kLt, from[a], b_.I64(p_.g.axis[a].input));
           const Val both = b_.Binary(IrOp::kAnd, low, high);
           inside = inside == kNoVal ? both : b_.Binary(IrOp::kAnd, inside, both);
         }
@@ -142,7 +152,8 @@ class FilterKernel {
   }
   // Zeros, and up to a vector behind them.
   void Fill(Place dst, int64_t begin, int64_t end) {
-    b_.Loop(b_.I64(begin), b_.I64(end), kLanes, [&](Val i) { b_.Store(dst.buffer, b_.F32(0, kLanes), b_.Add(dst.at, i)); });
+    b_.Loop(b_.I64(begin), b_.I64(end), kLanes,
+            [&](Val i) { b_.Store(dst.buffer, b_.F32(0, kLanes), b_.Add(dst.at, i)); });
   }
   // Zeros, pixels, zeros, in this order: each may write a vector too far.
   void CopyRow(Val src, Place dst) {
@@ -150,7 +161,8 @@ class FilterKernel {
     Fill(dst, 0, std::min(before, p_.box[2] * p_.pixel));
     if (p_.multiplier > 1) {
       b_.Loop(b_.I64(0), b_.I64(pixels * p_.g.in_channels), 1, [&](Val i) {
-        const Val value = b_.Load(x_, b_.Add(src, i), 1), to = b_.Add(b_.Add(dst.at, b_.I64(before)), b_.Mul(i, p_.multiplier));
+        const Val value = b_.Load(x_, b_.Add(src, i), 1),
+                  to = b_.Add(b_.Add(dst.at, b_.I64(before)), b_.Mul(i, p_.multiplier));
         for (int64_t copy = 0; copy < p_.multiplier; ++copy) b_.Store(dst.buffer, value, b_.Add(to, b_.I64(copy)));
       });
     } else {
@@ -191,7 +203,8 @@ class FilterKernel {
     const Val count = CountOf(level, images);
     const auto at = [&](Val i) { return Place{x.buffer, b_.Add(x.at, b_.Mul(i, loop.x))}; };
     if (level < p_.band_level) {
-      b_.Loop(b_.I64(0), count, 1, [&](Val i) { Bands(level + 1, at(i), b_.Add(dy, b_.Mul(i, loop.dy)), images, body); });
+      b_.Loop(b_.I64(0), count, 1,
+              [&](Val i) { Bands(level + 1, at(i), b_.Add(dy, b_.Mul(i, loop.dy)), images, body); });
     } else if (p_.band >= loop.count) {
       body(x, dy, count);
     } else {
@@ -202,20 +215,18 @@ class FilterKernel {
       });
     }
   }
-  // [panel][panel_terms][width of a tile], zeros where there are no columns.
   void PackColumns(Val dy, Val terms, Place dst) {
-    const int64_t width = p_.tile.width();
-    b_.Loop(b_.I64(0), terms, 1, [&](Val t) {
-      const Val from = b_.Add(dy, b_.Mul(t, p_.columns)), to = b_.Add(dst.at, b_.Mul(t, width));
-      b_.Loop(b_.I64(0), b_.I64(p_.columns), width, [&](Val c) {
-        const std::vector<Val> counts = ColumnCounts(b_, p_.tile, c, p_.columns);
-        const Val panel = b_.Add(to, b_.Mul(c, p_.panel_terms));
-        for (int64_t j = 0; j < p_.tile.vectors; ++j) {
-          const Val v = b_.Load(dy_, b_.Add(b_.Add(from, c), b_.I64(j * kLanes)), kLanes, counts[static_cast<size_t>(j)]);
-          b_.Store(dst.buffer, v, b_.Add(panel, b_.I64(j * kLanes)));
-        }
-      });
-    });
+    PackPanels(b_, p_.tile,
+               {.src = dy_,
+                .dst = dst.buffer,
+                .from = dy,
+                .to = dst.at,
+                .pitch = p_.columns,
+                .begin = b_.I64(0),
+                .end = b_.I64(p_.columns),
+                .columns = p_.columns,
+                .terms = terms,
+                .panel_terms = p_.panel_terms});
   }
 
   // The rows of a segment: a unit's tiles differ in height or in offsets, or follow each other.
@@ -229,7 +240,10 @@ class FilterKernel {
       if (i > 0) unit = b_.Div(unit, p_.outer[i].count);
     }
     const auto rows = [&](int64_t count, Val from, std::vector<int64_t> offsets) {
-      TileOperands operands{.row_offsets = std::move(offsets), .row_vectors = p_.depthwise, .row_buffer = x.buffer, .column_buffer = columns.buffer};
+      TileOperands operands{.row_offsets = std::move(offsets),
+                            .row_vectors = p_.depthwise,
+                            .row_buffer = x.buffer,
+                            .column_buffer = columns.buffer};
       operands.row_pitch = p_.row_pitch;
       if (p_.pack_rows) {
         PackRows(p_.band_level, {x.buffer, from}, b_.I64(0), count, rounds);
@@ -262,7 +276,8 @@ class FilterKernel {
         const Val column = p_.pack_dy ? b_.Add(dy, b_.Mul(c, p_.panel_terms)) : b_.Add(b_.Add(dy, offset), c);
         const Val at = b_.Add(b_.Add(dst.at, offset), c);
         const Sums sums = p_.one_band() ? ZeroSums(b_, tile) : LoadSums(b_, tile, dst.buffer, at, p_.columns, counts);
-        StoreSums(b_, tile, Terms(p_.band_level, tile, operands, row, column, rounds, sums), dst.buffer, at, p_.columns, counts);
+        StoreSums(b_, tile, Terms(p_.band_level, tile, operands, row, column, rounds, sums), dst.buffer, at, p_.columns,
+                  counts);
       });
     };
     if (p_.groups == 1) return over_columns(b_.I64(0));
@@ -338,7 +353,8 @@ LowerResult LowerConvFilterGradient(const Cluster& cluster, const TileLimits& li
   const FilterPlan plan = PlanFilterGradient(cluster, limits);
   Lowering lowering;
   lowering.in_place = PointwisePairs(cluster);
-  lowering.kernel = StrCat("jit, ", plan.depthwise ? "depthwise " : "", "filter gradient ", plan.tile.rows, "x", plan.tile.vectors, ", ");
+  lowering.kernel = StrCat("jit, ", plan.depthwise ? "depthwise " : "", "filter gradient ", plan.tile.rows, "x",
+                           plan.tile.vectors, ", ");
   if (plan.by_rows) {
     LowerByRows(cluster, plan, lowering);
   } else {
