@@ -11,7 +11,11 @@ constexpr int64_t kBandFloats = 8 * 1024;  // of x and dy that all rows pass ove
 constexpr int64_t kBandTerms = 128;        // at least, for the sums that are loaded and stored
 constexpr int64_t kPackedPanels = 3;       // from so many panels on, a band of dy is packed
 constexpr int64_t kUnitRows = 28;          // rows with offsets of their own: two tiles
-constexpr int64_t kImageGap = 16;          // a copied row may be written as whole vectors
+constexpr int64_t kShortRun = 16;          // positions of a loop that costs more to leave than to bring rows together
+constexpr int64_t kPartialBytes = 8 << 20;  // of partial results: they should stay in the last-level cache
+constexpr double kTaskFlops = 4e6;          // 20 us at 200 GFLOP/s
+constexpr int64_t kFewChunks = 16;
+constexpr int64_t kImageGap = 16;  // a copied row may be written as whole vectors
 
 void DescribeSource(FilterPlan& p) {
   const ConvGeometry& g = p.g;
@@ -89,16 +93,26 @@ void DescribeRows(FilterPlan& p) {
 }
 
 void ChooseBand(FilterPlan& p) {
+  const bool small = p.chunks * p.rows * p.columns * 4 <= kPartialBytes;
+  // With few chunks, each would have to be shared by several tasks that copy the same operands.
+  const bool few = p.chunks < kFewChunks && p.flops() > kTaskFlops * static_cast<double>(p.chunks);
+  p.by_rows = p.chunks == 0 || !((small && !few) || p.depthwise);
   p.band_level = 0;
   p.band = p.positions[0].count;
   // Where each float is read for one tile only, nothing has to stay close.
   if (p.segments() * p.panels() == 1 || p.depthwise) return;
   p.pack_dy = p.groups == 1 && p.panels() >= kPackedPanels && p.segments() > 1;
+  const bool neighbours = p.unit_offsets.empty() && p.row_pitch == 1;
+  p.pack_rows = p.pack_dy && neighbours && (p.by_rows || p.positions.back().count < kShortRun);
+  if (p.pack_dy && p.by_rows) {
+    p.panel_terms = p.band_terms() + 1;
+    return;
+  }
   const int64_t terms = std::max(kBandTerms, kBandFloats / (p.g.in_channels + p.g.out_channels));
   while (p.band_level + 1 < p.positions.size() && p.Inside(p.band_level) > terms) ++p.band_level;
   p.band = std::clamp<int64_t>(terms / p.Inside(p.band_level), 1, p.positions[p.band_level].count);
   // A gap of one term keeps the panels apart in the sets of a cache.
-  p.panel_terms = p.band * p.Inside(p.band_level) + 1;
+  p.panel_terms = p.band_terms() + 1;
 }
 
 }  // namespace
@@ -133,7 +147,8 @@ FilterPlan PlanFilterGradient(const Cluster& cluster, const TileLimits& limits) 
   DescribeSource(p);
   DescribePositions(p);
   DescribeRows(p);
-  p.tile = ChooseTile(p.unit_rows, p.group_columns, p.chunk_images * g.out_positions(), limits);
+  // Tiles with offsets of their own differ in code anyway.
+  p.tile = ChooseTile(p.unit_rows, p.group_columns, p.chunk_images * g.out_positions(), limits, p.unit_offsets.empty());
   ChooseBand(p);
   return p;
 }

@@ -1,6 +1,6 @@
 // A filter gradient as a product: dw[tap, c, o] = sum over positions of x dy is a matrix of rows (tap, c) and columns o
-// whose terms are positions. Decided from shapes alone: what x is read from, how terms and rows run, the tile, the bands
-// of positions that all rows pass over while they are close. lower_conv_filter.cc makes kernels of it.
+// whose terms are positions. Decided from shapes alone: what x is read from, how terms and rows run, the tile, the
+// bands of positions that all rows pass over while they are close. lower_conv_filter.cc makes kernels of it.
 #ifndef WEIR_BACKENDS_LLVM_FILTER_PLAN_H_
 #define WEIR_BACKENDS_LLVM_FILTER_PLAN_H_
 
@@ -39,16 +39,20 @@ struct FilterPlan {
 
   TileShape tile;
   std::vector<PositionLoop> positions;  // outermost first; the first counts all images of a whole chunk
-  // `units` of unit_rows rows each, along the outer loops. A unit is one loop of rows, cut into tiles, or some rows with
-  // offsets of their own.
+  // `units` of unit_rows rows each, along the outer loops. A unit is one loop of rows, cut into tiles, or some rows
+  // with offsets of their own.
   std::vector<RowLoop> outer;
   int64_t units = 1, unit_rows = 1, row_pitch = 1;
   std::vector<int64_t> unit_offsets;  // empty if row_pitch holds
   // Loop `band_level` is taken `band` rounds at a time; loops outside of it are outside of all tiles.
   size_t band_level = 0;
   int64_t band = 1;
-  bool pack_dy = false;      // a band of dy is laid out panel after panel
-  int64_t panel_terms = 0;   // room for terms in a panel
+  // Tasks are rows of dw over all chunks, rather than chunks.
+  bool by_rows = false;
+  // dy is laid out panel after panel: a band of it by a task, or all of it before all tasks by rows.
+  bool pack_dy = false;
+  int64_t panel_terms = 0;  // room for terms in a panel
+  bool pack_rows = false;   // a tile's rows of a band of x are brought together, and passed over as one loop
 
   int64_t tiles_per_unit() const { return CeilDiv(unit_rows, tile.rows); }
   int64_t segments() const { return units * tiles_per_unit(); }
@@ -58,7 +62,8 @@ struct FilterPlan {
   // Positions in one round of a loop of `positions`.
   int64_t Inside(size_t level) const;
   bool one_band() const { return band_level == 0 && band >= positions[0].count; }
-  int64_t pack_floats() const { return pack_dy ? panels() * panel_terms * tile.width() : 0; }
+  int64_t packed_floats() const { return panels() * panel_terms * tile.width(); }  // of a band
+  int64_t band_terms() const { return band * Inside(band_level); }
   double flops() const;
 };
 

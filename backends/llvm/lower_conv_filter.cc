@@ -10,9 +10,9 @@
 namespace weir::jit {
 namespace {
 
-constexpr int64_t kPartialBytes = 8 << 20;  // of partial results: they should stay in the last-level cache
-constexpr double kTaskFlops = 4e6;          // 20 us at 200 GFLOP/s
+constexpr double kTaskFlops = 4e6;  // 20 us at 200 GFLOP/s
 constexpr int64_t kTasks = 16;
+constexpr int64_t kAhead = 16;  // terms: a panel of a chunk comes from the second-level cache
 constexpr int64_t kCopyTaskFloats = 64 * 1024;
 
 // Where something lies: element `at` of a buffer.
@@ -33,23 +33,32 @@ class FilterKernel {
   Stage ByChunks(int64_t segments_per_task, int64_t row_tasks) {
     const Val chunk = b_.Div(task_, row_tasks), first = b_.Mul(chunk, p_.chunk_images), images = ImagesOf(first);
     Place x{x_, b_.Mul(first, p_.x_image)};
-    const int64_t copy_floats = p_.copy_x ? p_.chunk_images * p_.x_image : 0;
     if (p_.copy_x) {
-      x = {Scratch(0), b_.I64(0)};
+      x = {Take(p_.chunk_images * p_.x_image), b_.I64(0)};
       b_.Loop(b_.I64(0), images, 1, [&](Val i) { CopyImage(b_.Add(first, i), {x.buffer, b_.Mul(i, p_.x_image)}); });
     }
-    packed_ = Scratch(RoundUp(copy_floats * 4, 64));
+    TakePacked();
     const Val begin = b_.Mul(b_.Rem(task_, row_tasks), segments_per_task);
     const Val end = b_.Min(b_.I64(p_.segments()), b_.Add(begin, b_.I64(segments_per_task)));
     const Val dst = b_.Add(b_.Mul(chunk, p_.rows * p_.columns), b_.Mul(RowOf(begin), p_.columns));
-    SumChunk(x, b_.Mul(first, p_.dy_floats()), images, begin, end, {Workspace(), dst});
-    return MakeStage(b_.Take(), p_.chunks * row_tasks, RoundUp(copy_floats * 4, 64) + p_.pack_floats() * 4);
+    SumChunk(x, {dy_, b_.Mul(first, p_.dy_floats())}, images, begin, end, {Workspace(0), dst});
+    return MakeStage(b_.Take(), p_.chunks * row_tasks, scratch_bytes_);
   }
 
-  // Copies all images to the workspace.
+  // Copies of all images' operands to the workspace: x first.
+  int64_t copied_bytes() const { return p_.copy_x ? RoundUp(p_.g.batch * p_.x_image * 4, 64) : 0; }
+  int64_t workspace_bytes() const { return copied_bytes() + (p_.pack_dy ? p_.chunks * p_.packed_floats() * 4 : 0); }
   Stage CopyImages(int64_t per_task) {
     const Val begin = b_.Mul(task_, per_task), end = b_.Min(b_.I64(p_.g.batch), b_.Add(begin, b_.I64(per_task)));
-    b_.Loop(begin, end, 1, [&](Val image) { CopyImage(image, {Workspace(), b_.Mul(image, p_.x_image)}); });
+    b_.Loop(begin, end, 1, [&](Val image) {
+      if (p_.copy_x) CopyImage(image, {Workspace(0), b_.Mul(image, p_.x_image)});
+      if (p_.pack_dy) {
+        const Val term = b_.Mul(b_.Rem(image, p_.chunk_images), p_.g.out_positions());
+        const Val at =
+            b_.Add(b_.Mul(b_.Div(image, p_.chunk_images), p_.packed_floats()), b_.Mul(term, p_.tile.width()));
+        PackColumns(b_.Mul(image, p_.dy_floats()), b_.I64(p_.g.out_positions()), {Workspace(copied_bytes()), at});
+      }
+    });
     return MakeStage(b_.Take(), CeilDiv(p_.g.batch, per_task));
   }
 
@@ -60,30 +69,47 @@ class FilterKernel {
     const Val end = b_.Min(b_.I64(p_.segments()), b_.Add(begin, b_.I64(segments_per_task)));
     const Val row = RowOf(begin), floats = b_.Mul(b_.Binary(IrOp::kSub, RowOf(end), row), p_.columns);
     const int64_t most = RoundUp(segments_per_task * p_.tile.rows * p_.columns, kLanes);
-    const int totals = Scratch(0);
-    packed_ = Scratch(2 * most * 4);
+    const int totals = Take(2 * most);
+    TakePacked();
     if (p_.chunks == 0) Clear({totals, b_.I64(0)}, floats);
     b_.Loop(b_.I64(0), b_.I64(p_.chunks), 1, [&](Val chunk) {
       const Val image = b_.Mul(chunk, p_.chunk_images), later = b_.Binary(IrOp::kLt, b_.I64(0), chunk);
       const Val dst = b_.Select(later, b_.I64(most), b_.I64(0));
-      SumChunk({p_.copy_x ? Workspace() : x_, b_.Mul(image, p_.x_image)}, b_.Mul(image, p_.dy_floats()), ImagesOf(image), begin, end,
+      const Place dy = p_.pack_dy ? Place{Workspace(copied_bytes()), b_.Mul(chunk, p_.packed_floats())}
+                                  : Place{dy_, b_.Mul(image, p_.dy_floats())};
+      SumChunk({p_.copy_x ? Workspace(0) : x_, b_.Mul(image, p_.x_image)}, dy, ImagesOf(image), begin, end,
                {totals, dst});
       b_.If(later, [&] {
         b_.Loop(b_.I64(0), floats, kLanes, [&](Val i) {
-          const Val sum = b_.Binary(IrOp::kAdd, b_.Load(totals, i, kLanes), b_.Load(totals, b_.Add(i, b_.I64(most)), kLanes));
+          const Val sum =
+              b_.Binary(IrOp::kAdd, b_.Load(totals, i, kLanes), b_.Load(totals, b_.Add(i, b_.I64(most)), kLanes));
           b_.Store(totals, sum, i);
         });
       });
     });
-    EmitRange(b_, epilogue, {.buffer = totals, .base = b_.I64(0), .flat = b_.Mul(row, p_.columns), .count = floats,
-                             .whole = p_.columns % kLanes == 0, .aligned = p_.columns % kLanes == 0,
-                             .blocks = p_.columns % kRandomBlock == 0});
-    return MakeStage(b_.Take(), CeilDiv(p_.segments(), segments_per_task), 2 * most * 4 + p_.pack_floats() * 4);
+    EmitRange(b_, epilogue,
+              {.buffer = totals,
+               .base = b_.I64(0),
+               .flat = b_.Mul(row, p_.columns),
+               .count = floats,
+               .whole = p_.columns % kLanes == 0,
+               .aligned = p_.columns % kLanes == 0,
+               .blocks = p_.columns % kRandomBlock == 0});
+    return MakeStage(b_.Take(), CeilDiv(p_.segments(), segments_per_task), scratch_bytes_);
   }
 
  private:
-  int Workspace() { return b_.Buffer({IrBuffer::Kind::kWorkspace, 0, Elem::kF32, 0}); }
-  int Scratch(int64_t at) { return b_.Buffer({IrBuffer::Kind::kScratch, 0, Elem::kF32, at}); }
+  int Workspace(int64_t at) { return b_.Buffer({IrBuffer::Kind::kWorkspace, 0, Elem::kF32, at}); }
+  // Scratch for some floats.
+  int Take(int64_t floats) {
+    const int buffer = b_.Buffer({IrBuffer::Kind::kScratch, 0, Elem::kF32, scratch_bytes_});
+    scratch_bytes_ += RoundUp(floats * 4, 64);
+    return buffer;
+  }
+  void TakePacked() {
+    if (p_.pack_dy && !p_.by_rows) packed_dy_ = Take(p_.packed_floats());
+    if (p_.pack_rows) packed_rows_ = Take(p_.band_terms() * kLanes);
+  }
 
   Val ImagesOf(Val first) {
     if (p_.g.batch % p_.chunk_images == 0) return b_.I64(p_.chunk_images);
@@ -112,7 +138,8 @@ class FilterKernel {
         const Val from[2] = {b_.Add(i0, b_.I64(p_.low[0])), b_.Add(i1, b_.I64(p_.low[1]))};
         Val inside = kNoVal;
         for (int a = 0; a < 2; ++a) {
-          const Val low = b_.Binary(IrOp::kLe, b_.I64(0), from[a]), high = b_.Binary(IrOp::kLt, from[a], b_.I64(p_.g.axis[a].input));
+          const Val low = b_.Binary(IrOp::kLe, b_.I64(0), from[a]),
+                    high = b_.Binary(IrOp::kLt, from[a], b_.I64(p_.g.axis[a].input));
           const Val both = b_.Binary(IrOp::kAnd, low, high);
           inside = inside == kNoVal ? both : b_.Binary(IrOp::kAnd, inside, both);
         }
@@ -125,7 +152,8 @@ class FilterKernel {
   }
   // Zeros, and up to a vector behind them.
   void Fill(Place dst, int64_t begin, int64_t end) {
-    b_.Loop(b_.I64(begin), b_.I64(end), kLanes, [&](Val i) { b_.Store(dst.buffer, b_.F32(0, kLanes), b_.Add(dst.at, i)); });
+    b_.Loop(b_.I64(begin), b_.I64(end), kLanes,
+            [&](Val i) { b_.Store(dst.buffer, b_.F32(0, kLanes), b_.Add(dst.at, i)); });
   }
   // Zeros, pixels, zeros, in this order: each may write a vector too far.
   void CopyRow(Val src, Place dst) {
@@ -133,7 +161,8 @@ class FilterKernel {
     Fill(dst, 0, std::min(before, p_.box[2] * p_.pixel));
     if (p_.multiplier > 1) {
       b_.Loop(b_.I64(0), b_.I64(pixels * p_.g.in_channels), 1, [&](Val i) {
-        const Val value = b_.Load(x_, b_.Add(src, i), 1), to = b_.Add(b_.Add(dst.at, b_.I64(before)), b_.Mul(i, p_.multiplier));
+        const Val value = b_.Load(x_, b_.Add(src, i), 1),
+                  to = b_.Add(b_.Add(dst.at, b_.I64(before)), b_.Mul(i, p_.multiplier));
         for (int64_t copy = 0; copy < p_.multiplier; ++copy) b_.Store(dst.buffer, value, b_.Add(to, b_.I64(copy)));
       });
     } else {
@@ -153,15 +182,14 @@ class FilterKernel {
   }
 
   // Rows of segments [begin, end) of one chunk; dst is the place of the first.
-  void SumChunk(Place x, Val dy, Val images, Val begin, Val end, Place dst) {
+  void SumChunk(Place x, Place dy, Val images, Val begin, Val end, Place dst) {
     const Val first = RowOf(begin);
     if (!p_.one_band()) Clear(dst, b_.Mul(b_.Binary(IrOp::kSub, RowOf(end), first), p_.columns));
-    Bands(0, x, dy, images, [&](Place band_x, Val band_dy, Val rounds) {
-      const int64_t inside = p_.Inside(p_.band_level);
-      Place columns{dy_, band_dy};
-      if (p_.pack_dy) {
-        PackColumns(band_dy, b_.Mul(rounds, inside));
-        columns = {packed_, b_.I64(0)};
+    Bands(0, x, dy.at, images, [&](Place band_x, Val band_dy, Val rounds) {
+      Place columns{dy.buffer, band_dy};
+      if (packed_dy_ >= 0) {
+        columns = {packed_dy_, b_.I64(0)};
+        PackColumns(band_dy, b_.Mul(rounds, p_.Inside(p_.band_level)), columns);
       }
       b_.Loop(begin, end, 1, [&](Val segment) {
         const Val rows = b_.Mul(b_.Binary(IrOp::kSub, RowOf(segment), first), p_.columns);
@@ -175,7 +203,8 @@ class FilterKernel {
     const Val count = CountOf(level, images);
     const auto at = [&](Val i) { return Place{x.buffer, b_.Add(x.at, b_.Mul(i, loop.x))}; };
     if (level < p_.band_level) {
-      b_.Loop(b_.I64(0), count, 1, [&](Val i) { Bands(level + 1, at(i), b_.Add(dy, b_.Mul(i, loop.dy)), images, body); });
+      b_.Loop(b_.I64(0), count, 1,
+              [&](Val i) { Bands(level + 1, at(i), b_.Add(dy, b_.Mul(i, loop.dy)), images, body); });
     } else if (p_.band >= loop.count) {
       body(x, dy, count);
     } else {
@@ -186,20 +215,18 @@ class FilterKernel {
       });
     }
   }
-  // [panel][panel_terms][width of a tile], zeros where there are no columns.
-  void PackColumns(Val dy, Val terms) {
-    const int64_t width = p_.tile.width();
-    b_.Loop(b_.I64(0), terms, 1, [&](Val t) {
-      const Val from = b_.Add(dy, b_.Mul(t, p_.columns)), to = b_.Mul(t, width);
-      b_.Loop(b_.I64(0), b_.I64(p_.columns), width, [&](Val c) {
-        const std::vector<Val> counts = ColumnCounts(b_, p_.tile, c, p_.columns);
-        const Val panel = b_.Add(to, b_.Mul(c, p_.panel_terms));
-        for (int64_t j = 0; j < p_.tile.vectors; ++j) {
-          const Val v = b_.Load(dy_, b_.Add(b_.Add(from, c), b_.I64(j * kLanes)), kLanes, counts[static_cast<size_t>(j)]);
-          b_.Store(packed_, v, b_.Add(panel, b_.I64(j * kLanes)));
-        }
-      });
-    });
+  void PackColumns(Val dy, Val terms, Place dst) {
+    PackPanels(b_, p_.tile,
+               {.src = dy_,
+                .dst = dst.buffer,
+                .from = dy,
+                .to = dst.at,
+                .pitch = p_.columns,
+                .begin = b_.I64(0),
+                .end = b_.I64(p_.columns),
+                .columns = p_.columns,
+                .terms = terms,
+                .panel_terms = p_.panel_terms});
   }
 
   // The rows of a segment: a unit's tiles differ in height or in offsets, or follow each other.
@@ -213,8 +240,16 @@ class FilterKernel {
       if (i > 0) unit = b_.Div(unit, p_.outer[i].count);
     }
     const auto rows = [&](int64_t count, Val from, std::vector<int64_t> offsets) {
-      TileOperands operands{.row_offsets = std::move(offsets), .row_vectors = p_.depthwise, .row_buffer = x.buffer, .column_buffer = columns.buffer};
+      TileOperands operands{.row_offsets = std::move(offsets),
+                            .row_vectors = p_.depthwise,
+                            .row_buffer = x.buffer,
+                            .column_buffer = columns.buffer};
       operands.row_pitch = p_.row_pitch;
+      if (p_.pack_rows) {
+        PackRows(p_.band_level, {x.buffer, from}, b_.I64(0), count, rounds);
+        operands.row_buffer = packed_rows_;
+        from = b_.I64(0);
+      }
       GroupsOfTile({count, p_.tile.vectors}, operands, from, columns.at, rounds, dst);
     };
     if (p_.unit_offsets.empty()) {
@@ -238,17 +273,39 @@ class FilterKernel {
         const std::vector<Val> counts = ColumnCounts(b_, tile, c, p_.group_columns);
         if (!p_.pack_dy) operands.counts = counts;
         const Val row = b_.Add(x, p_.depthwise ? c : b_.Mul(group, p_.group_rows));
-        const Val column = p_.pack_dy ? b_.Mul(c, p_.panel_terms) : b_.Add(b_.Add(dy, offset), c);
+        const Val column = p_.pack_dy ? b_.Add(dy, b_.Mul(c, p_.panel_terms)) : b_.Add(b_.Add(dy, offset), c);
         const Val at = b_.Add(b_.Add(dst.at, offset), c);
         const Sums sums = p_.one_band() ? ZeroSums(b_, tile) : LoadSums(b_, tile, dst.buffer, at, p_.columns, counts);
-        StoreSums(b_, tile, Terms(p_.band_level, tile, operands, row, column, rounds, sums), dst.buffer, at, p_.columns, counts);
+        StoreSums(b_, tile, Terms(p_.band_level, tile, operands, row, column, rounds, sums), dst.buffer, at, p_.columns,
+                  counts);
       });
     };
     if (p_.groups == 1) return over_columns(b_.I64(0));
     b_.Loop(b_.I64(0), b_.I64(p_.groups), 1, over_columns);
   }
+  // `count` rows at x of all positions of a band, one vector a position.
+  void PackRows(size_t level, Place x, Val term, int64_t count, Val rounds) {
+    if (level == p_.positions.size()) {
+      const Val row = b_.Load(x.buffer, x.at, kLanes, count == kLanes ? kNoVal : b_.I64(count));
+      return b_.Store(packed_rows_, row, b_.Mul(term, kLanes));
+    }
+    b_.Loop(b_.I64(0), rounds, 1, [&](Val i) {
+      const Val inner = level + 1 < p_.positions.size() ? b_.I64(p_.positions[level + 1].count) : kNoVal;
+      const Place at{x.buffer, b_.Add(x.at, b_.Mul(i, p_.positions[level].x))};
+      PackRows(level + 1, at, b_.Add(term, b_.Mul(i, p_.Inside(level))), count, inner);
+    });
+  }
+
   // All positions of a band.
-  Sums Terms(size_t level, const TileShape& tile, const TileOperands& operands, Val x, Val dy, Val rounds, const Sums& sums) {
+  Sums Terms(size_t level, const TileShape& tile, TileOperands operands, Val x, Val dy, Val rounds, const Sums& sums) {
+    if (p_.pack_rows) {
+      operands.row = x;
+      operands.column = dy;
+      operands.row_step = kLanes;
+      operands.ahead = kAhead;
+      operands.column_step = tile.width();
+      return AddTerms(b_, tile, operands, b_.Mul(rounds, p_.Inside(level)), sums);
+    }
     if (level == p_.positions.size()) return AddTerm(b_, tile, operands, x, dy, sums);
     const PositionLoop& loop = p_.positions[level];
     const int64_t step = p_.pack_dy ? loop.dy / p_.columns * tile.width() : loop.dy;
@@ -261,7 +318,8 @@ class FilterKernel {
   const FilterPlan& p_;
   KernelBuilder b_;
   const Val task_;
-  int x_ = -1, dy_ = -1, packed_ = -1;
+  int x_ = -1, dy_ = -1, packed_dy_ = -1, packed_rows_ = -1;
+  int64_t scratch_bytes_ = 0;
 };
 
 void LowerByChunks(const Cluster& cluster, const FilterPlan& p, Lowering& lowering) {
@@ -279,10 +337,11 @@ void LowerByRows(const Cluster& cluster, const FilterPlan& p, Lowering& lowering
   const int64_t wanted =
       std::clamp<int64_t>(static_cast<int64_t>(p.flops() / kTaskFlops), 1, std::min(p.segments(), 4 * kTasks));
   const int64_t per_task = CeilDiv(p.segments(), wanted);
-  if (p.copy_x && p.g.batch > 0) {
-    lowering.workspace_bytes = p.g.batch * p.x_image * 4;
-    const int64_t images = TaskSize(p.g.batch, std::max<int64_t>(1, kCopyTaskFloats / p.x_image), 1);
-    lowering.stages.push_back(FilterKernel(cluster, p, ", copy").CopyImages(images));
+  if ((p.copy_x || p.pack_dy) && p.g.batch > 0) {
+    FilterKernel copy(cluster, p, ", copy");
+    lowering.workspace_bytes = copy.workspace_bytes();
+    const int64_t floats = (p.copy_x ? p.x_image : 0) + (p.pack_dy ? p.dy_floats() : 0);
+    lowering.stages.push_back(copy.CopyImages(TaskSize(p.g.batch, std::max<int64_t>(1, kCopyTaskFloats / floats), 1)));
   }
   lowering.kernel += StrCat("by rows, ", CeilDiv(p.segments(), per_task), " tasks");
   lowering.stages.push_back(FilterKernel(cluster, p, ", rows").ByRows(cluster, per_task));
@@ -294,14 +353,12 @@ LowerResult LowerConvFilterGradient(const Cluster& cluster, const TileLimits& li
   const FilterPlan plan = PlanFilterGradient(cluster, limits);
   Lowering lowering;
   lowering.in_place = PointwisePairs(cluster);
-  lowering.kernel = StrCat("jit, ", plan.depthwise ? "depthwise " : "", "filter gradient ", plan.tile.rows, "x", plan.tile.vectors, ", ");
-  const bool small = plan.chunks * plan.rows * plan.columns * 4 <= kPartialBytes;
-  // With few chunks, each would have to be shared by several tasks that copy the same operands.
-  const bool few = plan.chunks < kTasks && plan.flops() > kTaskFlops * static_cast<double>(plan.chunks);
-  if (plan.chunks > 0 && ((small && !few) || plan.depthwise)) {
-    LowerByChunks(cluster, plan, lowering);
-  } else {
+  lowering.kernel = StrCat("jit, ", plan.depthwise ? "depthwise " : "", "filter gradient ", plan.tile.rows, "x",
+                           plan.tile.vectors, ", ");
+  if (plan.by_rows) {
     LowerByRows(cluster, plan, lowering);
+  } else {
+    LowerByChunks(cluster, plan, lowering);
   }
   return lowering;
 }

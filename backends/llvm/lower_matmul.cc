@@ -1,8 +1,8 @@
 // Matrix products: a tile of sums in registers passes over panels of columns; matmul_plan.h decides what lies where.
 //
 // Products of at most one canonical block of terms hand their sums to the epilogue straight from registers where it is
-// short; otherwise sums wait in scratch, where those of further blocks are added. With few outputs and many terms, tasks
-// are the blocks, and a second kernel adds their sums.
+// short; otherwise sums wait in scratch, where those of further blocks are added. With few outputs and many terms,
+// tasks are the blocks, and a second kernel adds their sums.
 #include <functional>
 
 #include "weir/backends/llvm/lowering.h"
@@ -42,7 +42,8 @@ class MatMulKernel {
     ClusterIr epilogue(b_, cluster);
     epilogue_ = &epilogue;
     const Val blocks = b_.Div(task_, p_.column_blocks), first = b_.Div(blocks, p_.row_blocks);
-    const Span columns = SpanOf(b_.Mul(b_.Rem(task_, p_.column_blocks), p_.column_block), p_.column_block, p_.columns.size);
+    const Span columns =
+        SpanOf(b_.Mul(b_.Rem(task_, p_.column_blocks), p_.column_block), p_.column_block, p_.columns.size);
     const Span rows = SpanOf(b_.Mul(b_.Rem(blocks, p_.row_blocks), p_.row_block), p_.row_block, p_.rows.size);
     const Val begin = p_.products == 1 ? b_.I64(0) : b_.Mul(first, p_.products_per_task);
     const Val end = b_.Min(b_.I64(p_.products), b_.Add(begin, b_.I64(p_.products_per_task)));
@@ -50,10 +51,13 @@ class MatMulKernel {
       Begin(product);
       if (p_.one_block()) PrepareRows(rows, b_.I64(0), b_.I64(p_.k));
       Steps(columns.begin, columns.end, p_.column_block, p_.column_chunk, [&](Val c) {
-        const Span chunk{c, p_.column_block <= p_.column_chunk ? columns.end : b_.Min(columns.end, b_.Add(c, b_.I64(p_.column_chunk)))};
+        const Span chunk{c, p_.column_block <= p_.column_chunk
+                                ? columns.end
+                                : b_.Min(columns.end, b_.Add(c, b_.I64(p_.column_chunk)))};
         if (p_.one_block()) PrepareColumns(chunk, b_.I64(0), b_.I64(p_.k));
         Steps(rows.begin, rows.end, p_.row_block, p_.row_chunk, [&](Val r) {
-          RowsOfChunk({r, p_.row_block <= p_.row_chunk ? rows.end : b_.Min(rows.end, b_.Add(r, b_.I64(p_.row_chunk)))}, chunk);
+          RowsOfChunk({r, p_.row_block <= p_.row_chunk ? rows.end : b_.Min(rows.end, b_.Add(r, b_.I64(p_.row_chunk)))},
+                      chunk);
         });
       });
     });
@@ -80,15 +84,17 @@ class MatMulKernel {
       const Val next = b_.Add(k, b_.I64(p_.terms));
       const Val stream = b_.Select(b_.Binary(IrOp::kLt, next, end), next, k);
       const int64_t tiles = CeilDiv(p_.rows.size, p_.tile.rows), step = CeilDiv(p_.tile.width(), tiles);
-      Tiles(rows, columns, /*panels_outside=*/true, [&](const TileShape& tile, TileOperands operands, Val i, Val c, const std::vector<Val>& counts) {
-        operands.stream_buffer = columns_;
-        const Val first = b_.Add(b_.Mul(b_.Div(c, p_.tile.width()), tiles), b_.Div(i, p_.tile.rows));
-        operands.stream = b_.Add(b_.Add(column_base_, b_.Mul(stream, p_.columns.inner)), b_.Mul(first, p_.terms * step));
-        operands.stream_step = step;
-        const Val at = b_.Add(dst, b_.Add(b_.Mul(i, p_.n), c));
-        const Sums sums = LoadSums(b_, tile, Workspace(), at, p_.n, counts);
-        StoreSums(b_, tile, AddTerms(b_, tile, operands, terms, sums), Workspace(), at, p_.n, counts);
-      });
+      Tiles(rows, columns, /*panels_outside=*/true,
+            [&](const TileShape& tile, TileOperands operands, Val i, Val c, const std::vector<Val>& counts) {
+              operands.stream_buffer = columns_;
+              const Val first = b_.Add(b_.Mul(b_.Div(c, p_.tile.width()), tiles), b_.Div(i, p_.tile.rows));
+              operands.stream =
+                  b_.Add(b_.Add(column_base_, b_.Mul(stream, p_.columns.inner)), b_.Mul(first, p_.terms * step));
+              operands.stream_step = step;
+              const Val at = b_.Add(dst, b_.Add(b_.Mul(i, p_.n), c));
+              const Sums sums = LoadSums(b_, tile, Workspace(), at, p_.n, counts);
+              StoreSums(b_, tile, AddTerms(b_, tile, operands, terms, sums), Workspace(), at, p_.n, counts);
+            });
     });
     return MakeStage(b_.Take(), p_.tasks(), p_.scratch_bytes);
   }
@@ -122,43 +128,25 @@ class MatMulKernel {
   // ---- Operands ----------------------------------------------------------------------------------------------------
   // Panels of columns: [panel][panel_terms][width of a tile], zeros where there are no columns.
   void PackColumns(Val matrix, Span columns, Val k, Val terms, int dst, Val dst_base) {
-    const int64_t width = p_.tile.width(), size = p_.columns.size, panel_terms = p_.panel_terms;
-    const Val src = b_.Add(matrix, b_.Mul(k, p_.columns.inner));
-    if (p_.columns.outer == 1) {
-      b_.Loop(b_.I64(0), terms, 1, [&](Val t) {
-        const Val from = b_.Add(src, b_.Mul(t, p_.columns.inner)), to = b_.Add(dst_base, b_.Mul(t, width));
-        b_.Loop(columns.begin, columns.end, width, [&](Val c) {
-          const std::vector<Val> counts = ColumnCounts(b_, p_.tile, c, size);
-          const Val panel = b_.Add(to, b_.Mul(b_.Binary(IrOp::kSub, c, columns.begin), panel_terms));
-          for (int64_t j = 0; j < p_.tile.vectors; ++j) {
-            const Val x = b_.Load(columns_, b_.Add(b_.Add(from, c), b_.I64(j * kLanes)), kLanes, counts[static_cast<size_t>(j)]);
-            b_.Store(dst, x, b_.Add(panel, b_.I64(j * kLanes)));
-          }
-        });
-      });
-      return;
+    const bool rows = p_.columns.outer == 1;  // of the matrix in memory are terms
+    const PanelPack pack{.src = columns_,
+                         .dst = dst,
+                         .from = b_.Add(matrix, b_.Mul(k, p_.columns.inner)),
+                         .to = dst_base,
+                         .pitch = rows ? p_.columns.inner : p_.columns.outer,
+                         .begin = columns.begin,
+                         .end = columns.end,
+                         .columns = p_.columns.size,
+                         .terms = terms,
+                         .panel_terms = p_.panel_terms};
+    if (rows) {
+      PackPanels(b_, p_.tile, pack);
+    } else {
+      PackTransposed(b_, p_.tile, pack, p_.k % kLanes == 0);
     }
-    b_.Loop(columns.begin, columns.end, width, [&](Val c) {
-      const Val panel = b_.Add(dst_base, b_.Mul(b_.Binary(IrOp::kSub, c, columns.begin), panel_terms));
-      b_.Loop(b_.I64(0), b_.I64(width), kLanes, [&](Val j) {
-        const Val column = b_.Add(c, j), from = b_.Add(src, b_.Mul(column, p_.columns.outer));
-        b_.Loop(b_.I64(0), terms, kLanes, [&](Val t) {
-          const Val left = p_.k % kLanes == 0 ? b_.I64(kLanes) : b_.Binary(IrOp::kSub, b_.I64(p_.k), b_.Add(k, t));
-          std::vector<Val> block;
-          for (int64_t i = 0; i < kLanes; ++i) {
-            Val count = p_.k % kLanes == 0 ? kNoVal : left;
-            if (size % width != 0) count = b_.Select(b_.Binary(IrOp::kLt, column, b_.I64(size - i)), left, b_.I64(0));
-            block.push_back(b_.Load(columns_, b_.Add(b_.Add(from, t), b_.I64(i * p_.columns.outer)), kLanes, count));
-          }
-          block = Transposed(b_, std::move(block));
-          const Val to = b_.Add(b_.Add(panel, j), b_.Mul(t, width));
-          for (int64_t i = 0; i < kLanes; ++i) b_.Store(dst, block[static_cast<size_t>(i)], b_.Add(to, b_.I64(i * width)));
-        });
-      });
-    });
   }
 
-  // Makes columns_at_(column) the place of a tile's columns, which are some of `columns`.
+  // Makes column_at_(column) the place of a tile's columns, which are some of `columns`.
   void PrepareColumns(Span columns, Val k, Val terms) {
     switch (p_.column_source) {
       case ColumnSource::kInPlace:
@@ -193,7 +181,8 @@ class MatMulKernel {
     row_buffer_ = Scratch(p_.rows_at);
     if (p_.row_source == RowSource::kCopied) {
       b_.Loop(rows.begin, rows.end, 1, [&](Val r) {
-        const Val from = b_.Add(src, b_.Mul(r, p_.rows.outer)), to = b_.Mul(b_.Binary(IrOp::kSub, r, rows.begin), p_.row_pitch);
+        const Val from = b_.Add(src, b_.Mul(r, p_.rows.outer)),
+                  to = b_.Mul(b_.Binary(IrOp::kSub, r, rows.begin), p_.row_pitch);
         b_.Loop(b_.I64(0), terms, kLanes, [&](Val t) {
           const Val count = p_.k % kLanes == 0 ? kNoVal : b_.Binary(IrOp::kSub, b_.I64(p_.k), b_.Add(k, t));
           b_.Store(row_buffer_, b_.Load(rows_, b_.Add(from, t), kLanes, count), b_.Add(to, t));
@@ -208,27 +197,33 @@ class MatMulKernel {
       const Val from = b_.Add(src, b_.Mul(t, p_.rows.inner)), to = b_.Mul(t, p_.row_pitch);
       b_.Loop(rows.begin, rows.end, kLanes, [&](Val r) {
         const Val count = whole ? kNoVal : b_.Binary(IrOp::kSub, b_.I64(p_.rows.size), r);
-        b_.Store(row_buffer_, b_.Load(rows_, b_.Add(from, r), kLanes, count), b_.Add(to, b_.Binary(IrOp::kSub, r, rows.begin)));
+        b_.Store(row_buffer_, b_.Load(rows_, b_.Add(from, r), kLanes, count),
+                 b_.Add(to, b_.Binary(IrOp::kSub, r, rows.begin)));
       });
     });
     row_at_ = [=, this](Val r) { return b_.Binary(IrOp::kSub, r, rows.begin); };
   }
 
   // ---- Tiles -------------------------------------------------------------------------------------------------------
-  // All tiles of rows x columns, whose operands are prepared. Columns are passed over inside, so that a tile's rows stay
-  // close; or outside, if a panel stays closer.
+  // All tiles of rows x columns, whose operands are prepared. Columns are passed over inside, so that a tile's rows
+  // stay close; or outside, if a panel stays closer.
   void Tiles(Span rows, Span columns, bool panels_outside, const TileBody& body) {
     const int64_t height = p_.tile.rows, whole = p_.rows.size / height * height;
     const auto tile_at = [&](const TileShape& tile, Val i, Val c) {
       const std::vector<Val> counts = ColumnCounts(b_, tile, c, p_.columns.size);
-      TileOperands operands{.row_buffer = row_buffer_, .column_buffer = column_buffer_, .row = row_at_(i), .column = column_at_(c)};
-      operands.row_pitch = p_.row_source == RowSource::kInPlace ? p_.rows.outer : p_.row_source == RowSource::kCopied ? p_.row_pitch : 1;
+      TileOperands operands{
+          .row_buffer = row_buffer_, .column_buffer = column_buffer_, .row = row_at_(i), .column = column_at_(c)};
+      operands.row_pitch = p_.row_source == RowSource::kInPlace  ? p_.rows.outer
+                           : p_.row_source == RowSource::kCopied ? p_.row_pitch
+                                                                 : 1;
       operands.row_step = p_.row_source == RowSource::kByTerms ? p_.row_pitch : 1;
       operands.column_step = column_step_;
       if (p_.column_source == ColumnSource::kInPlace) operands.counts = counts;
       body(tile, operands, i, c, counts);
     };
-    const auto over_columns = [&](const std::function<void(Val)>& inner) { b_.Loop(columns.begin, columns.end, p_.tile.width(), inner); };
+    const auto over_columns = [&](const std::function<void(Val)>& inner) {
+      b_.Loop(columns.begin, columns.end, p_.tile.width(), inner);
+    };
     const auto over_rows = [&](const std::function<void(const TileShape&, Val)>& inner) {
       if (whole > 0) b_.Loop(rows.begin, b_.Min(rows.end, b_.I64(whole)), height, [&](Val i) { inner(p_.tile, i); });
       if (whole == p_.rows.size) return;
@@ -254,29 +249,34 @@ class MatMulKernel {
   void RowsOfChunk(Span rows, Span columns) {
     if (p_.one_block()) {
       const Val terms = b_.I64(p_.k);
-      Tiles(rows, columns, /*panels_outside=*/false, [&](const TileShape& tile, TileOperands operands, Val i, Val c, const std::vector<Val>& counts) {
-        if (p_.stream_rows) StreamRows(operands, i, c);
-        const Sums sums = AddTerms(b_, tile, operands, terms, ZeroSums(b_, tile));
-        if (p_.staged) {
-          StoreSums(b_, tile, sums, Scratch(p_.staged_at), StagedAt(rows, columns, i, c), p_.staged_pitch, StagedCounts(counts));
-        } else {
-          EmitTile(tile, sums, i, c, counts);
-        }
-      });
+      Tiles(rows, columns, /*panels_outside=*/false,
+            [&](const TileShape& tile, TileOperands operands, Val i, Val c, const std::vector<Val>& counts) {
+              if (p_.stream_rows) StreamRows(operands, i, c);
+              const Sums sums = AddTerms(b_, tile, operands, terms, ZeroSums(b_, tile));
+              if (p_.staged) {
+                StoreSums(b_, tile, sums, Scratch(p_.staged_at), StagedAt(rows, columns, i, c), p_.staged_pitch,
+                          StagedCounts(counts));
+              } else {
+                EmitTile(tile, sums, i, c, counts);
+              }
+            });
     } else {
       b_.Loop(b_.I64(0), b_.I64(p_.k), kMatMulBlock, [&](Val k) {
         const Val terms = Terms(k, kMatMulBlock);
         PrepareRows(rows, k, terms);
         PrepareColumns(columns, k, terms);
-        Tiles(rows, columns, /*panels_outside=*/false, [&](const TileShape& tile, const TileOperands& operands, Val i, Val c, const std::vector<Val>& counts) {
-          AddBlock(tile, AddTerms(b_, tile, operands, terms, ZeroSums(b_, tile)), k, StagedAt(rows, columns, i, c), StagedCounts(counts));
-        });
+        Tiles(rows, columns, /*panels_outside=*/false,
+              [&](const TileShape& tile, const TileOperands& operands, Val i, Val c, const std::vector<Val>& counts) {
+                AddBlock(tile, AddTerms(b_, tile, operands, terms, ZeroSums(b_, tile)), k,
+                         StagedAt(rows, columns, i, c), StagedCounts(counts));
+              });
       });
     }
     if (p_.staged) Finish(rows, columns);
   }
   Val StagedAt(Span rows, Span columns, Val i, Val c) {
-    return b_.Add(b_.Mul(b_.Binary(IrOp::kSub, i, rows.begin), p_.staged_pitch), b_.Binary(IrOp::kSub, c, columns.begin));
+    return b_.Add(b_.Mul(b_.Binary(IrOp::kSub, i, rows.begin), p_.staged_pitch),
+                  b_.Binary(IrOp::kSub, c, columns.begin));
   }
   // Where rows follow each other without a gap, a vector must end with its row.
   std::vector<Val> StagedCounts(const std::vector<Val>& counts) const { return p_.flat ? counts : std::vector<Val>(); }
@@ -312,7 +312,8 @@ class MatMulKernel {
   // Whether the outputs of every chunk begin at a multiple of `unit`.
   bool Multiple(int64_t unit) const {
     const auto multiple = [&](int64_t rows, int64_t parts) { return parts == 1 || rows * p_.n % unit == 0; };
-    return multiple(p_.m, p_.products) && multiple(p_.row_block, p_.row_blocks) && multiple(p_.row_chunk, CeilDiv(p_.row_block, p_.row_chunk));
+    return multiple(p_.m, p_.products) && multiple(p_.row_block, p_.row_blocks) &&
+           multiple(p_.row_chunk, CeilDiv(p_.row_block, p_.row_chunk));
   }
 
   void Finish(Span rows, Span columns) {
@@ -321,18 +322,30 @@ class MatMulKernel {
     const bool vectors = p_.n % kLanes == 0;
     if (p_.flat) {
       const Val flat = b_.Add(b_.Mul(product_, p_.m * p_.n), b_.Mul(rows.begin, p_.n));
-      const Val count = p_.row_block <= p_.row_chunk && p_.row_blocks == 1 ? b_.I64(p_.m * p_.n) : b_.Mul(b_.Binary(IrOp::kSub, rows.end, rows.begin), p_.n);
-      EmitRange(b_, *epilogue_, {.buffer = staged, .base = b_.I64(0), .flat = flat, .count = count, .whole = vectors,
-                                 .aligned = Multiple(kLanes), .blocks = Multiple(kRandomBlock)});
+      const Val count = p_.row_block <= p_.row_chunk && p_.row_blocks == 1
+                            ? b_.I64(p_.m * p_.n)
+                            : b_.Mul(b_.Binary(IrOp::kSub, rows.end, rows.begin), p_.n);
+      EmitRange(b_, *epilogue_,
+                {.buffer = staged,
+                 .base = b_.I64(0),
+                 .flat = flat,
+                 .count = count,
+                 .whole = vectors,
+                 .aligned = Multiple(kLanes),
+                 .blocks = Multiple(kRandomBlock)});
       return;
     }
     b_.Loop(rows.begin, rows.end, 1, [&](Val i) {
       const Val row = b_.Add(b_.Mul(product_, p_.m), i);
       EmitRange(b_, *epilogue_,
-                {.buffer = staged, .base = b_.Mul(b_.Binary(IrOp::kSub, i, rows.begin), p_.staged_pitch),
-                 .flat = b_.Add(b_.Mul(row, p_.n), columns.begin), .count = b_.Binary(IrOp::kSub, columns.end, columns.begin),
-                 .whole = vectors, .aligned = vectors,
-                 .blocks = p_.n % kRandomBlock == 0 && p_.column_chunk % kRandomBlock == 0 && p_.column_block % kRandomBlock == 0,
+                {.buffer = staged,
+                 .base = b_.Mul(b_.Binary(IrOp::kSub, i, rows.begin), p_.staged_pitch),
+                 .flat = b_.Add(b_.Mul(row, p_.n), columns.begin),
+                 .count = b_.Binary(IrOp::kSub, columns.end, columns.begin),
+                 .whole = vectors,
+                 .aligned = vectors,
+                 .blocks = p_.n % kRandomBlock == 0 && p_.column_chunk % kRandomBlock == 0 &&
+                           p_.column_block % kRandomBlock == 0,
                  .column = columns.begin});
     });
   }
@@ -340,21 +353,29 @@ class MatMulKernel {
   void FinishTurned(Span rows, Span columns) {
     const int staged = Scratch(p_.staged_at), turned = Scratch(p_.turned_at);
     const int64_t pitch = p_.turned_pitch();
-    const bool vectors = p_.n % kLanes == 0 && p_.row_chunk % kLanes == 0 && (p_.row_blocks == 1 || p_.row_block % kLanes == 0);
+    const bool vectors =
+        p_.n % kLanes == 0 && p_.row_chunk % kLanes == 0 && (p_.row_blocks == 1 || p_.row_block % kLanes == 0);
     b_.Loop(columns.begin, columns.end, kLanes, [&](Val c) {
       b_.Loop(rows.begin, rows.end, kLanes, [&](Val r) {
         const Val from = StagedAt(rows, columns, r, c), to = b_.Binary(IrOp::kSub, r, rows.begin);
         std::vector<Val> block;
-        for (int64_t i = 0; i < kLanes; ++i) block.push_back(b_.Load(staged, b_.Add(from, b_.I64(i * p_.staged_pitch)), kLanes));
+        for (int64_t i = 0; i < kLanes; ++i)
+          block.push_back(b_.Load(staged, b_.Add(from, b_.I64(i * p_.staged_pitch)), kLanes));
         block = Transposed(b_, std::move(block));
-        for (int64_t i = 0; i < kLanes; ++i) b_.Store(turned, block[static_cast<size_t>(i)], b_.Add(to, b_.I64(i * pitch)));
+        for (int64_t i = 0; i < kLanes; ++i)
+          b_.Store(turned, block[static_cast<size_t>(i)], b_.Add(to, b_.I64(i * pitch)));
       });
       b_.Loop(c, b_.Min(columns.end, b_.Add(c, b_.I64(kLanes))), 1, [&](Val i) {
         const Val row = b_.Add(b_.Mul(product_, p_.m), i);
         EmitRange(b_, *epilogue_,
-                  {.buffer = turned, .base = b_.Mul(b_.Binary(IrOp::kSub, i, c), pitch), .flat = b_.Add(b_.Mul(row, p_.n), rows.begin),
-                   .count = b_.Binary(IrOp::kSub, rows.end, rows.begin), .whole = vectors, .aligned = vectors,
-                   .blocks = p_.n % kRandomBlock == 0 && p_.row_chunk % kRandomBlock == 0 && (p_.row_blocks == 1 || p_.row_block % kRandomBlock == 0),
+                  {.buffer = turned,
+                   .base = b_.Mul(b_.Binary(IrOp::kSub, i, c), pitch),
+                   .flat = b_.Add(b_.Mul(row, p_.n), rows.begin),
+                   .count = b_.Binary(IrOp::kSub, rows.end, rows.begin),
+                   .whole = vectors,
+                   .aligned = vectors,
+                   .blocks = p_.n % kRandomBlock == 0 && p_.row_chunk % kRandomBlock == 0 &&
+                             (p_.row_blocks == 1 || p_.row_block % kRandomBlock == 0),
                    .column = rows.begin});
       });
     });
@@ -380,7 +401,8 @@ LowerResult LowerMatMul(const Cluster& cluster, const TileLimits& limits) {
   Lowering lowering;
   lowering.in_place = PointwisePairs(cluster);
   if (plan.by_terms) {
-    lowering.kernel = StrCat("jit, matmul by ", plan.k_blocks(), " blocks of terms, ", tile, ", ", plan.tasks(), " tasks");
+    lowering.kernel =
+        StrCat("jit, matmul by ", plan.k_blocks(), " blocks of terms, ", tile, ", ", plan.tasks(), " tasks");
     lowering.workspace_bytes = plan.k_blocks() * plan.products * plan.m * plan.n * 4;
     lowering.stages.push_back(MatMulKernel(cluster, plan, ", terms").Terms());
     lowering.stages.push_back(CombineParts(cluster, plan.k_blocks(), plan.products * plan.m * plan.n));
@@ -391,8 +413,8 @@ LowerResult LowerMatMul(const Cluster& cluster, const TileLimits& limits) {
     lowering.workspace_bytes = plan.columns.matrices * plan.packed_matrix() * 4;
     lowering.stages.push_back(MatMulKernel(cluster, plan, ", panels").Pack());
   }
-  lowering.kernel = StrCat("jit, matmul by ", plan.swapped ? "columns as rows" : "rows", packed ? ", packed panels, " : ", ", tile,
-                           ", ", plan.tasks(), " tasks");
+  lowering.kernel = StrCat("jit, matmul by ", plan.swapped ? "columns as rows" : "rows",
+                           packed ? ", packed panels, " : ", ", tile, ", ", plan.tasks(), " tasks");
   lowering.stages.push_back(MatMulKernel(cluster, plan, ", product").Product(cluster));
   return lowering;
 }

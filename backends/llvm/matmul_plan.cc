@@ -12,15 +12,15 @@ constexpr double kTaskFlops = 4e6;    // 20 us at 200 GFLOP/s
 constexpr double kTaskBytes = 512e3;  // or 25 us at 20 GB/s, where each element is used a few times only
 constexpr int64_t kTasks = 16;
 constexpr int64_t kPartialBytes = 8 << 20;
-constexpr int64_t kInPlaceFloats = 8 * 1024;   // columns that the first-level cache holds need no packing
-constexpr int64_t kCloseFloats = 256 * 1024;   // columns that the second-level cache holds
-constexpr int64_t kPackColumns = 128;          // packed at a time by a task that passes over them once
-constexpr int64_t kTermsAtOnce = 64;            // of all columns, while their sums lie in the second-level cache
-constexpr int64_t kStagedFloats = 16 * 1024;   // sums that wait for the epilogue
-constexpr int64_t kFewRows = 256;              // up to this many, sums over terms may be split among tasks
-constexpr int64_t kChunkRows = 240;            // rows that share larger columns
-constexpr int64_t kTurnedRows = 64;            // neighbours written at a time of a result that is transposed
-constexpr int64_t kFewPanels = 4;              // so few, and large rows cost the time it takes to read them
+constexpr int64_t kInPlaceFloats = 8 * 1024;  // columns that the first-level cache holds need no packing
+constexpr int64_t kCloseFloats = 256 * 1024;  // columns that the second-level cache holds
+constexpr int64_t kPackColumns = 128;         // packed at a time by a task that passes over them once
+constexpr int64_t kTermsAtOnce = 64;          // of all columns, while their sums lie in the second-level cache
+constexpr int64_t kStagedFloats = 16 * 1024;  // sums that wait for the epilogue
+constexpr int64_t kFewRows = 256;             // up to this many, sums over terms may be split among tasks
+constexpr int64_t kChunkRows = 240;           // rows that share larger columns
+constexpr int64_t kTurnedRows = 64;           // neighbours written at a time of a result that is transposed
+constexpr int64_t kFewPanels = 4;             // so few, and large rows cost the time it takes to read them
 // Rows a multiple of this apart share few sets of a cache: they are copied to a pitch that does not.
 constexpr int64_t kBadPitch = 1024;
 constexpr int64_t kRowGap = 16;
@@ -33,7 +33,8 @@ bool PreferSwapped(int64_t m, int64_t n, int64_t k, bool ta, bool tb) {
   const auto cycles = [&](int64_t rows, int64_t columns, double rows_cost, double columns_cost, double out_cost) {
     const double r = static_cast<double>(rows), c = static_cast<double>(columns), terms = static_cast<double>(k);
     const double lanes = static_cast<double>(RoundUp(columns, kLanes));
-    return std::max(r, 4.0) * lanes * terms / (2 * kLanes) + terms * (rows_cost * r + columns_cost * c) + out_cost * r * c;
+    return std::max(r, 4.0) * lanes * terms / (2 * kLanes) + terms * (rows_cost * r + columns_cost * c) +
+           out_cost * r * c;
   };
   return cycles(n, m, tb ? 0 : 0.25, ta ? 0.25 : 0.4, 0.4) < cycles(m, n, ta ? 0.25 : 0, tb ? 0.4 : 0.25, 0);
 }
@@ -65,8 +66,10 @@ void DescribeOperands(MatMulPlan& p, const Cluster& cluster) {
   p.n = y.dim(-1);
   p.k = a.dim(ta ? -2 : -1);
   p.products = y.size() / (p.m * p.n);
-  MatMulOperand left{.input = cluster.input_index(anchor.inputs[0]), .size = p.m, .outer = ta ? 1 : p.k, .inner = ta ? p.m : 1};
-  MatMulOperand right{.input = cluster.input_index(anchor.inputs[1]), .size = p.n, .outer = tb ? p.k : 1, .inner = tb ? 1 : p.n};
+  MatMulOperand left{
+      .input = cluster.input_index(anchor.inputs[0]), .size = p.m, .outer = ta ? 1 : p.k, .inner = ta ? p.m : 1};
+  MatMulOperand right{
+      .input = cluster.input_index(anchor.inputs[1]), .size = p.n, .outer = tb ? p.k : 1, .inner = tb ? 1 : p.n};
   DescribeBatch(left, a, y);
   DescribeBatch(right, b, y);
   p.swapped = PreferSwapped(p.m, p.n, p.k, ta, tb);
@@ -81,7 +84,8 @@ void SplitTasks(MatMulPlan& p) {
   const double bytes = 4.0 * static_cast<double>(rows + columns) * static_cast<double>(p.k);
   p.row_block = RoundUp(rows, p.tile.rows);
   p.column_block = RoundUp(columns, p.tile.width());
-  const int64_t parts = std::min(CeilDiv(2 * kTasks, p.products), static_cast<int64_t>(std::max(flops / kTaskFlops, bytes / kTaskBytes)));
+  const int64_t parts =
+      std::min(CeilDiv(2 * kTasks, p.products), static_cast<int64_t>(std::max(flops / kTaskFlops, bytes / kTaskBytes)));
   if (parts <= 1) {
     const double products = std::min(kTaskFlops / std::max(flops, 1.0), 1e6);
     p.products_per_task = TaskSize(p.products, std::max<int64_t>(1, static_cast<int64_t>(products)), 1);
@@ -90,9 +94,11 @@ void SplitTasks(MatMulPlan& p) {
   // A block of rows passes over all columns: the larger they are, the more rows should share them.
   const int64_t least = p.k * columns <= kCloseFloats ? 2 * p.tile.rows : kChunkRows;
   const int64_t row_parts = std::min(parts, CeilDiv(rows, least));
-  const int64_t column_parts = row_parts >= std::min(parts, kTasks / 2) ? 1 : std::min(CeilDiv(parts, row_parts), p.panels());
+  const int64_t column_parts =
+      row_parts >= std::min(parts, kTasks / 2) ? 1 : std::min(CeilDiv(parts, row_parts), p.panels());
   const bool small = p.k_blocks() * p.products * rows * columns * 4 <= kPartialBytes;
-  if (column_parts > 1 && !p.swapped && rows <= kFewRows && p.k_blocks() >= kTasks / 2 && small && p.columns.outer == 1) {
+  if (column_parts > 1 && !p.swapped && rows <= kFewRows && p.k_blocks() >= kTasks / 2 && small &&
+      p.columns.outer == 1) {
     p.by_terms = true;
     return;
   }
@@ -106,7 +112,7 @@ void ChooseSources(MatMulPlan& p) {
   const int64_t block = std::min(p.k, kMatMulBlock);
   p.terms = p.by_terms ? std::min(block, kTermsAtOnce) : block;
   const bool once = p.by_terms || p.row_block <= 2 * p.tile.rows || p.k * p.columns.size <= kInPlaceFloats;
-  p.column_source = p.columns.outer == 1 && once         ? ColumnSource::kInPlace
+  p.column_source = p.columns.outer == 1 && once      ? ColumnSource::kInPlace
                     : !p.by_terms && p.row_blocks > 1 ? ColumnSource::kPackedOnce
                                                       : ColumnSource::kPackedByTask;
   // A gap of one term keeps the panels apart in the sets of a cache.
@@ -117,13 +123,15 @@ void ChooseSources(MatMulPlan& p) {
   } else if (p.rows.outer % kBadPitch == 0 && p.rows.size > p.tile.rows && p.columns.size > 2 * p.tile.width()) {
     p.row_source = RowSource::kCopied;
   }
-  p.stream_rows = p.row_source == RowSource::kInPlace && p.one_block() && p.k * p.rows.size > kCloseFloats && p.panels() <= kFewPanels;
+  p.stream_rows = p.row_source == RowSource::kInPlace && p.one_block() && p.k * p.rows.size > kCloseFloats &&
+                  p.panels() <= kFewPanels;
 }
 
 void ChooseChunks(MatMulPlan& p, bool light) {
   const int64_t tile = p.tile.rows, width = p.tile.width();
   p.staged = p.swapped || !p.one_block() || !light;
-  const int64_t close = p.column_source == ColumnSource::kPackedByTask ? kPackColumns : kCloseFloats / std::max<int64_t>(1, p.terms);
+  const int64_t close =
+      p.column_source == ColumnSource::kPackedByTask ? kPackColumns : kCloseFloats / std::max<int64_t>(1, p.terms);
   p.column_chunk = std::min(p.column_block, std::max(width, RoundDown(close, width)));
   p.row_chunk = tile;
   if (!p.one_block()) {

@@ -1,5 +1,6 @@
 // How a matrix product is computed, decided from shapes alone: which operand gives rows, whose elements are broadcast,
-// and which columns, which fill lanes; what is copied and how; the split into tasks. lower_matmul.cc makes kernels of it.
+// and which columns, which fill lanes; what is copied and how; the split into tasks. lower_matmul.cc makes kernels of
+// it.
 #ifndef WEIR_BACKENDS_LLVM_MATMUL_PLAN_H_
 #define WEIR_BACKENDS_LLVM_MATMUL_PLAN_H_
 
@@ -25,7 +26,7 @@ struct MatMulOperand {
 };
 
 enum class ColumnSource : uint8_t { kInPlace, kPackedByTask, kPackedOnce };  // in scratch, in the workspace
-enum class RowSource : uint8_t { kInPlace, kCopied, kByTerms };  // copied row by row, or term by term
+enum class RowSource : uint8_t { kInPlace, kCopied, kByTerms };              // copied row by row, or term by term
 
 struct MatMulPlan {
   MatMulOperand rows, columns;
@@ -41,9 +42,9 @@ struct MatMulPlan {
   ColumnSource column_source = ColumnSource::kInPlace;
   RowSource row_source = RowSource::kInPlace;
   bool stream_rows = false;  // rows of the next tile are fetched ahead
-  int64_t terms = 0;        // packed at a time
-  int64_t panel_terms = 0;  // room for terms in a packed panel
-  int64_t row_pitch = 0;    // of copied rows
+  int64_t terms = 0;         // packed at a time
+  int64_t panel_terms = 0;   // room for terms in a packed panel
+  int64_t row_pitch = 0;     // of copied rows
   // Sums wait in scratch for the epilogue, `staged_pitch` apart from row to row; `flat` if nothing lies between rows.
   bool staged = false, flat = false;
   int64_t staged_pitch = 0;

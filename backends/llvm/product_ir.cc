@@ -9,12 +9,13 @@ namespace weir::jit {
 namespace {
 
 constexpr int64_t kMostRows = 16, kMostVectors = 16;
-constexpr double kNearVectors = 640;             // of columns that stay in the first-level cache: 40 KiB
-constexpr int64_t kLightWork = 64;               // operations of an epilogue repeated for a tile
+constexpr double kNearVectors = 640;                // of columns that stay in the first-level cache: 40 KiB
+constexpr int64_t kLightWork = 64;                  // operations of an epilogue repeated for a tile
 constexpr int64_t kCombineTask = int64_t{1} << 18;  // floats added by a task: some 25 us
 
-// Cycles of a term: two multiplications at a time, loads a little slower than that, and a sum waits four cycles for its last term. Vectors of
-// columns come from farther away than elements of rows, from the second-level cache if they are `far`.
+// Cycles of a term: two multiplications at a time, loads a little slower than that, and a sum waits four cycles for its
+// last term. Vectors of columns come from farther away than elements of rows, from the second-level cache if they are
+// `far`.
 double TermCycles(int64_t rows, int64_t vectors, bool far) {
   const double products = static_cast<double>(rows * vectors) / 2, loads = 0.6 * static_cast<double>(rows + vectors);
   return std::max({products, loads, 4.0}) + (far ? 1 : 0.25) * static_cast<double>(vectors);
@@ -24,10 +25,10 @@ double TileCycles(int64_t rows, int64_t vectors) { return 12 + 1.5 * static_cast
 
 }  // namespace
 
-TileShape ChooseTile(int64_t rows, int64_t columns, int64_t terms, const TileLimits& limits) {
+TileShape ChooseTile(int64_t rows, int64_t columns, int64_t terms, const TileLimits& limits, bool alike) {
   const int64_t all_vectors = std::max<int64_t>(1, CeilDiv(columns, int64_t{kLanes}));
   const double depth = static_cast<double>(std::max<int64_t>(1, std::min(terms, kMatMulBlock)));
-  constexpr double kTwoTiles = 1.08;  // a second tile for the last rows has to be worth its code
+  const double two_tiles = alike ? 1.08 : 1;  // a second tile has to be worth its code
   const bool far = depth * static_cast<double>(all_vectors) > kNearVectors;
   TileShape best;
   double least = 0;
@@ -37,7 +38,7 @@ TileShape ChooseTile(int64_t rows, int64_t columns, int64_t terms, const TileLim
       const auto cycles = [&](int64_t h) { return depth * TermCycles(h, vectors, far) + TileCycles(h, vectors); };
       const int64_t rest = rows % height;
       double cost = static_cast<double>(rows / height) * cycles(height);
-      if (rest != 0) cost = kTwoTiles * (cost + cycles(rest));
+      if (rest != 0) cost = two_tiles * (cost + cycles(rest));
       cost *= static_cast<double>(CeilDiv(all_vectors, vectors));
       if (least == 0 || cost < least) {
         least = cost;
@@ -73,11 +74,16 @@ Sums AddTerm(KernelBuilder& b, const TileShape& tile, const TileOperands& o, Val
 Sums AddTerms(KernelBuilder& b, const TileShape& tile, const TileOperands& o, Val terms, const Sums& sums) {
   return b.For(b.I64(0), terms, 1, sums, [&](Val t, const Sums& acc) {
     if (o.stream_buffer >= 0) b.Prefetch(o.stream_buffer, b.Add(o.stream, b.Mul(t, o.stream_step)));
-    return AddTerm(b, tile, o, b.Add(o.row, b.Mul(t, o.row_step)), b.Add(o.column, b.Mul(t, o.column_step)), acc);
+    const Val column = b.Add(o.column, b.Mul(t, o.column_step));
+    for (int64_t j = 0; o.ahead > 0 && j < tile.vectors; ++j) {
+      b.Prefetch(o.column_buffer, b.Add(column, b.I64(o.ahead * o.column_step + j * kLanes)));
+    }
+    return AddTerm(b, tile, o, b.Add(o.row, b.Mul(t, o.row_step)), column, acc);
   });
 }
 
-Sums LoadSums(KernelBuilder& b, const TileShape& tile, int buffer, Val at, int64_t pitch, const std::vector<Val>& counts) {
+Sums LoadSums(KernelBuilder& b, const TileShape& tile, int buffer, Val at, int64_t pitch,
+              const std::vector<Val>& counts) {
   Sums sums;
   for (int64_t i = 0; i < tile.rows; ++i) {
     for (int64_t j = 0; j < tile.vectors; ++j) {
@@ -105,6 +111,44 @@ std::vector<Val> ColumnCounts(KernelBuilder& b, const TileShape& tile, Val colum
     counts[static_cast<size_t>(j)] = b.Binary(IrOp::kSub, b.I64(columns - j * kLanes), column);
   }
   return counts;
+}
+
+void PackPanels(KernelBuilder& b, const TileShape& tile, const PanelPack& p) {
+  b.Loop(b.I64(0), p.terms, 1, [&](Val t) {
+    const Val from = b.Add(p.from, b.Mul(t, p.pitch)), to = b.Add(p.to, b.Mul(t, tile.width()));
+    b.Loop(p.begin, p.end, tile.width(), [&](Val c) {
+      const std::vector<Val> counts = ColumnCounts(b, tile, c, p.columns);
+      const Val panel = b.Add(to, b.Mul(b.Binary(IrOp::kSub, c, p.begin), p.panel_terms));
+      for (int64_t j = 0; j < tile.vectors; ++j) {
+        const Val index = b.Add(b.Add(from, c), b.I64(j * kLanes));
+        b.Store(p.dst, b.Load(p.src, index, kLanes, counts[static_cast<size_t>(j)]), b.Add(panel, b.I64(j * kLanes)));
+      }
+    });
+  });
+}
+
+void PackTransposed(KernelBuilder& b, const TileShape& tile, const PanelPack& p, bool whole) {
+  const bool all_columns = p.columns % tile.width() == 0;
+  b.Loop(p.begin, p.end, tile.width(), [&](Val c) {
+    const Val panel = b.Add(p.to, b.Mul(b.Binary(IrOp::kSub, c, p.begin), p.panel_terms));
+    b.Loop(b.I64(0), b.I64(tile.width()), kLanes, [&](Val j) {
+      const Val column = b.Add(c, j), from = b.Add(p.from, b.Mul(column, p.pitch));
+      b.Loop(b.I64(0), p.terms, kLanes, [&](Val t) {
+        const Val left = whole ? b.I64(kLanes) : b.Binary(IrOp::kSub, p.terms, t);
+        std::vector<Val> block;
+        for (int64_t i = 0; i < kLanes; ++i) {
+          Val count = whole ? kNoVal : left;
+          if (!all_columns) count = b.Select(b.Binary(IrOp::kLt, column, b.I64(p.columns - i)), left, b.I64(0));
+          block.push_back(b.Load(p.src, b.Add(b.Add(from, t), b.I64(i * p.pitch)), kLanes, count));
+        }
+        block = Transposed(b, std::move(block));
+        const Val to = b.Add(b.Add(panel, j), b.Mul(t, tile.width()));
+        for (int64_t i = 0; i < kLanes; ++i) {
+          b.Store(p.dst, block[static_cast<size_t>(i)], b.Add(to, b.I64(i * tile.width())));
+        }
+      });
+    });
+  });
 }
 
 // Dealing two halves in turn moves the highest bit of a position to its end: after as many rounds as a lane's index has
@@ -171,11 +215,14 @@ Stage CombineParts(const Cluster& cluster, int64_t parts, int64_t count) {
   const Val task = b.Task();
   ClusterIr epilogue(b, cluster);
   const int workspace = b.Buffer({IrBuffer::Kind::kWorkspace, 0, Elem::kF32, 0});
-  const int64_t per_task = TaskSize(count, std::max<int64_t>(kRandomBlock, kCombineTask / std::max<int64_t>(1, parts)), kRandomBlock);
+  const int64_t per_task =
+      TaskSize(count, std::max<int64_t>(kRandomBlock, kCombineTask / std::max<int64_t>(1, parts)), kRandomBlock);
   const int64_t whole = count / kRandomBlock * kRandomBlock;
   const auto add = [&](Val flat, int64_t vectors, bool mask) {
     const Val left = mask ? b.Binary(IrOp::kSub, b.I64(count), flat) : kNoVal;
-    const auto load = [&](Val base, int64_t j) { return b.Load(workspace, b.Add(base, b.I64(j * kLanes)), kLanes, left); };
+    const auto load = [&](Val base, int64_t j) {
+      return b.Load(workspace, b.Add(base, b.I64(j * kLanes)), kLanes, left);
+    };
     std::vector<Val> totals;
     std::vector<Point> points;
     for (int64_t j = 0; j < vectors; ++j) {
@@ -193,7 +240,8 @@ Stage CombineParts(const Cluster& cluster, int64_t parts, int64_t count) {
     epilogue.Emit(points, totals, /*block=*/vectors > 1);
   };
   const Val begin = b.Mul(task, per_task), end = b.Add(begin, b.I64(per_task));
-  if (whole > 0) b.Loop(begin, b.Min(end, b.I64(whole)), kRandomBlock, [&](Val flat) { add(flat, kRandomBlock / kLanes, false); });
+  if (whole > 0)
+    b.Loop(begin, b.Min(end, b.I64(whole)), kRandomBlock, [&](Val flat) { add(flat, kRandomBlock / kLanes, false); });
   if (whole < count) {
     b.Loop(b.I64(whole), b.Min(end, b.I64(count)), kLanes, [&](Val flat) { add(flat, 1, count % kLanes != 0); });
   }

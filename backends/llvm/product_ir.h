@@ -1,6 +1,6 @@
 // The parts that products of matrices and filter gradients are made of, as kernel_ir: a tile of sums in registers, rows
-// by vectors of columns, that takes a multiplication of a broadcast element and a vector a term; transposition of blocks;
-// the epilogue over sums that wait in scratch; the addition of sums computed in parts.
+// by vectors of columns, that takes a multiplication of a broadcast element and a vector a term; transposition of
+// blocks; the epilogue over sums that wait in scratch; the addition of sums computed in parts.
 #ifndef WEIR_BACKENDS_LLVM_PRODUCT_IR_H_
 #define WEIR_BACKENDS_LLVM_PRODUCT_IR_H_
 
@@ -16,8 +16,9 @@ struct TileShape {
   int64_t rows = 1, vectors = 1;
   int64_t width() const { return vectors * kLanes; }
 };
-// The tile that covers rows x columns of sums, of `terms` terms each, in the fewest cycles.
-TileShape ChooseTile(int64_t rows, int64_t columns, int64_t terms, const TileLimits& limits);
+// The tile that covers rows x columns of sums, of `terms` terms each, in the fewest cycles. If tiles are alike, one
+// loop runs them all, and one of another height for the last rows costs code.
+TileShape ChooseTile(int64_t rows, int64_t columns, int64_t terms, const TileLimits& limits, bool alike = true);
 
 // Element (i, t) of the rows lies at row + i * row_pitch + t * row_step, vector j of term t of the columns at
 // column + t * column_step + j * kLanes.
@@ -27,7 +28,8 @@ struct TileOperands {
   int row_buffer = -1, column_buffer = -1;
   Val row = kNoVal, column = kNoVal;
   int64_t row_pitch = 0, row_step = 0, column_step = 0;
-  int stream_buffer = -1;        // memory that will be wanted next: a term fetches the line of stream + t * stream_step
+  int64_t ahead = 0;       // terms that columns are fetched ahead
+  int stream_buffer = -1;  // memory that will be wanted next: a term fetches the line of stream + t * stream_step
   Val stream = kNoVal;
   int64_t stream_step = 0;
   std::vector<Val> counts = {};  // lanes to load of each vector of columns, or kNoVal for all
@@ -41,12 +43,28 @@ Sums AddTerm(KernelBuilder& b, const TileShape& tile, const TileOperands& operan
 // The same for `terms` terms in order.
 Sums AddTerms(KernelBuilder& b, const TileShape& tile, const TileOperands& operands, Val terms, const Sums& sums);
 // The tile in memory, rows `pitch` apart.
-Sums LoadSums(KernelBuilder& b, const TileShape& tile, int buffer, Val at, int64_t pitch, const std::vector<Val>& counts);
+Sums LoadSums(KernelBuilder& b, const TileShape& tile, int buffer, Val at, int64_t pitch,
+              const std::vector<Val>& counts);
 void StoreSums(KernelBuilder& b, const TileShape& tile, const Sums& sums, int buffer, Val at, int64_t pitch,
                const std::vector<Val>& counts);
 
 // Lanes that exist of the vectors of columns from `column` on, kNoVal each if the tile divides `columns`.
 std::vector<Val> ColumnCounts(KernelBuilder& b, const TileShape& tile, Val column, int64_t columns);
+
+// Packs columns into panels of a tile's width: [panel][panel_terms][width], zeros where there are no columns.
+struct PanelPack {
+  int src = -1, dst = -1;
+  Val from = kNoVal, to = kNoVal;    // term 0 of column 0, and of the panel of column `begin`
+  int64_t pitch = 0;                 // of src, from term to term
+  Val begin = kNoVal, end = kNoVal;  // columns to pack, of `columns`
+  int64_t columns = 0;
+  Val terms = kNoVal;
+  int64_t panel_terms = 0;  // room for terms in a panel
+};
+void PackPanels(KernelBuilder& b, const TileShape& tile, const PanelPack& pack);
+// The same where a column's terms are neighbours and columns `pitch` apart. There must be room for terms up to a
+// multiple of kLanes; `whole` says that `terms` is one.
+void PackTransposed(KernelBuilder& b, const TileShape& tile, const PanelPack& pack, bool whole);
 
 // kLanes vectors, lane i of vector j becoming lane j of vector i.
 std::vector<Val> Transposed(KernelBuilder& b, std::vector<Val> rows);

@@ -38,6 +38,19 @@ void AddBenchCases(OpCases& cases) {
                          .window = {3, 3},
                          .options = {.padding = "same", .groups = 64}}
                  .Case(ConvPartial::kForward));
+  // Filter gradients with many channels, by rows and by chunks, and depthwise.
+  for (const ConvProblem& problem :
+       std::vector<ConvProblem>{{.batch = 8, .in = {56, 56}, .ic = 64, .oc = 64, .window = {3, 3}, .options = same},
+                                {.batch = 8, .in = {28, 28}, .ic = 128, .oc = 256, .window = {1, 1}},
+                                {.batch = 32, .in = {7, 7}, .ic = 256, .oc = 512, .window = {3, 3}, .options = same},
+                                {.batch = 8,
+                                .in = {56, 56},
+                                .ic = 64,
+                                .oc = 64,
+                                .window = {3, 3},
+                                .options = {.padding = "same", .groups = 64}}}) {
+    Add(cases, problem.Case(ConvPartial::kFilterGradient));
+  }
   Add(cases, {.name = "conv/bias_relu_mb32ic32ih32iw32oc32kh3kw3_same",
               .op = "conv",
               .inputs = {{{kBatch, 32, 32, 32}}, {{3, 3, 32, 32}}, {{32}}},
@@ -56,14 +69,15 @@ void AddBenchCases(OpCases& cases) {
   product("dense_32x512,512x10", {kBatch, 512}, {512, 10}, {});
   product("square_512", {512, 512}, {512, 512}, {});
   product("dense_1x8192,8192x512", {1, 8192}, {8192, 512}, {});
-  Add(cases, {.name = "matmul/dense_dw_adam_32x8192,32x512_ta",
-              .op = "matmul",
-              .inputs = {{{kBatch, 8192}}, {{kBatch, 512}}, {{8192, 512}}, {{8192, 512}}, {{8192, 512}, Fill::kPositive}},
-              .build = [](Graph&, std::span<const Value> v) {
-                const Value g = MatMul(v[0], v[1], {.transpose_a = true});
-                const Value m = v[3] + (g - v[3]) * 0.1, s = v[4] + (g * g - v[4]) * 0.001;
-                return std::vector<Value>{v[2] - 0.001 * m / (Sqrt(s) + 1e-7), m, s};
-              }});
+  Add(cases,
+      {.name = "matmul/dense_dw_adam_32x8192,32x512_ta",
+       .op = "matmul",
+       .inputs = {{{kBatch, 8192}}, {{kBatch, 512}}, {{8192, 512}}, {{8192, 512}}, {{8192, 512}, Fill::kPositive}},
+       .build = [](Graph&, std::span<const Value> v) {
+         const Value g = MatMul(v[0], v[1], {.transpose_a = true});
+         const Value m = v[3] + (g - v[3]) * 0.1, s = v[4] + (g * g - v[4]) * 0.001;
+         return std::vector<Value>{v[2] - 0.001 * m / (Sqrt(s) + 1e-7), m, s};
+       }});
   Add(cases, {.name = "matmul/dense_relu_dropout_32x8192,8192x512",
               .op = "matmul",
               .inputs = {{{kBatch, 8192}}, {{8192, 512}}, {{512}}, {DType::kInt64, {}, Fill::kStep}},

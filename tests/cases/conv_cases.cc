@@ -168,6 +168,45 @@ void AddConvCases(OpCases& cases) {
       cases.push_back(problem.Case(partial));
     }
   }
+  // Filter gradients with many rows and panels of columns, by chunks and by rows, and with many taps.
+  for (const ConvProblem& problem : std::vector<ConvProblem>{
+           {.batch = 3, .in = {6, 7}, .ic = 12, .oc = 130, .window = {3, 3}, .options = {.padding = "same"}},
+           {.batch = 2, .in = {5, 20}, .ic = 12, .oc = 130, .window = {3, 3}},
+           {.batch = 23, .in = {7, 7}, .ic = 12, .oc = 70, .window = {3, 3}, .options = {.padding = "same"}},
+           {.batch = 3, .in = {24, 24}, .ic = 20, .oc = 32, .window = {3, 3}, .options = {.padding = "same"}},
+           {.batch = 2,
+           .in = {23, 24},
+           .ic = 24,
+           .oc = 50,
+           .window = {3, 3},
+           .options = {.padding = "same", .groups = 2}},
+           {.batch = 2, .in = {28, 28}, .ic = 50, .oc = 80, .window = {1, 1}},
+           {.batch = 2,
+           .in = {9, 9},
+           .ic = 20,
+           .oc = 20,
+           .window = {7, 7},
+           .options = {.padding = "same", .groups = 20}},
+           {.batch = 2,
+           .in = {1, 40},
+           .ic = 3,
+           .oc = 6,
+           .window = {1, 31},
+           .options = {.padding = "same", .groups = 3}}}) {
+    cases.push_back(problem.Case(ConvPartial::kFilterGradient));
+    cases.back().gradient = false;  // they are slow, and checked with smaller problems
+  }
+  // An update of weights behind one.
+  OpCase update =
+      ConvProblem{.batch = 3, .in = {5, 6}, .ic = 3, .oc = 18, .window = {3, 3}}.Case(ConvPartial::kFilterGradient);
+  update.name += "_adam_update";
+  for (Fill fill : {Fill::kUniform, Fill::kUniform, Fill::kPositive}) update.inputs.push_back({{3, 3, 3, 18}, fill});
+  update.build = [gradient = update.build](Graph& graph, std::span<const Value> v) {
+    const Value g = gradient(graph, v.first(2))[0];
+    const Value m = v[3] + (g - v[3]) * 0.1, s = v[4] + (g * g - v[4]) * 0.001;
+    return std::vector<Value>{v[2] - 0.001 * m / (Sqrt(s) + 1e-7), m, s};
+  };
+  cases.push_back(std::move(update));
   for (ConvPartial partial : {ConvPartial::kForward, ConvPartial::kInputGradient, ConvPartial::kFilterGradient}) {
     OpCase special =
         ConvProblem{.batch = 2, .in = {5, 6}, .ic = 4, .oc = 18, .window = {3, 3}, .options = {.padding = "same"}}.Case(

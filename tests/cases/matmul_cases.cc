@@ -69,7 +69,9 @@ void AddMatMulCases(OpCases& cases) {
       // Random numbers behind sums that wait for them, and an update of weights.
       cases.push_back({.name = StrCat("matmul/dense_dropout_", ta ? "ta" : "", tb ? "tb" : "", "_24x40,40x128"),
                        .op = "matmul",
-                       .inputs = {{ta ? Shape{40, 24} : Shape{24, 40}}, {tb ? Shape{128, 40} : Shape{40, 128}}, {DType::kInt64, {}, Fill::kStep}},
+                       .inputs = {{ta ? Shape{40, 24} : Shape{24, 40}},
+                                  {tb ? Shape{128, 40} : Shape{40, 128}},
+                                  {DType::kInt64, {}, Fill::kStep}},
                        .build = [ta, tb](Graph&, std::span<const Value> v) {
                          const Value y = MatMul(v[0], v[1], {.transpose_a = ta, .transpose_b = tb});
                          return std::vector<Value>{Dropout(y, 0.5, v[2], 3, 4)};
