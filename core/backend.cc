@@ -38,6 +38,18 @@ std::string Describe(const Cluster& cluster) {
   return StrJoin(names, "+");
 }
 
+size_t CountOperands(const Cluster& cluster, const Node& node) {
+  std::vector<Ref> refs;
+  const auto add = [&](const Node& user) {
+    for (Ref ref : user.inputs) {
+      if (!cluster.contains(ref.node) && std::find(refs.begin(), refs.end(), ref) == refs.end()) refs.push_back(ref);
+    }
+  };
+  for (NodeId id : cluster.nodes) add(cluster.node(id));
+  add(node);
+  return refs.size();
+}
+
 double ClusterFlops(const Cluster& cluster) {
   double flops = 0;
   for (NodeId id : cluster.nodes) {

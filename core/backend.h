@@ -96,6 +96,9 @@ struct Lowering {
 // read, with outputs of the epilogue of equal element size.
 std::vector<InPlacePair> PointwisePairs(const Cluster& cluster);
 
+// Values from outside that the cluster would read, with those of `node` besides its own.
+size_t CountOperands(const Cluster& cluster, const Node& node);
+
 // Work of one run of a cluster: floating-point operations, and bytes that must move (inputs and outputs once each).
 double ClusterFlops(const Cluster& cluster);
 double ClusterBytes(const Cluster& cluster);

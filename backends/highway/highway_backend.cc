@@ -105,19 +105,6 @@ class HighwayBackend : public Backend {
     }
   }
 
-  // Values from outside that the epilogue would read, with the node's own.
-  static size_t CountOperands(const Cluster& cluster, const Node& node) {
-    std::vector<Ref> refs;
-    const auto add = [&](const Node& user) {
-      for (Ref ref : user.inputs) {
-        if (!cluster.contains(ref.node) && std::find(refs.begin(), refs.end(), ref) == refs.end()) refs.push_back(ref);
-      }
-    };
-    for (NodeId id : cluster.nodes) add(cluster.node(id));
-    add(node);
-    return refs.size();
-  }
-
   const KernelTable& kernels_;
 };
 

@@ -7,6 +7,7 @@
 #include "weir/backends/highway/lowering.h"
 #include "weir/ops/attrs.h"
 #include "weir/ops/canonical_order.h"
+#include "weir/ops/reduce_geometry.h"
 
 namespace weir::highway {
 namespace {
@@ -16,12 +17,8 @@ constexpr int64_t kChunkFloats = 2048;       // outputs that wait for the epilog
 constexpr int64_t kFewTasks = 8;
 constexpr int64_t kColumns = 64;  // columns are cut at multiples of this
 
-struct Axis {
-  int64_t size = 0, stride = 0;
-};
-
 // Offset of the flat index tuple over axes, row-major.
-int64_t OffsetOf(const std::vector<Axis>& axes, int64_t flat) {
+int64_t OffsetOf(const std::vector<ReduceAxis>& axes, int64_t flat) {
   int64_t offset = 0;
   for (size_t i = axes.size(); i-- > 0;) {
     offset += flat % axes[i].size * axes[i].stride;
@@ -29,17 +26,8 @@ int64_t OffsetOf(const std::vector<Axis>& axes, int64_t flat) {
   }
   return offset;
 }
-int64_t CountOf(const std::vector<Axis>& axes) {
-  int64_t count = 1;
-  for (const Axis& axis : axes) count *= axis.size;
-  return count;
-}
 
-struct ReduceProblem {
-  std::vector<Axis> kept, reduced;  // without the innermost axis, which is `inner`
-  bool row_mode = false;
-  int64_t inner = 1;
-  int64_t kept_count = 1, reduced_count = 1;
+struct ReduceProblem : ReduceGeometry {
   ReduceKind kind = ReduceKind::kSum;
   const KernelTable* kernels = nullptr;
   int input = 0;
@@ -48,7 +36,7 @@ struct ReduceProblem {
   // Reduced tuples [begin, end) of columns [column, column + count) of one kept tuple, folded into acc.
   void FoldColumns(const float* x, int64_t begin, int64_t end, int64_t column, int64_t count, float* acc) const {
     const auto fold = kernels->reduce.columns[static_cast<int>(kind)];
-    const Axis last = reduced.empty() ? Axis{1, 0} : reduced.back();
+    const ReduceAxis last = reduced.empty() ? ReduceAxis{1, 0} : reduced.back();
     for (int64_t t = begin; t < end;) {
       const int64_t rows = std::min(end - t, last.size - t % last.size);
       fold(x + OffsetOf(reduced, t) + column, rows, last.stride, count, t == begin, acc);
@@ -139,31 +127,7 @@ ReduceProblem Describe(const LowerContext& context) {
            : op == "reduce_max"         ? ReduceKind::kMax
                                         : ReduceKind::kMin;
   const Shape& shape = context.anchor_input_type(0).shape;
-  const Dims& axes = context.anchor().attrs.Ints(kAxes);
-  const Dims strides = shape.Strides();
-  // Axes of size 1 dropped, neighbours of one kind merged.
-  bool previous_reduced = false, any = false;
-  for (int i = 0; i < shape.rank(); ++i) {
-    if (shape.dim(i) == 1) continue;
-    const bool is_reduced = std::binary_search(axes.begin(), axes.end(), i);
-    std::vector<Axis>& list = is_reduced ? p.reduced : p.kept;
-    if (any && previous_reduced == is_reduced) {
-      list.back().size *= shape.dim(i);
-      list.back().stride = strides[static_cast<size_t>(i)];
-    } else {
-      list.push_back({shape.dim(i), strides[static_cast<size_t>(i)]});
-    }
-    previous_reduced = is_reduced;
-    any = true;
-  }
-  p.row_mode = any && previous_reduced;
-  std::vector<Axis>& innermost = p.row_mode ? p.reduced : p.kept;
-  if (!innermost.empty()) {
-    p.inner = innermost.back().size;
-    innermost.pop_back();
-  }
-  p.kept_count = CountOf(p.kept);
-  p.reduced_count = CountOf(p.reduced);
+  static_cast<ReduceGeometry&>(p) = ReduceGeometryOf(shape, context.anchor().attrs.Ints(kAxes));
   p.empty = shape.size() == 0;
   return p;
 }

@@ -167,18 +167,6 @@ class LlvmBackend : public Backend {
   }
 
  private:
-  // Values from outside that the cluster would read, with the node's own.
-  static size_t CountOperands(const Cluster& cluster, const Node& node) {
-    std::vector<Ref> refs;
-    const auto add = [&](const Node& user) {
-      for (Ref ref : user.inputs) {
-        if (!cluster.contains(ref.node) && std::find(refs.begin(), refs.end(), ref) == refs.end()) refs.push_back(ref);
-      }
-    };
-    for (NodeId id : cluster.nodes) add(cluster.node(id));
-    add(node);
-    return refs.size();
-  }
 
   const std::shared_ptr<const Jit> jit_;
   const bool interpret_;

@@ -7,157 +7,13 @@
 #include "weir/backends/llvm/product_ir.h"
 #include "weir/core/strings.h"
 #include "weir/ops/attrs.h"
+#include "weir/ops/box_copy.h"
 #include "weir/ops/scalar_float.h"
 
 namespace weir::jit {
 namespace {
 
 constexpr int64_t kTaskBytes = 512 * 1024;  // written: about 40 us
-
-struct CopyAxis {
-  int64_t size = 0, src = 0, dst = 0;  // strides in elements
-};
-
-// dst[dst_offset + i . dst] = src[src_offset + i . src] over axes, outermost first.
-struct BoxCopy {
-  int input = 0;
-  int64_t src_offset = 0, dst_offset = 0;
-  std::vector<CopyAxis> axes;  // at least one
-  bool tiles = false;          // the last two axes are contiguous on one side each: moved as squares of kLanes
-
-  size_t inner_axes() const { return tiles ? 2 : 1; }
-  int64_t outer() const {
-    int64_t count = 1;
-    for (size_t i = 0; i + inner_axes() < axes.size(); ++i) count *= axes[i].size;
-    return count;
-  }
-};
-
-// Drops axes of size 1 and merges neighbours that are contiguous on both sides.
-void MergeNeighbours(std::vector<CopyAxis>& axes) {
-  std::vector<CopyAxis> merged;
-  for (const CopyAxis& axis : axes) {
-    if (axis.size == 1) continue;
-    if (!merged.empty() && merged.back().src == axis.src * axis.size && merged.back().dst == axis.dst * axis.size) {
-      merged.back() = {merged.back().size * axis.size, axis.src, axis.dst};
-    } else {
-      merged.push_back(axis);
-    }
-  }
-  if (merged.empty()) merged.push_back({1, 1, 1});
-  axes = std::move(merged);
-}
-
-// Splits an axis into pieces of equal size, the largest divisor of its size that is at most `piece`; the pieces become
-// the outermost axis.
-void CutAxis(BoxCopy& copy, size_t index, int64_t piece) {
-  const CopyAxis axis = copy.axes[index];
-  if (axis.size <= piece) return;
-  int64_t size = piece;
-  while (axis.size % size != 0) --size;
-  if (size < piece / 4) return;
-  copy.axes[index].size = size;
-  copy.axes.insert(copy.axes.begin(), {axis.size / size, axis.src * size, axis.dst * size});
-}
-
-// Boxes of each op, from its attributes.
-class BoxesOf {
- public:
-  explicit BoxesOf(const Cluster& cluster)
-      : cluster_(cluster), node_(cluster.node(cluster.nodes[0])), shape_(node_.outputs[0].shape), out_(shape_.Strides()) {}
-
-  // False if the op moves data in no such way.
-  bool Describe() {
-    const std::string_view op = node_.op->name;
-    if (op == "transpose") {
-      Transpose();
-    } else if (op == "slice") {
-      Slice();
-    } else if (op == "pad") {
-      Pad();
-    } else if (op == "concatenate") {
-      Concatenate();
-    } else if (op == "reverse") {
-      Reverse();
-    } else {
-      return false;
-    }
-    return true;
-  }
-  std::vector<BoxCopy> copies;
-
- private:
-  const Shape& Input(size_t i) const { return cluster_.type(node_.inputs[i]).shape; }
-  BoxCopy NewCopy(size_t operand) const { return {.input = cluster_.input_index(node_.inputs[operand]), .axes = {}}; }
-  void Add(BoxCopy copy) {
-    for (const CopyAxis& axis : copy.axes) {
-      if (axis.size == 0) return;
-    }
-    MergeNeighbours(copy.axes);
-    copies.push_back(std::move(copy));
-  }
-
-  void Transpose() {
-    const Dims strides = Input(0).Strides();
-    const Dims& permutation = node_.attrs.Ints(kPermutation);
-    BoxCopy copy = NewCopy(0);
-    for (size_t i = 0; i < permutation.size(); ++i) {
-      copy.axes.push_back({shape_.dim(static_cast<int>(i)), strides[static_cast<size_t>(permutation[i])], out_[i]});
-    }
-    Add(std::move(copy));
-  }
-  void Slice() {
-    const Dims strides = Input(0).Strides();
-    const Dims &begin = node_.attrs.Ints(kBegin), &steps = node_.attrs.Ints(kSteps);
-    BoxCopy copy = NewCopy(0);
-    for (size_t i = 0; i < strides.size(); ++i) {
-      copy.src_offset += begin[i] * strides[i];
-      copy.axes.push_back({shape_.dim(static_cast<int>(i)), strides[i] * steps[i], out_[i]});
-    }
-    Add(std::move(copy));
-  }
-  void Pad() {
-    const Dims strides = Input(0).Strides();
-    const Dims &before = node_.attrs.Ints(kBefore), &interior = node_.attrs.Ints(kInterior);
-    BoxCopy copy = NewCopy(0);
-    for (size_t i = 0; i < strides.size(); ++i) {
-      copy.dst_offset += before[i] * out_[i];
-      copy.axes.push_back({Input(0).dim(static_cast<int>(i)), strides[i], out_[i] * (interior[i] + 1)});
-    }
-    Add(std::move(copy));
-  }
-  void Concatenate() {
-    const size_t axis = static_cast<size_t>(node_.attrs.Int(kAxis));
-    int64_t offset = 0;
-    for (size_t operand = 0; operand < node_.inputs.size(); ++operand) {
-      const Shape& shape = Input(operand);
-      const Dims strides = shape.Strides();
-      BoxCopy copy = NewCopy(operand);
-      copy.dst_offset = offset;
-      for (size_t i = 0; i < strides.size(); ++i) {
-        copy.axes.push_back({shape.dim(static_cast<int>(i)), strides[i], out_[i]});
-      }
-      offset += shape.dim(static_cast<int>(axis)) * out_[axis];
-      Add(std::move(copy));
-    }
-  }
-  void Reverse() {
-    const Dims& axes = node_.attrs.Ints(kAxes);
-    BoxCopy copy = NewCopy(0);
-    for (size_t i = 0; i < out_.size(); ++i) {
-      const int64_t size = shape_.dim(static_cast<int>(i));
-      const bool reversed = std::find(axes.begin(), axes.end(), static_cast<int64_t>(i)) != axes.end();
-      if (reversed) copy.src_offset += (size - 1) * out_[i];
-      copy.axes.push_back({size, reversed ? -out_[i] : out_[i], out_[i]});
-    }
-    Add(std::move(copy));
-  }
-
-  const Cluster& cluster_;
-  const Node& node_;
-  const Shape& shape_;
-  const Dims out_;
-};
 
 // A number's bits, as a signed number of its size.
 int64_t BitsOf(double number, DType dtype) {
@@ -178,9 +34,10 @@ int64_t BitsOf(double number, DType dtype) {
 class MoveLowering {
  public:
   MoveLowering(const Cluster& cluster, std::vector<BoxCopy> copies)
-      : cluster_(cluster), node_(cluster.node(cluster.nodes[0])), type_(node_.outputs[0]), copies_(std::move(copies)) {
+      : cluster_(cluster), node_(cluster.node(cluster.nodes[0])), type_(node_.outputs[0]) {
     const int64_t size = SizeOf(type_.dtype);
     elem_ = size == 1 ? Elem::kU8 : size == 4 ? Elem::kI32 : Elem::kI64;
+    for (BoxCopy& copy : copies) moves_.push_back(Arranged(std::move(copy)));
   }
 
   Lowering Lower() {
@@ -190,19 +47,16 @@ class MoveLowering {
     bool tiles = false;
     KernelBuilder b(Describe(cluster_));
     const Val task = b.Task();
-    for (BoxCopy& copy : copies_) {
-      Arrange(copy);
-      tiles |= copy.tiles;
-      int64_t inner = 1;
-      for (size_t i = copy.axes.size() - copy.inner_axes(); i < copy.axes.size(); ++i) inner *= copy.axes[i].size;
-      const int64_t cost = std::max<int64_t>(inner * BytesOf(elem_), 64);
-      const int64_t outer = copy.outer(), per_task = TaskSize(outer, std::max<int64_t>(1, kTaskBytes / cost), 1);
+    for (const Move& move : moves_) {
+      tiles |= move.tiles;
+      const int64_t cost = std::max<int64_t>(move.inner() * BytesOf(elem_), 64);
+      const int64_t outer = move.outer(), per_task = TaskSize(outer, std::max<int64_t>(1, kTaskBytes / cost), 1);
       const int64_t own = CeilDiv(outer, per_task);
       const auto run = [&, first = tasks] {
         const Val begin = b.Mul(b.Add(task, b.I64(-first)), per_task);
-        b.Loop(begin, b.Min(b.Add(begin, b.I64(per_task)), b.I64(outer)), 1, [&](Val flat) { Tuple(b, copy, flat); });
+        b.Loop(begin, b.Min(b.Add(begin, b.I64(per_task)), b.I64(outer)), 1, [&](Val flat) { Tuple(b, move, flat); });
       };
-      if (copies_.size() == 1) {
+      if (moves_.size() == 1) {
         run();
       } else {
         // Tasks of one operand after those of another.
@@ -217,55 +71,71 @@ class MoveLowering {
   }
 
  private:
-  int Source(KernelBuilder& b, const BoxCopy& copy) const { return b.Buffer({IrBuffer::Kind::kInput, copy.input, elem_, 0}); }
+  struct Move {
+    BoxCopy box;
+    bool tiles = false;  // the last two axes are a transposition, moved as squares of kLanes
+
+    size_t outer_axes() const { return box.axes.size() - (tiles ? 2 : 1); }
+    int64_t outer() const { return Count(0, outer_axes()); }
+    int64_t inner() const { return Count(outer_axes(), box.axes.size()); }
+    int64_t Count(size_t begin, size_t end) const {
+      int64_t count = 1;
+      for (size_t i = begin; i < end; ++i) count *= box.axes[i].size;
+      return count;
+    }
+  };
+
+  const Shape& SourceShape(const Move& move) const {
+    return cluster_.type(node_.inputs[static_cast<size_t>(move.box.operand)]).shape;
+  }
+  int Source(KernelBuilder& b, const Move& move) const {
+    const int input = cluster_.input_index(node_.inputs[static_cast<size_t>(move.box.operand)]);
+    return b.Buffer({IrBuffer::Kind::kInput, input, elem_, 0});
+  }
   int Target(KernelBuilder& b) const { return b.Buffer({IrBuffer::Kind::kOutput, 0, elem_, 0}); }
 
-  // A transposition has the axis contiguous in src and the one contiguous in dst innermost together. Long rows are
-  // cut, so that there are outer tuples to share out.
-  void Arrange(BoxCopy& copy) const {
-    if (elem_ == Elem::kI32 && copy.axes.size() >= 2 && copy.axes.back().dst == 1 && copy.axes.back().src != 1) {
-      for (size_t i = 0; i + 1 < copy.axes.size(); ++i) {
-        if (copy.axes[i].src != 1 || copy.axes[i].size < 4 || copy.axes.back().size < 4) continue;
-        const CopyAxis columns = copy.axes[i];
-        copy.axes.erase(copy.axes.begin() + static_cast<std::ptrdiff_t>(i));
-        copy.axes.insert(copy.axes.end() - 1, columns);
-        copy.tiles = true;
-        CutAxis(copy, copy.axes.size() - 2, 4 * kLanes);
-        return;
-      }
+  // Long rows are cut, so that there are outer tuples to share out.
+  Move Arranged(BoxCopy copy) const {
+    Move move{.box = std::move(copy), .tiles = false};
+    move.tiles = elem_ == Elem::kI32 && ArrangeTransposition(move.box, 4);
+    const size_t last = move.box.axes.size() - 1;
+    if (move.tiles) {
+      CutAxis(move.box, last - 1, 4 * kLanes);
+    } else {
+      CutAxis(move.box, last, kTaskBytes / 4 / BytesOf(elem_));
     }
-    CutAxis(copy, copy.axes.size() - 1, kTaskBytes / 4 / BytesOf(elem_));
+    return move;
   }
 
   // One tuple of the outer axes.
-  void Tuple(KernelBuilder& b, const BoxCopy& copy, Val flat) const {
+  void Tuple(KernelBuilder& b, const Move& move, Val flat) const {
+    const BoxCopy& copy = move.box;
     Val src = b.I64(copy.src_offset), dst = b.I64(copy.dst_offset);
-    for (size_t a = copy.axes.size() - copy.inner_axes(); a-- > 0;) {
+    for (size_t a = move.outer_axes(); a-- > 0;) {
       const CopyAxis& axis = copy.axes[a];
       const Val index = a == 0 ? flat : b.Rem(flat, axis.size);
       src = b.Add(src, b.Mul(index, axis.src));
       dst = b.Add(dst, b.Mul(index, axis.dst));
       if (a > 0) flat = b.Div(flat, axis.size);
     }
-    if (copy.tiles) {
-      Square(b, copy, src, dst);
+    if (move.tiles) {
+      Square(b, move, src, dst);
     } else {
-      Row(b, copy, src, dst);
+      Row(b, move, src, dst);
     }
   }
 
-  void Row(KernelBuilder& b, const BoxCopy& copy, Val src, Val dst) const {
-    const CopyAxis& axis = copy.axes.back();
-    const int from = Source(b, copy), to = Target(b);
-    const Shape& shape = cluster_.type(cluster_.inputs[static_cast<size_t>(copy.input)]).shape;
-    const bool gather = elem_ == Elem::kI32 && shape.size() <= std::numeric_limits<int32_t>::max() && axis.dst == 1;
+  void Row(KernelBuilder& b, const Move& move, Val src, Val dst) const {
+    const CopyAxis& axis = move.box.axes.back();
+    const int from = Source(b, move), to = Target(b);
+    const bool gather = elem_ == Elem::kI32 && SourceShape(move).size() <= std::numeric_limits<int32_t>::max() && axis.dst == 1;
     if (!gather && (axis.src != 1 || axis.dst != 1)) {
       b.Loop(b.I64(0), b.I64(axis.size), 1, [&](Val i) {
         b.Store(to, b.Load(from, b.Add(src, b.Mul(i, axis.src)), 1), b.Add(dst, b.Mul(i, axis.dst)));
       });
       return;
     }
-    const auto move = [&](Val i, Val count) {
+    const auto vector = [&](Val i, Val count) {
       const Val first = b.Add(src, b.Mul(i, axis.src));
       Val moved;
       if (axis.src == 1) {
@@ -278,15 +148,15 @@ class MoveLowering {
       b.Store(to, moved, b.Add(dst, i), count);
     };
     const int64_t whole = axis.size / kLanes * kLanes;
-    b.Loop(b.I64(0), b.I64(whole), kLanes, [&](Val i) { move(i, kNoVal); });
-    if (whole < axis.size) move(b.I64(whole), b.I64(axis.size - whole));
+    b.Loop(b.I64(0), b.I64(whole), kLanes, [&](Val i) { vector(i, kNoVal); });
+    if (whole < axis.size) vector(b.I64(whole), b.I64(axis.size - whole));
   }
 
   // Rows along the last axis (contiguous in dst), columns along the one before (contiguous in src), kLanes of each at
   // a time. Of rows that are missing at the end, the last one is read again.
-  void Square(KernelBuilder& b, const BoxCopy& copy, Val src, Val dst) const {
-    const CopyAxis &rows = copy.axes.back(), &columns = copy.axes[copy.axes.size() - 2];
-    const int from = Source(b, copy), to = Target(b);
+  void Square(KernelBuilder& b, const Move& move, Val src, Val dst) const {
+    const CopyAxis &rows = move.box.axes.back(), &columns = move.box.axes[move.box.axes.size() - 2];
+    const int from = Source(b, move), to = Target(b);
     const auto square = [&](Val r, int64_t row_count, Val c, int64_t column_count) {
       std::vector<Val> tile;
       for (int64_t i = 0; i < kLanes; ++i) {
@@ -329,7 +199,7 @@ class MoveLowering {
   const Cluster& cluster_;
   const Node& node_;
   const TensorType& type_;
-  std::vector<BoxCopy> copies_;
+  std::vector<Move> moves_;
   Elem elem_ = Elem::kI32;
 };
 
@@ -338,9 +208,11 @@ class MoveLowering {
 LowerResult LowerMove(const Cluster& cluster) {
   const Node& node = cluster.node(cluster.nodes[0]);
   if (SizeOf(node.outputs[0].dtype) > 8) return Decline{StrCat(node.op->name, " of ", node.outputs[0].dtype, " is the reference's")};
-  BoxesOf boxes(cluster);
-  if (!boxes.Describe()) return Decline{StrCat("no lowering for ", node.op->name)};
-  return MoveLowering(cluster, std::move(boxes.copies)).Lower();
+  std::vector<Shape> inputs;
+  for (Ref ref : node.inputs) inputs.push_back(cluster.type(ref).shape);
+  auto copies = BoxCopiesOf(node.op->name, node.attrs, inputs, node.outputs[0].shape);
+  if (!copies) return Decline{StrCat("no lowering for ", node.op->name)};
+  return MoveLowering(cluster, *std::move(copies)).Lower();
 }
 
 }  // namespace weir::jit

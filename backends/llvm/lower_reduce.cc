@@ -7,6 +7,7 @@
 #include "weir/core/strings.h"
 #include "weir/ops/attrs.h"
 #include "weir/ops/canonical_order.h"
+#include "weir/ops/reduce_geometry.h"
 
 namespace weir::jit {
 namespace {
@@ -17,16 +18,8 @@ constexpr int64_t kMaxVectors = 4;           // of columns at a time: independen
 constexpr int64_t kRowsAtOnce = 4;
 constexpr int64_t kFewOperations = 2;
 
-struct Axis {
-  int64_t size = 0, stride = 0;
-};
-int64_t CountOf(const std::vector<Axis>& axes) {
-  int64_t count = 1;
-  for (const Axis& axis : axes) count *= axis.size;
-  return count;
-}
 // Offset of the flat index tuple over axes, row-major.
-Val OffsetOf(KernelBuilder& b, const std::vector<Axis>& axes, Val flat) {
+Val OffsetOf(KernelBuilder& b, const std::vector<ReduceAxis>& axes, Val flat) {
   Val offset = b.I64(0);
   for (size_t i = axes.size(); i-- > 0;) {
     offset = b.Add(offset, b.Mul(i == 0 ? flat : b.Rem(flat, axes[i].size), axes[i].stride));
@@ -35,10 +28,7 @@ Val OffsetOf(KernelBuilder& b, const std::vector<Axis>& axes, Val flat) {
   return offset;
 }
 
-struct Problem {
-  std::vector<Axis> kept, reduced;  // without the innermost axis, which is `inner`
-  bool row_mode = false;
-  int64_t inner = 1, kept_count = 1, reduced_count = 1;
+struct Problem : ReduceGeometry {
   int64_t last = 1;  // size of the operand's last axis
   ReduceKind kind = ReduceKind::kSum;
 };
@@ -51,35 +41,8 @@ ReduceKind KindOf(std::string_view op) {
 
 Problem DescribeProblem(const Cluster& cluster) {
   const Node& anchor = cluster.node(*cluster.anchor);
-  Problem p;
-  p.kind = KindOf(anchor.op->name);
   const Shape& shape = cluster.type(anchor.inputs[0]).shape;
-  const Dims& axes = anchor.attrs.Ints(kAxes);
-  const Dims strides = shape.Strides();
-  if (shape.rank() > 0) p.last = shape.dim(-1);
-  bool previous = false, any = false;
-  for (int i = 0; i < shape.rank(); ++i) {
-    if (shape.dim(i) == 1) continue;
-    const bool reduced = std::binary_search(axes.begin(), axes.end(), i);
-    std::vector<Axis>& list = reduced ? p.reduced : p.kept;
-    if (any && previous == reduced) {
-      list.back().size *= shape.dim(i);
-      list.back().stride = strides[static_cast<size_t>(i)];
-    } else {
-      list.push_back({shape.dim(i), strides[static_cast<size_t>(i)]});
-    }
-    previous = reduced;
-    any = true;
-  }
-  p.row_mode = any && previous;
-  std::vector<Axis>& innermost = p.row_mode ? p.reduced : p.kept;
-  if (!innermost.empty()) {
-    p.inner = innermost.back().size;
-    innermost.pop_back();
-  }
-  p.kept_count = CountOf(p.kept);
-  p.reduced_count = CountOf(p.reduced);
-  return p;
+  return {ReduceGeometryOf(shape, anchor.attrs.Ints(kAxes)), shape.rank() > 0 ? shape.dim(-1) : 1, KindOf(anchor.op->name)};
 }
 
 class ReduceLowering {
