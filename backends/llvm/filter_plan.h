@@ -63,6 +63,7 @@ struct FilterPlan {
   int64_t Inside(size_t level) const;
   bool one_band() const { return band_level == 0 && band >= positions[0].count; }
   int64_t packed_floats() const { return panels() * panel_terms * tile.width(); }  // of a band
+  int64_t packed_pitch() const { return RoundUp(tile.rows, 4); }  // of rows brought together, from term to term
   int64_t band_terms() const { return band * Inside(band_level); }
   double flops() const;
 };

@@ -108,7 +108,7 @@ class FilterKernel {
   }
   void TakePacked() {
     if (p_.pack_dy && !p_.by_rows) packed_dy_ = Take(p_.packed_floats());
-    if (p_.pack_rows) packed_rows_ = Take(p_.band_terms() * kLanes);
+    if (p_.pack_rows) packed_rows_ = Take(p_.band_terms() * p_.packed_pitch());
   }
 
   Val ImagesOf(Val first) {
@@ -283,11 +283,18 @@ class FilterKernel {
     if (p_.groups == 1) return over_columns(b_.I64(0));
     b_.Loop(b_.I64(0), b_.I64(p_.groups), 1, over_columns);
   }
-  // `count` rows at x of all positions of a band, one vector a position.
+
+  // `count` rows at x of all positions of a band.
   void PackRows(size_t level, Place x, Val term, int64_t count, Val rounds) {
     if (level == p_.positions.size()) {
-      const Val row = b_.Load(x.buffer, x.at, kLanes, count == kLanes ? kNoVal : b_.I64(count));
-      return b_.Store(packed_rows_, row, b_.Mul(term, kLanes));
+      // In shorter vectors rather than with a mask, which would take a register from the tiles.
+      const Val to = b_.Mul(term, p_.packed_pitch());
+      for (int64_t i = 0; i < count;) {
+        const int lanes = count - i >= 8 ? 8 : count - i >= 4 ? 4 : 1;
+        b_.Store(packed_rows_, b_.Load(x.buffer, b_.Add(x.at, b_.I64(i)), lanes), b_.Add(to, b_.I64(i)));
+        i += lanes;
+      }
+      return;
     }
     b_.Loop(b_.I64(0), rounds, 1, [&](Val i) {
       const Val inner = level + 1 < p_.positions.size() ? b_.I64(p_.positions[level + 1].count) : kNoVal;
@@ -301,7 +308,7 @@ class FilterKernel {
     if (p_.pack_rows) {
       operands.row = x;
       operands.column = dy;
-      operands.row_step = kLanes;
+      operands.row_step = p_.packed_pitch();
       operands.ahead = kAhead;
       operands.column_step = tile.width();
       return AddTerms(b_, tile, operands, b_.Mul(rounds, p_.Inside(level)), sums);
