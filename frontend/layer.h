@@ -38,8 +38,9 @@ class LayerBase : public std::enable_shared_from_this<LayerBase> {
   LayerBase& operator=(const LayerBase&) = delete;
 
   // ---- What a kind of layer implements
-  // ------------------------------------------------------------------------------- Throws Error if the layer can't
-  // take such inputs: called before Build and before each call. The default wants one input.
+
+  // Throws Error if the layer can't take such inputs: called before Build and before each call. The default wants one
+  // input.
   virtual void Check(std::span<const TensorSpec> inputs) const;
   // Makes the weights (AddWeight) for inputs of these types. Called once, before the first call.
   virtual void Build(std::span<const TensorSpec> inputs);

@@ -56,8 +56,8 @@ class Model : public Layer {
   std::string SummaryText(const SummaryOptions& options = {}) const;
 
   // ---- Training (trainer.h)
-  // --------------------------------------------------------------------------------------------- Chooses optimizer,
-  // loss and metrics; throws Error for unknown names. State of an earlier optimizer is dropped.
+
+  // Chooses optimizer, loss and metrics; throws Error for unknown names. State of an earlier optimizer is dropped.
   void Compile(const ModelCompileOptions& options) const;
   History Fit(const Examples& data, const FitOptions& options = {}) const;
   History Fit(const Tensor& x, const Tensor& y, const FitOptions& options = {}) const {
@@ -82,13 +82,13 @@ class Model : public Layer {
   void set_learning_rate(double learning_rate) const;
 
   // ---- Looking inside (tap.h)
-  // ------------------------------------------------------------------------------------------- Watches values in every
-  // run as long as the handle lives. Throws Error if nothing matches.
+
+  // Watches values in every run as long as the handle lives. Throws Error if nothing matches.
   TapHandle Tap(const std::string& pattern, const TapOptions& options = {}) const;
 
   // ---- Files (model_files.h)
-  // ---------------------------------------------------------------------------------------------- Everything needed to
-  // use the model or go on training it, in the folder `path`.
+
+  // Everything needed to use the model or go on training it, in the folder `path`.
   [[nodiscard]] absl::Status Save(const std::string& path) const;
   [[nodiscard]] absl::Status SaveWeights(const std::string& path) const;
   // All or nothing. With `partial`, what does not fit is skipped and listed.

@@ -118,8 +118,8 @@ std::vector<Value> GatherGradient(const GradientContext& context) {
 }
 
 // ---- scatter_add
-// ----------------------------------------------------------------------------------------------------- Inputs:
-// indices, updates (indices' shape, then the output's shape without axis 0).
+
+// Inputs: indices, updates (indices' shape, then the output's shape without axis 0).
 std::vector<TensorType> InferScatterAdd(const InferContext& context) {
   CheckIndices(context, 0);
   const Shape shape(context.attrs.Ints(kShape));

@@ -80,9 +80,9 @@ std::vector<TensorType> InferAveragePoolGradient(const InferContext& context) { 
 }
 
 // ---- References
-// ------------------------------------------------------------------------------------------------------ Calls
-// visit(output position, cells inside the input in row-major order) for all windows of an image, in row-major order.
-// Positions count spatial cells, without channels.
+
+// Calls visit(output position, cells inside the input in row-major order) for all windows of an image, in row-major
+// order. Positions count spatial cells, without channels.
 template <class Visit>
 void ForEachWindow(const ConvGeometry& geometry, Visit&& visit) {
   const SpatialAxis* axis = geometry.axis;

@@ -52,8 +52,8 @@ std::vector<TensorType> InferArgMax(const InferContext& context) {
 }
 
 // ---- Reference
-// ------------------------------------------------------------------------------------------------------- The axes
-// after dropping those of size 1 and merging neighbours of one kind, outermost first.
+
+// The axes after dropping those of size 1 and merging neighbours of one kind, outermost first.
 struct MergedAxis {
   int64_t size;
   int64_t stride;  // elements of the input
@@ -211,8 +211,8 @@ double ReduceFlops(const AttrMap&, std::span<const TensorType> inputs, std::span
 }
 
 // ---- Gradients
-// ------------------------------------------------------------------------------------------------------- A reduction's
-// output or cotangent under the input's rank: reduced axes of size 1.
+
+// A reduction's output or cotangent under the input's rank: reduced axes of size 1.
 Value WithKeptDims(const GradientContext& context, const Value& reduced) {
   return Reshape(reduced, ReducedShape(context.input(0).shape(), context.node.attrs.Ints(kAxes), true).dims());
 }

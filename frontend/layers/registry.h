@@ -31,8 +31,8 @@ std::vector<KnownLayer> ShapeLayers();
 Layer LayerFromJson(const nlohmann::json& json);
 
 // ---- For the makers
-// ---------------------------------------------------------------------------------------------------- Throws Error
-// unless data_format is absent or "channels_last".
+
+// Throws Error unless data_format is absent or "channels_last".
 void RequireChannelsLast(const KerasConfig& config);
 
 // A part under `key`; the default if the key is missing.
