@@ -291,6 +291,9 @@ void ClusterIr::StoreOutputs(const Point& point) {
       b_.Store(buffer, value, point.flat, point.count);
     }
   }
+  if (kept_) {
+    b_.Store(kept_->buffer, ValueOf(kept_->ref, point), b_.Add(point.flat, b_.Mul(kept_->base, -1)), point.count);
+  }
 }
 
 int ClusterIr::OutputBuffer(size_t output) {

@@ -54,6 +54,10 @@ class ClusterIr {
   // the point has been computed before.
   Val Operand(const Point& point, bool again = false);
 
+  // From here on `ref`, a float32 value of the epilogue, is also stored to `buffer`, `base` elements before its position:
+  // what a tail reads.
+  void Keep(Ref ref, int buffer, Val base) { kept_ = {ref, buffer, base}; }
+
   // Whether outputs may be written past the caches, for points of whole vectors that begin at multiples of kLanes: a
   // scalar truth value. From SetStreaming(true) on they are; a fence has to follow.
   Val MayStream();
@@ -64,6 +68,11 @@ class ClusterIr {
   int64_t elementwise_nodes() const { return elementwise_nodes_; }
 
  private:
+  struct Kept {
+    Ref ref;
+    int buffer = -1;
+    Val base = kNoVal;
+  };
   struct Source {
     int buffer = -1;
     bool full = false;
@@ -95,6 +104,7 @@ class ClusterIr {
   std::map<NodeId, std::vector<Val>> words_;     // of the current block
   bool block_ = false, has_counter_ = false, streaming_ = false;
   int word_ = 0;
+  std::optional<Kept> kept_;
   int64_t elementwise_nodes_ = 0;
 };
 

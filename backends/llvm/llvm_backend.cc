@@ -22,9 +22,11 @@ struct AnchorRow {
   LowerResult (*lower)(const Cluster& cluster, const TileLimits& limits);
   // Whether a prologue may compute operand 0, of this shape; null: never.
   bool (*prologue)(const Node& anchor, const Shape& operand) = nullptr;
+  // Why `node` can't be the tail; null: none can.
+  std::optional<Decline> (*tail)(const Cluster& cluster, const Node& node, const TileLimits& limits) = nullptr;
 };
 constexpr AnchorRow kAnchors[] = {
-    {"conv", LowerConv},
+    {"conv", LowerConv, nullptr, ConvTailDecline},
     {"conv_input_gradient", LowerConv},
     {"conv_filter_gradient", LowerConvFilterGradient},
     {"matmul", LowerMatMul},
@@ -106,6 +108,13 @@ class LlvmBackend : public Backend {
     return std::nullopt;
   }
 
+  std::optional<Decline> MayFollow(const Cluster& cluster, const Node& node) const override {
+    const std::string_view anchor = cluster.node(*cluster.anchor).op->name;
+    const AnchorRow* row = FindAnchor(anchor);
+    if (row == nullptr || row->tail == nullptr) return Decline{StrCat("no ", node.op->name, " behind a ", anchor)};
+    return row->tail(cluster, node, limits());
+  }
+
   std::variant<Lowering, Decline> Lower(const Cluster& cluster) const override {
     const bool nothing = std::all_of(cluster.outputs.begin(), cluster.outputs.end(),
                                      [&](Ref ref) { return cluster.type(ref).shape.size() == 0; });
@@ -118,7 +127,7 @@ class LlvmBackend : public Backend {
     if (row == nullptr) return Decline{StrCat("no lowering for ", first.op->name)};
     const DType dtype = cluster.type(first.inputs[0]).dtype;
     if (dtype != DType::kFloat32) return Decline{StrCat(first.op->name, " of ", dtype, " is the reference's")};
-    return row->lower(cluster, {.vector_registers = jit_->target().vector_registers});
+    return row->lower(cluster, limits());
   }
 
   absl::Status Finalize(std::span<Lowering* const> lowerings, ThreadPool& pool) const override {
@@ -167,6 +176,8 @@ class LlvmBackend : public Backend {
   }
 
  private:
+  TileLimits limits() const { return {.vector_registers = jit_->target().vector_registers}; }
+
   // Values from outside that the cluster would read, with the node's own.
   static size_t CountOperands(const Cluster& cluster, const Node& node) {
     std::vector<Ref> refs;

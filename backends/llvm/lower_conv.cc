@@ -4,20 +4,24 @@
 // Sums stay in registers for an epilogue that is short; a long one runs over a unit's sums, stored in scratch, so that
 // its code is there once.
 #include <limits>
+#include <optional>
 #include <utility>
 #include <vector>
 
 #include "weir/backends/llvm/conv_filter.h"
 #include "weir/backends/llvm/conv_plan.h"
 #include "weir/backends/llvm/conv_source.h"
+#include "weir/backends/llvm/conv_tail.h"
 #include "weir/backends/llvm/conv_tile.h"
 #include "weir/backends/llvm/lowering.h"
 #include "weir/core/strings.h"
+#include "weir/ops/conv_geometry.h"
 
 namespace weir::jit {
 namespace {
 
 constexpr int64_t kShortEpilogue = 24;  // instructions a vector that are repeated for every vector of a tile
+constexpr int64_t kPooledUnit = 512 * 1024;  // bytes; of larger units a pool finds nothing in the cache
 
 class ConvLowering {
  public:
@@ -30,15 +34,16 @@ class ConvLowering {
         source_(SourceOf(problem, plan_)),
         b_(Describe(cluster)) {
     short_epilogue_ = EpilogueSize() <= kShortEpilogue;
+    if (cluster.tail) tail_.emplace(b_, cluster, plan_);
   }
 
   Lowering Lower() {
     EmitKernel();
-    const int64_t scratch = source_.scratch_floats() + (short_epilogue_ ? 0 : plan_.UnitFloats());
+    const int64_t scratch = source_.scratch_floats() + (keeps_unit() ? plan_.UnitFloats() : 0);
     Lowering lowering;
     lowering.kernel = StrCat("jit, ", p_.depthwise ? "depthwise " : "direct ", plan_.tiling().size * plan_.inner, "x",
                              layout_.vectors, source_.copied() ? ", padded copy" : "",
-                             layout_.packed ? ", packed filter" : "", ", ", plan_.tasks, " tasks");
+                             layout_.packed ? ", packed filter" : "", tail_ ? ", pooled" : "", ", ", plan_.tasks, " tasks");
     lowering.in_place = PointwisePairs(cluster_);
     lowering.workspace_bytes = layout_.workspace_bytes(p_.groups);
     if (layout_.packed)
@@ -48,9 +53,7 @@ class ConvLowering {
   }
 
  private:
-  struct Range {
-    Val begin = kNoVal, end = kNoVal;
-  };
+  using Range = ConvTail::Range;
 
   // Copies are of what a unit of images needs, or a task's part of an image.
   static ConvSource SourceOf(const ConvProblem& problem, const ConvPlan& plan) {
@@ -60,6 +63,8 @@ class ConvLowering {
   }
   int InputIndex(size_t operand) const { return cluster_.input_index(anchor_.inputs[operand]); }
   int Input(size_t operand) { return b_.Buffer({IrBuffer::Kind::kInput, InputIndex(operand), Elem::kF32, 0}); }
+  // Whether a unit's sums, or then what of them is pooled, lie in scratch.
+  bool keeps_unit() const { return !short_epilogue_ || (tail_ && tail_->kept()); }
   int64_t GroupChannels() const { return p_.depthwise ? p_.dst_channels : p_.group_dst; }
   // Floats of the source from one output of a phase to the next.
   int64_t SrcStep(int level) const {
@@ -85,7 +90,7 @@ class ConvLowering {
     src_input_ = src_ = Input(0);
     if (source_.copied()) src_ = b_.Buffer({IrBuffer::Kind::kScratch, 0, Elem::kF32, 0});
     filter_ = layout_.packed ? b_.Buffer({IrBuffer::Kind::kWorkspace, 0, Elem::kF32, 0}) : Input(1);
-    if (!short_epilogue_)
+    if (keeps_unit())
       sums_ = b_.Buffer({IrBuffer::Kind::kScratch, 0, Elem::kF32, source_.scratch_floats() * BytesOf(Elem::kF32)});
     const Val first_panel = b_.Mul(b_.Rem(task, plan_.parts), plan_.part_panels);
     panels_ = {first_panel, b_.Min(b_.Add(first_panel, b_.I64(plan_.part_panels)), b_.I64(layout_.all_panels()))};
@@ -109,6 +114,12 @@ class ConvLowering {
     }
   }
 
+  // Output channels of the task.
+  Range Channels() {
+    if (plan_.parts == 1) return {b_.I64(0), b_.I64(p_.dst_channels)};
+    const int64_t width = layout_.vectors * kLanes;
+    return {b_.Mul(panels_.begin, width), b_.Min(b_.Mul(panels_.end, width), b_.I64(p_.dst_channels))};
+  }
   // First output, on the unit level, of a step.
   Val Output(Val step) { return plan_.tile_steps() ? plan_.tiling().Begin(b_, step) : step; }
   Val Minus(Val a, Val c) { return b_.Add(a, b_.Mul(c, -1)); }
@@ -146,6 +157,8 @@ class ConvLowering {
     if (!plan_.one_class()) flat.end = b_.Min(flat.end, b_.I64(plan_.DstStep(0)));
     flat = {b_.Add(start, flat.begin), b_.Add(start, flat.end)};
     unit_begin_ = flat.begin;
+    // Over the sums of a long epilogue, which has read them by then.
+    if (tail_ && tail_->kept()) epilogue_->Keep(tail_->operand(), sums_, unit_begin_);
     Loop(b_.I64(0), b_.I64(p_.depthwise ? 1 : p_.groups), 1, [&](Val group) {
       if (layout_.panels > 0) {
         Loop(panels_.begin, b_.Min(panels_.end, b_.I64(layout_.panels)), 1,
@@ -161,6 +174,7 @@ class ConvLowering {
       }
     });
     if (!short_epilogue_) Finish(flat);
+    if (tail_) tail_->Pool(image, {Output(unit.begin), Output(unit.end)}, Channels(), sums_, unit_begin_);
   }
 
   void OnePanel(Val image, Range unit, Val group, Val index, int64_t vectors) {
@@ -216,7 +230,8 @@ class ConvLowering {
     if (tiling.small == 0) return;
     const Val first = b_.IsConst(tiles.begin) ? b_.I64(std::max(b_.ConstBits(tiles.begin), tiling.large))
                                               : b_.Select(b_.Binary(IrOp::kLt, tiles.begin, large), large, tiles.begin);
-    Loop(first, tiles.end, 1, [&](Val t) { tile(b_.Add(b_.Mul(t, tiling.size - 1), large), tiling.size - 1); });
+    const int64_t small = tiling.size - tiling.quantum;
+    Loop(first, tiles.end, 1, [&](Val t) { tile(b_.Add(b_.Mul(t, small), b_.Mul(large, tiling.quantum)), small); });
   }
 
   // ---- Tiles --------------------------------------------------------------------------------------------------------
@@ -286,12 +301,10 @@ class ConvLowering {
       });
       return;
     }
-    const int64_t width = layout_.vectors * kLanes;
-    const Val begin = b_.Mul(panels_.begin, width);
-    const Val end = whole ? b_.I64(channels) : b_.Min(b_.Mul(panels_.end, width), b_.I64(channels));
+    const Range task = Channels();
     Loop(flat.begin, flat.end, channels, [&](Val pixel) {
-      Loop(whole ? b_.I64(0) : begin, end, kLanes, [&](Val column) {
-        const Val at = b_.Add(pixel, column), count = channels % kLanes == 0 ? kNoVal : Minus(end, column),
+      Loop(task.begin, task.end, kLanes, [&](Val column) {
+        const Val at = b_.Add(pixel, column), count = channels % kLanes == 0 ? kNoVal : Minus(task.end, column),
                   value = sum(at, 0, count);
         const Point point{
             .flat = at, .count = count, .aligned = channels % kLanes == 0, .in_row = true, .column = column};
@@ -309,23 +322,54 @@ class ConvLowering {
   KernelBuilder b_;
   bool short_epilogue_ = true;
   ClusterIr* epilogue_ = nullptr;
+  std::optional<ConvTail> tail_;
   int src_input_ = -1, src_ = -1, filter_ = -1, sums_ = -1;
   Range panels_, steps_of_task_;
   Val first_ = kNoVal;       // output of the task, on the axis that is cut
   Val unit_begin_ = kNoVal;  // in the output
 };
 
-}  // namespace
-
-LowerResult LowerConv(const Cluster& cluster, const TileLimits& limits) {
+// The convolution at the head of a cluster, with `tail` behind it.
+ConvProblem ProblemOf(const Cluster& cluster, const Node* tail) {
   const Node& node = cluster.node(*cluster.anchor);
   const bool forward = node.op->name == "conv";
   const Shape& filter = cluster.type(node.inputs[1]).shape;
   const Shape& input = forward ? cluster.type(node.inputs[0]).shape : node.outputs[0].shape;
   const ConvGeometry geometry = ConvGeometryOf(node.attrs, input, filter);
+  if (!forward) return InputGradientProblem(geometry);
+  if (tail == nullptr) return ForwardProblem(geometry);
+  const ConvGeometry pool = PoolGeometryOf(tail->attrs, cluster.shape);
+  return ForwardProblem(geometry, &pool);
+}
+
+std::optional<Decline> FilterDecline(const Cluster& cluster) {
+  const Shape& filter = cluster.type(cluster.node(*cluster.anchor).inputs[1]).shape;
   if (filter.size() > std::numeric_limits<int32_t>::max()) return Decline{"a filter beyond 32 bits of index"};
-  const ConvProblem problem = forward ? ForwardProblem(geometry) : InputGradientProblem(geometry);
-  return ConvLowering(cluster, problem, limits).Lower();
+  return std::nullopt;
+}
+
+}  // namespace
+
+std::optional<Decline> ConvTailDecline(const Cluster& cluster, const Node& tail, const TileLimits& limits) {
+  if (auto decline = FilterDecline(cluster)) return decline;
+  const std::string_view op = tail.op->name;
+  if (op != "max_pool" && op != "average_pool") return Decline{StrCat("no ", op, " behind a convolution")};
+  const TensorType& operand = cluster.type(tail.inputs[0]);
+  if (operand.dtype != DType::kFloat32) return Decline{StrCat(op, " of ", operand.dtype, " is the reference's")};
+  if (operand.shape.size() == 0) return Decline{"no elements"};
+  if (!PoolReadsOnce(tail, operand.shape)) return Decline{"windows that don't tile what the convolution computes"};
+  const ConvProblem problem = ProblemOf(cluster, &tail);
+  const FilterLayout layout = LayoutFilter(problem, limits);
+  if (ConvPlan(problem, layout, limits).UnitFloats() * BytesOf(Elem::kF32) > kPooledUnit) {
+    return Decline{"windows of more than a cache holds"};
+  }
+  return std::nullopt;
+}
+
+LowerResult LowerConv(const Cluster& cluster, const TileLimits& limits) {
+  if (auto decline = FilterDecline(cluster)) return *std::move(decline);
+  const Node* tail = cluster.tail ? &cluster.node(*cluster.tail) : nullptr;
+  return ConvLowering(cluster, ProblemOf(cluster, tail), limits).Lower();
 }
 
 }  // namespace weir::jit
