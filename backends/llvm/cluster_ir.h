@@ -52,7 +52,9 @@ class ClusterIr {
 
   // The prologue's value at a point: the anchor's operand. What of the prologue is wanted in memory is stored, unless
   // the point has been computed before.
-  Val Operand(const Point& point, bool again = false);
+  Val Operand(const Point& point, bool again = false) { return Operands({&point, 1}, /*block=*/false, again)[0]; }
+  // Likewise at several points, which share random numbers if `block`, as those of Emit.
+  std::vector<Val> Operands(std::span<const Point> points, bool block, bool again);
 
   // From here on `ref`, a float32 value of the epilogue, is also stored to `buffer`, `base` elements before its position:
   // what a tail reads.
@@ -64,6 +66,7 @@ class ClusterIr {
   void SetStreaming(bool streaming) { streaming_ = streaming; }
 
   bool has_counter() const { return has_counter_; }
+  bool has_outputs() const { return !outputs_.empty(); }
   const Shape& shape() const { return shape_; }
   int64_t elementwise_nodes() const { return elementwise_nodes_; }
 
@@ -114,7 +117,11 @@ class AnchorOperand {
   AnchorOperand(KernelBuilder& builder, const Cluster& cluster);
 
   Val At(const Point& point, bool again = false);
+  // See ClusterIr::Operands.
+  std::vector<Val> At(std::span<const Point> points, bool block, bool again);
   bool computed() const { return prologue_.has_value(); }
+  bool has_counter() const { return prologue_ && prologue_->has_counter(); }
+  bool has_outputs() const { return prologue_ && prologue_->has_outputs(); }
   // Work at a point, in elementwise operations.
   int64_t cost() const { return prologue_ ? prologue_->elementwise_nodes() : 0; }
 
