@@ -371,6 +371,42 @@ TEST(LlvmBackend, EvictedPlansGiveTheirMemoryBack) {
   EXPECT_LT(ResidentBytes(), start + start / 10);
 }
 
+// ---- What is computed together ---------------------------------------------------------------------------------------
+std::vector<std::string> StepsOf(Runtime& runtime, std::span<const Value> inputs, std::span<const Value> roots) {
+  const auto executable = runtime.Compile(inputs, roots);
+  EXPECT_TRUE(executable.ok()) << executable.status().message();
+  std::vector<std::string> steps;
+  if (!executable.ok()) return steps;
+  for (const PlanStep& step : (*executable)->plan().steps) {
+    EXPECT_EQ(step.backend, "llvm") << Describe(step.cluster);
+    steps.push_back(Describe(step.cluster));
+  }
+  return steps;
+}
+
+TEST(LlvmClusters, PoolsFollowConvolutions) {
+  using Steps = std::vector<std::string>;
+  const auto runtime = MakeLlvmRuntime({});
+  const auto graph = Graph::Create();
+  const Value x = graph->Input({DType::kFloat32, {2, 12, 12, 3}}), w = graph->Input({DType::kFloat32, {3, 3, 3, 8}});
+  const Value bias = graph->Input({DType::kFloat32, {8}});
+  const std::vector<Value> inputs = {x, w, bias};
+  const auto steps = [&](std::vector<Value> roots) { return StepsOf(*runtime, inputs, roots); };
+  const Value y = Relu(Conv2D(x, w, {.padding = "same"}) + bias);
+  for (const PoolOptions& options : {PoolOptions{}, PoolOptions{.window = {3, 3}}, PoolOptions{.window = {2, 1}}}) {
+    EXPECT_EQ(steps({MaxPool(y, options)}), Steps{"conv+add+relu+max_pool"});
+    EXPECT_EQ(steps({AveragePool(y, options), y}), Steps{"conv+add+relu+average_pool"});
+  }
+  EXPECT_EQ(steps({MaxPool(Conv2D(x, w))}), Steps{"conv+max_pool"});
+  // The epilogue may grow behind it, and with it into one that is too long for registers.
+  EXPECT_EQ(steps({MaxPool(y), Gelu(Exp(y)) * Tanh(y)}).size(), 1u);
+  // Windows that overlap, or leave something out; another convolution's value; a second pool.
+  EXPECT_EQ(steps({MaxPool(y, {.window = {3, 3}, .strides = {1, 1}})}).size(), 2u);
+  EXPECT_EQ(steps({MaxPool(y, {.window = {5, 5}})}).size(), 2u);
+  EXPECT_EQ(steps({MaxPool(Reshape(y, {2, 6, 24, 8}))}).size(), 2u);
+  EXPECT_EQ(steps({MaxPool(y), AveragePool(y)}).size(), 2u);
+}
+
 // ---- Object cache ----------------------------------------------------------------------------------------------------
 TEST(ObjectCache, KeepsWhatItWasGivenAndNothingElse) {
   const TempFolder folder;

@@ -291,6 +291,9 @@ void ClusterIr::StoreOutputs(const Point& point) {
       b_.Store(buffer, value, point.flat, point.count);
     }
   }
+  if (kept_) {
+    b_.Store(kept_->buffer, ValueOf(kept_->ref, point), b_.Add(point.flat, b_.Mul(kept_->base, -1)), point.count);
+  }
 }
 
 int ClusterIr::OutputBuffer(size_t output) {
@@ -318,12 +321,18 @@ void ClusterIr::Emit(std::span<const Point> points, std::span<const Val> anchor,
   }
 }
 
-Val ClusterIr::Operand(const Point& point, bool again) {
-  block_ = false;
-  values_.clear();
-  for (NodeId id : nodes_) values_[{id, 0}] = Compute(id, point);
-  if (!again) StoreOutputs(point);
-  return values_.at(cluster_.node(*cluster_.anchor).inputs[0]);
+std::vector<Val> ClusterIr::Operands(std::span<const Point> points, bool block, bool again) {
+  block_ = block;
+  words_.clear();
+  std::vector<Val> operands;
+  for (size_t p = 0; p < points.size(); ++p) {
+    values_.clear();
+    word_ = static_cast<int>(p);
+    for (NodeId id : nodes_) values_[{id, 0}] = Compute(id, points[p]);
+    if (!again) StoreOutputs(points[p]);
+    operands.push_back(values_.at(cluster_.node(*cluster_.anchor).inputs[0]));
+  }
+  return operands;
 }
 
 // ---- Operands of anchors ---------------------------------------------------------------------------------------------
@@ -336,8 +345,13 @@ AnchorOperand::AnchorOperand(KernelBuilder& builder, const Cluster& cluster) : b
   }
 }
 
-Val AnchorOperand::At(const Point& point, bool again) {
-  return prologue_ ? prologue_->Operand(point, again) : b_.Load(buffer_, point.flat, point.lanes, point.count);
+Val AnchorOperand::At(const Point& point, bool again) { return At({&point, 1}, /*block=*/false, again)[0]; }
+
+std::vector<Val> AnchorOperand::At(std::span<const Point> points, bool block, bool again) {
+  if (prologue_) return prologue_->Operands(points, block, again);
+  std::vector<Val> loaded;
+  for (const Point& point : points) loaded.push_back(b_.Load(buffer_, point.flat, point.lanes, point.count));
+  return loaded;
 }
 
 }  // namespace weir::jit

@@ -52,7 +52,13 @@ class ClusterIr {
 
   // The prologue's value at a point: the anchor's operand. What of the prologue is wanted in memory is stored, unless
   // the point has been computed before.
-  Val Operand(const Point& point, bool again = false);
+  Val Operand(const Point& point, bool again = false) { return Operands({&point, 1}, /*block=*/false, again)[0]; }
+  // Likewise at several points, which share random numbers if `block`, as those of Emit.
+  std::vector<Val> Operands(std::span<const Point> points, bool block, bool again);
+
+  // From here on `ref`, a float32 value of the epilogue, is also stored to `buffer`, `base` elements before its position:
+  // what a tail reads.
+  void Keep(Ref ref, int buffer, Val base) { kept_ = {ref, buffer, base}; }
 
   // Whether outputs may be written past the caches, for points of whole vectors that begin at multiples of kLanes: a
   // scalar truth value. From SetStreaming(true) on they are; a fence has to follow.
@@ -60,10 +66,16 @@ class ClusterIr {
   void SetStreaming(bool streaming) { streaming_ = streaming; }
 
   bool has_counter() const { return has_counter_; }
+  bool has_outputs() const { return !outputs_.empty(); }
   const Shape& shape() const { return shape_; }
   int64_t elementwise_nodes() const { return elementwise_nodes_; }
 
  private:
+  struct Kept {
+    Ref ref;
+    int buffer = -1;
+    Val base = kNoVal;
+  };
   struct Source {
     int buffer = -1;
     bool full = false;
@@ -95,6 +107,7 @@ class ClusterIr {
   std::map<NodeId, std::vector<Val>> words_;     // of the current block
   bool block_ = false, has_counter_ = false, streaming_ = false;
   int word_ = 0;
+  std::optional<Kept> kept_;
   int64_t elementwise_nodes_ = 0;
 };
 
@@ -104,7 +117,11 @@ class AnchorOperand {
   AnchorOperand(KernelBuilder& builder, const Cluster& cluster);
 
   Val At(const Point& point, bool again = false);
+  // See ClusterIr::Operands.
+  std::vector<Val> At(std::span<const Point> points, bool block, bool again);
   bool computed() const { return prologue_.has_value(); }
+  bool has_counter() const { return prologue_ && prologue_->has_counter(); }
+  bool has_outputs() const { return prologue_ && prologue_->has_outputs(); }
   // Work at a point, in elementwise operations.
   int64_t cost() const { return prologue_ ? prologue_->elementwise_nodes() : 0; }
 

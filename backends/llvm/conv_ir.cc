@@ -41,7 +41,8 @@ ConvAxis InputGradientAxis(const SpatialAxis& axis) {
 ConvProblem Normalized(ConvProblem p) {
   const auto one = [](const ConvAxis& axis) { return axis.pointwise() && axis.src == 1; };
   for (int turn = 0; turn < 2 && one(p.axis[2]); ++turn) std::rotate(&p.axis[0], &p.axis[2], &p.axis[3]);
-  if (!std::all_of(&p.axis[0], &p.axis[3], [](const ConvAxis& axis) { return axis.pointwise(); })) return p;
+  const auto joins = [](const ConvAxis& axis) { return axis.pointwise() && axis.pool == 1; };
+  if (!std::all_of(&p.axis[0], &p.axis[3], joins)) return p;
   const int64_t pixels = p.batch * p.src_pixels();
   p.axis[2].src = p.axis[2].dst = p.axis[2].phases[0].count = pixels;
   for (ConvAxis* axis = p.axis; axis != &p.axis[2]; ++axis) axis->src = axis->dst = axis->phases[0].count = 1;
@@ -74,7 +75,7 @@ double ConvProblem::flops() const {
   return count;
 }
 
-ConvProblem ForwardProblem(const ConvGeometry& geometry) {
+ConvProblem ForwardProblem(const ConvGeometry& geometry, const ConvGeometry* pool) {
   ConvProblem p{.axis = {ForwardAxis(geometry.axis[0]), ForwardAxis(geometry.axis[1]), ForwardAxis(geometry.axis[2])},
                 .batch = geometry.batch,
                 .groups = geometry.groups,
@@ -86,6 +87,7 @@ ConvProblem ForwardProblem(const ConvGeometry& geometry) {
     p.depthwise = true;
     p.multiplier = geometry.group_out();
   }
+  for (int a = 0; pool != nullptr && a < 3; ++a) p.axis[a].pool = pool->axis[a].window;
   return Normalized(std::move(p));
 }
 
@@ -120,7 +122,13 @@ std::vector<TermLoop> Joined(const std::vector<TermLoop>& loops) {
   return joined;
 }
 
-Tiling TilingOf(int64_t count, int64_t least, int64_t most) {
+Tiling TilingOf(int64_t count, int64_t least, int64_t most, int64_t quantum) {
+  if (quantum > 1) {
+    Tiling tiling = TilingOf(count / quantum, CeilDiv(least, quantum), most / quantum);
+    tiling.size *= quantum;
+    tiling.quantum = quantum;
+    return tiling;
+  }
   if (count <= most) return {.size = count, .large = 1, .small = 0};
   for (int64_t size = most; size >= least; --size) {
     if (count % size == 0) return {.size = size, .large = count / size, .small = 0};
@@ -131,7 +139,7 @@ Tiling TilingOf(int64_t count, int64_t least, int64_t most) {
 
 Val Tiling::Begin(KernelBuilder& b, Val tile) const {
   if (small == 0) return b.Mul(tile, size);
-  return b.Add(b.Mul(tile, size - 1), b.Min(tile, b.I64(large)));
+  return b.Add(b.Mul(tile, size - quantum), b.Mul(b.Min(tile, b.I64(large)), quantum));
 }
 
 }  // namespace weir::jit

@@ -24,6 +24,7 @@ struct AxisPhase {
 struct ConvAxis {
   int64_t src = 1, dst = 1, window = 1;
   int64_t step = 1, advance = 1;
+  int64_t pool = 1;  // outputs of a window of the cluster's tail
   std::vector<AxisPhase> phases;
 
   // Source coordinates [low, high) that outputs j < count of all phases read; empty if they read none.
@@ -32,6 +33,7 @@ struct ConvAxis {
   };
   Range Reads(int64_t count) const;
   bool pointwise() const { return window == 1 && src == dst && step == 1 && advance == 1 && phases[0].base == 0; }
+  int64_t pooled() const { return dst / pool; }
 };
 
 struct ConvProblem {
@@ -54,8 +56,9 @@ struct ConvProblem {
   size_t classes() const { return axis[0].phases.size() * axis[1].phases.size() * axis[2].phases.size(); }
   double flops() const;
 };
-// Axes of size 1 come first; where all axes are pointwise, images and axes are one long axis.
-ConvProblem ForwardProblem(const ConvGeometry& geometry);
+// Axes of size 1 come first; where all axes are pointwise, images and axes are one long axis. `pool` is of a tail, whose
+// windows tile the output.
+ConvProblem ForwardProblem(const ConvGeometry& geometry, const ConvGeometry* pool = nullptr);
 ConvProblem InputGradientProblem(const ConvGeometry& geometry);
 
 // A loop whose rounds are `src` and `filter` elements apart in the two operands.
@@ -65,16 +68,18 @@ struct TermLoop {
 // Loops of count 1 dropped, and neighbours that go on from one another in both operands joined.
 std::vector<TermLoop> Joined(const std::vector<TermLoop>& loops);
 
-// How steps along an axis are cut into tiles: `large` tiles of `size`, then `small` of one less.
+// How steps along an axis are cut into tiles: `large` tiles of `size`, then `small` of `quantum` less.
 struct Tiling {
   int64_t size = 1, large = 1, small = 0;
+  int64_t quantum = 1;  // all tiles are multiples of it
 
   int64_t tiles() const { return large + small; }
   // First step of a tile.
   Val Begin(KernelBuilder& b, Val tile) const;
 };
 // Tiles of at most `most` steps: all of a size that is at least `least` if there is one, else of about equal sizes.
-Tiling TilingOf(int64_t count, int64_t least, int64_t most);
+// Multiples of `quantum`, which divides `count` and is at most `most`.
+Tiling TilingOf(int64_t count, int64_t least, int64_t most, int64_t quantum = 1);
 
 }  // namespace weir::jit
 

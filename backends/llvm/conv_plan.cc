@@ -51,9 +51,10 @@ void ConvPlan::MakeClasses(const FilterLayout& layout, const TileLimits& limits)
   }
   most /= inner;
   const int64_t least = std::max(most / 2 + 1, registers < kPairRegisters ? kLeastPixelsOfPairs : 1);
+  const int64_t quantum = tile_level == unit_level && Pool(tile_level) <= most ? Pool(tile_level) : 1;
   for (ConvClass& c : classes) {
-    c.tiling =
-        one_class() || tile_level != unit_level ? TilingOf(c.count[tile_level], least, most) : Tiling{.size = most};
+    c.tiling = one_class() || tile_level != unit_level ? TilingOf(c.count[tile_level], least, most, quantum)
+                                                       : Tiling{.size = most};
   }
 }
 
@@ -67,7 +68,7 @@ int64_t ConvPlan::UnitFloats() const {
   return unit_level == 0 ? floats : std::min(floats, DstStep(0));
 }
 int64_t ConvPlan::Granularity() const {
-  const int64_t outputs = tile_steps() && tiling().small > 0 ? 1 : Outputs(1);
+  const int64_t outputs = tile_steps() && tiling().small > 0 ? tiling().quantum : Outputs(1);
   const int64_t all = unit_level == 0 ? problem.batch * DstStep(0) : DstStep(0);
   return std::gcd(std::gcd(block, unit) * outputs * DstStep(unit_level), all);
 }
@@ -80,8 +81,11 @@ void ConvPlan::Split(const FilterLayout& layout) {
     steps = unit_level == 0 ? p.batch : CeilDiv(p.axis[unit_level - 1].dst, p.axis[unit_level - 1].step);
   }
   const int64_t filter_bytes = p.taps() * p.group_src * p.dst_channels * BytesOf(Elem::kF32);
+  // Steps that begin and end with windows of the tail: all of them, if tiles are smaller than a window.
+  const int64_t window = Pool(unit_level);
+  const int64_t whole = !tile_steps() ? window : tiling().quantum % window == 0 ? 1 : steps;
   const int64_t pixels = filter_bytes > kLargeFilter ? kUnitOfLarge : kUnitPixels;
-  unit = std::clamp<int64_t>(pixels * p.dst_channels / (Outputs(1) * DstStep(unit_level)), 1, steps);
+  unit = RoundUp(std::clamp<int64_t>(pixels * p.dst_channels / (Outputs(1) * DstStep(unit_level)), 1, steps), whole);
   const double flops = std::max(p.flops(), 1.0);
   const auto per_task = [&](double each) { return std::max<int64_t>(1, static_cast<int64_t>(kTaskFlops / each)); };
   block = steps;
@@ -96,9 +100,10 @@ void ConvPlan::Split(const FilterLayout& layout) {
   }
   // Tiles of several classes must not cross the end of a task.
   if (!one_class() && tile_level == unit_level) block = RoundUp(block, tiling().size);
+  block = RoundUp(block, whole);
   blocks = CeilDiv(steps, block);
   const int64_t regions = blocks * (unit_level == 0 ? 1 : CeilDiv(p.batch, images));
-  unit = CeilDiv(block, std::max<int64_t>(1, block / unit));
+  unit = RoundUp(CeilDiv(block, std::max<int64_t>(1, block / unit)), whole);
   if (!one_class() && tile_level == unit_level) unit = block;
   part_panels = layout.all_panels();
   if (p.groups == 1 || p.depthwise) {

@@ -1,11 +1,16 @@
 #include "weir/backends/llvm/conv_source.h"
 
 #include <algorithm>
+#include <vector>
 
 #include "weir/backends/llvm/lowering.h"
 
 namespace weir::jit {
 namespace {
+
+constexpr int64_t kLeastOwned = 4;     // slabs of an image for every one that is computed again
+constexpr int64_t kLongPrologue = 6;   // nodes; a longer one is there once, not for each of the vectors
+constexpr int64_t kUnroll = 4;         // that are copied at a time: a block of random numbers
 
 Val Clamp(KernelBuilder& b, Val value, int64_t low, int64_t high) {
   if (b.IsConst(value)) return b.I64(std::clamp(b.ConstBits(value), low, high));
@@ -16,7 +21,7 @@ Val Clamp(KernelBuilder& b, Val value, int64_t low, int64_t high) {
 }  // namespace
 
 ConvSource::ConvSource(const ConvProblem& problem, int slab_axis, int64_t slab, int64_t images)
-    : problem_(problem), slab_axis_(slab_axis), images_(images), cut_(slab < problem.axis[slab_axis].dst) {
+    : problem_(problem), slab_axis_(slab_axis), slab_(slab), images_(images), cut_(slab < problem.axis[slab_axis].dst) {
   int64_t size[3];
   copied_ = problem.multiplier > 1;
   for (int a = 0; a < 3; ++a) {
@@ -36,6 +41,19 @@ ConvSource::ConvSource(const ConvProblem& problem, int slab_axis, int64_t slab, 
   strides_[1] = size[2] * pitch;
   strides_[0] = size[1] * strides_[1];
   image_floats_ = size[0] * strides_[0];
+  const bool whole_rows = low_[2] <= 0 && low_[2] + box_[2] >= problem.axis[2].src && !(cut_ && slab_axis == 2);
+  granularity_ = problem.src_channels * (whole_rows ? problem.axis[2].src : 1);
+}
+
+bool ConvSource::TakesPrologue(int64_t blocks) const {
+  if (!copied_ || problem_.multiplier > 1) return false;
+  for (const ConvAxis& axis : problem_.axis) {
+    const ConvAxis::Range all = axis.Reads(axis.dst);
+    if (all.low > 0 || all.high < axis.src) return false;
+  }
+  const ConvAxis& axis = problem_.axis[slab_axis_];
+  const int64_t halo = box_[slab_axis_] - slab_ * axis.advance;
+  return blocks == 1 || (halo >= 0 && (blocks - 1) * halo * kLeastOwned <= axis.src);
 }
 
 Val ConvSource::SlabsFor(KernelBuilder& b, Val count) const {
@@ -45,23 +63,24 @@ Val ConvSource::SlabsFor(KernelBuilder& b, Val count) const {
   return b.Min(b.Add(b.Mul(count, axis.advance), b.I64(extent - axis.advance)), b.I64(box_[slab_axis_]));
 }
 
-void ConvSource::Copy(KernelBuilder& b, int src, int dst, Val image, Val first, Val slot, Val begin, Val end) const {
+void ConvSource::Copy(KernelBuilder& b, AnchorOperand& src, int dst, const Box& box, Val begin, Val end) const {
   Val low[3] = {b.I64(low_[0]), b.I64(low_[1]), b.I64(low_[2])};
-  low[slab_axis_] = b.Add(low[slab_axis_], b.Mul(first, problem_.axis[slab_axis_].advance));
+  low[slab_axis_] = b.Add(low[slab_axis_], b.Mul(box.first, problem_.axis[slab_axis_].advance));
   const Val whole[2] = {b.I64(box_[0]), b.I64(box_[1])};
   b.Loop(slab_axis_ == 0 ? begin : b.I64(0), slab_axis_ == 0 ? end : whole[0], 1, [&](Val x0) {
     b.Loop(slab_axis_ == 1 ? begin : b.I64(0), slab_axis_ == 1 ? end : whole[1], 1, [&](Val x1) {
-      const Val coordinate[3] = {b.Add(low[0], x0), b.Add(low[1], x1), low[2]};
-      const Val row = b.Add(b.Add(b.Mul(slot, image_floats_), b.Mul(x0, strides_[0])), b.Mul(x1, strides_[1]));
-      CopyRow(b, src, dst, coordinate, image, row);
+      const Val x[2] = {x0, x1}, coordinate[3] = {b.Add(low[0], x0), b.Add(low[1], x1), low[2]};
+      CopyRow(b, src, dst, box, x, coordinate);
     });
   });
 }
 
-// One row of the box, whose first cell has the coordinates given in the image. Zeros in front, cells, zeros behind:
+// Row `x` of the box, whose first cell has the coordinates given in the image. Zeros in front, cells, zeros behind:
 // what a vector writes too much is written over by what follows.
-void ConvSource::CopyRow(KernelBuilder& b, int src, int dst, const Val* coordinate, Val image, Val row) const {
+void ConvSource::CopyRow(KernelBuilder& b, AnchorOperand& src, int dst, const Box& box, const Val* x,
+                         const Val* coordinate) const {
   const int64_t width = box_[2], pitch = strides_[2];
+  const Val row = b.Add(b.Add(b.Mul(box.slot, image_floats_), b.Mul(x[0], strides_[0])), b.Mul(x[1], strides_[1]));
   const Val zero = b.F32(0, kLanes);
   const auto zeros = [&](Val begin, Val end) {
     b.Loop(begin, end, kLanes, [&](Val i) { b.Store(dst, zero, b.Add(row, i)); });
@@ -85,8 +104,20 @@ void ConvSource::CopyRow(KernelBuilder& b, int src, int dst, const Val* coordina
   const auto cells = [&] {
     Val from = b.I64(0);
     for (int a = 0; a < 3; ++a) from = b.Add(b.Mul(from, problem_.axis[a].src), coordinate[a]);
-    from = b.Add(b.Add(from, front), b.Mul(image, problem_.src_pixels()));
-    CopyCells(b, src, dst, b.Mul(from, problem_.src_channels), b.Add(row, empty_front), minus(behind, front));
+    from = b.Add(b.Add(from, front), b.Mul(box.image, problem_.src_pixels()));
+    const Run all{b.Mul(from, problem_.src_channels), b.Add(row, empty_front), minus(behind, front), false};
+    if (!cut_ || !src.has_outputs()) {
+      CopyCells(b, src, dst, all);
+    } else if (slab_axis_ == 2) {
+      const Val own = Clamp(b, minus(box.own, front), 0, width), owned = b.Min(own, all.count);
+      CopyCells(b, src, dst, {all.from, all.to, owned, false});
+      CopyCells(b, src, dst, {b.Add(all.from, b.Mul(owned, problem_.src_channels)), b.Add(all.to, b.Mul(owned, pitch)),
+                              minus(all.count, owned), true});
+    } else {
+      const Val owned = b.Binary(IrOp::kLt, x[slab_axis_], box.own);
+      b.If(owned, [&] { CopyCells(b, src, dst, all); });
+      b.If(b.Unary(IrOp::kNot, owned), [&] { CopyCells(b, src, dst, {all.from, all.to, all.count, true}); });
+    }
     zeros(b.Mul(behind, pitch), floats);
   };
   if (inside == kNoVal) {
@@ -96,44 +127,58 @@ void ConvSource::CopyRow(KernelBuilder& b, int src, int dst, const Val* coordina
   }
 }
 
-void ConvSource::CopyCells(KernelBuilder& b, int src, int dst, Val from, Val to, Val cells) const {
+void ConvSource::CopyCells(KernelBuilder& b, AnchorOperand& src, int dst, const Run& cells) const {
   const int64_t channels = problem_.src_channels, pitch = strides_[2], m = problem_.multiplier;
+  const auto each = [&](const auto& body) {
+    b.Loop(b.I64(0), cells.count, 1, [&](Val cell) {
+      body(b.Add(cells.from, b.Mul(cell, channels)), b.Add(cells.to, b.Mul(cell, pitch)));
+    });
+  };
   if (m > 1) {
     const int64_t single = channels / (problem_.transposed ? m : 1);
-    b.Loop(b.I64(0), cells, 1, [&](Val cell) {
-      const Val x = b.Add(from, b.Mul(cell, channels)), y = b.Add(to, b.Mul(cell, pitch));
+    each([&](Val from, Val to) {
       b.Loop(b.I64(0), b.I64(single), 1, [&](Val c) {
         b.Loop(b.I64(0), b.I64(m), 1, [&](Val j) {
           const Val mixed = b.Add(b.Mul(c, m), j);
           const Val read = problem_.transposed ? mixed : c;
           const Val written = problem_.transposed ? b.Add(b.Mul(j, part_floats()), c) : mixed;
-          b.Store(dst, b.Load(src, b.Add(x, read), 1), b.Add(y, written));
+          b.Store(dst, src.At({.flat = b.Add(from, read), .lanes = 1}), b.Add(to, written));
         });
       });
     });
-    return;
-  }
-  // Runs of floats: a row, or a pixel where pixels lie further apart in the copy.
-  const auto run = [&](Val x, Val y, Val count) {
-    constexpr int64_t kUnroll = 4;
-    const Val blocks = b.Mul(b.Div(count, kUnroll * kLanes), kUnroll * kLanes);
-    const Val whole = b.Mul(b.Div(count, kLanes), kLanes);
-    b.Loop(b.I64(0), blocks, kUnroll * kLanes, [&](Val i) {
-      Val loaded[kUnroll];
-      for (int64_t k = 0; k < kUnroll; ++k) loaded[k] = b.Load(src, b.Add(b.Add(x, i), b.I64(k * kLanes)), kLanes);
-      for (int64_t k = 0; k < kUnroll; ++k) b.Store(dst, loaded[k], b.Add(b.Add(y, i), b.I64(k * kLanes)));
-    });
-    b.Loop(blocks, whole, kLanes, [&](Val i) { b.Store(dst, b.Load(src, b.Add(x, i), kLanes), b.Add(y, i)); });
-    if (b.IsConst(count) && b.ConstBits(count) % kLanes == 0) return;
-    const Val rest = b.Add(count, b.Mul(whole, -1));
-    b.Store(dst, b.Load(src, b.Add(x, whole), kLanes, rest), b.Add(y, whole));
-  };
-  if (pitch == channels) {
-    run(from, to, b.Mul(cells, channels));
+  } else if (pitch == channels) {
+    CopyFloats(b, src, dst, {cells.from, cells.to, b.Mul(cells.count, channels), cells.again}, false);
   } else {
-    b.Loop(b.I64(0), cells, 1,
-           [&](Val cell) { run(b.Add(from, b.Mul(cell, channels)), b.Add(to, b.Mul(cell, pitch)), b.I64(channels)); });
+    each([&](Val from, Val to) { CopyFloats(b, src, dst, {from, to, b.I64(channels), cells.again}, true); });
   }
+}
+
+// Of a row, or of a pixel where pixels lie further apart in the copy.
+void ConvSource::CopyFloats(KernelBuilder& b, AnchorOperand& src, int dst, const Run& run, bool in_row) const {
+  const int64_t multiple = in_row ? problem_.src_channels : granularity_;
+  const int64_t size = b.IsConst(run.count) ? b.ConstBits(run.count) : multiple;
+  const auto vectors = [&](Val i, int64_t n, Val count) {
+    std::vector<Point> points;
+    for (int64_t k = 0; k < n; ++k) {
+      points.push_back({.flat = b.Add(b.Add(run.from, i), b.I64(k * kLanes)),
+                        .count = count,
+                        .aligned = multiple % kLanes == 0,
+                        .in_row = in_row});
+    }
+    const std::vector<Val> values = src.At(points, /*block=*/n == kUnroll && multiple % kRandomBlock == 0, run.again);
+    for (int64_t k = 0; k < n; ++k) b.Store(dst, values[static_cast<size_t>(k)], b.Add(b.Add(run.to, i), b.I64(k * kLanes)));
+  };
+  const auto whole = [&](int64_t n) { return b.Mul(b.Div(run.count, n * kLanes), n * kLanes); };
+  Val done = b.I64(0);
+  if (src.has_counter() || src.cost() <= kLongPrologue) {
+    const Val end = whole(kUnroll);
+    b.Loop(done, end, kUnroll * kLanes, [&](Val i) { vectors(i, kUnroll, kNoVal); });
+    done = end;
+    if (size % (kUnroll * kLanes) == 0) return;
+  }
+  const Val end = whole(1);
+  b.Loop(done, end, kLanes, [&](Val i) { vectors(i, 1, kNoVal); });
+  if (size % kLanes != 0) vectors(end, 1, b.Add(run.count, b.Mul(end, -1)));
 }
 
 }  // namespace weir::jit

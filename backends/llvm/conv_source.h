@@ -1,9 +1,11 @@
-// The source of a convolution as its kernels read it: padding becomes zeros in a copy.
+// The source of a convolution as its kernels read it: padding becomes zeros in a copy, which may compute the cluster's
+// prologue on its way.
 #ifndef WEIR_BACKENDS_LLVM_CONV_SOURCE_H_
 #define WEIR_BACKENDS_LLVM_CONV_SOURCE_H_
 
 #include <cstdint>
 
+#include "weir/backends/llvm/cluster_ir.h"
 #include "weir/backends/llvm/conv_ir.h"
 
 namespace weir::jit {
@@ -32,23 +34,42 @@ class ConvSource {
   // Slabs of the box that outputs below `count` of the task read.
   Val SlabsFor(KernelBuilder& b, Val count) const;
 
-  // Copies slabs [begin, end) of one image's box, whose outputs begin with `first` on the slab axis, to slot `slot`.
-  void Copy(KernelBuilder& b, int src, int dst, Val image, Val first, Val slot, Val begin, Val end) const;
+  // Whether every element of the source is in some copy, and is so in one task only but for the halos of `blocks` tasks
+  // that share an image, which are small; then a prologue may compute the source as it is copied.
+  bool TakesPrologue(int64_t blocks) const;
+  // Copies begin at multiples of so many elements of the source.
+  int64_t granularity() const { return granularity_; }
+
+  // One image's copy, at slot `slot`; its outputs begin with `first` on the slab axis. The first `own` slabs are no other
+  // task's: what of a prologue is wanted in memory is stored with them.
+  struct Box {
+    Val image = kNoVal, first = kNoVal, slot = kNoVal, own = kNoVal;
+  };
+  // Copies slabs [begin, end) of a box.
+  void Copy(KernelBuilder& b, AnchorOperand& src, int dst, const Box& box, Val begin, Val end) const;
 
  private:
+  // Cells in a row, and where they go.
+  struct Run {
+    Val from, to, count;
+    bool again;  // they are another task's
+  };
   static constexpr int64_t kSlack = 16;  // whole vectors are written to the end of a row
 
-  void CopyRow(KernelBuilder& b, int src, int dst, const Val* coordinate, Val image, Val row) const;
-  void CopyCells(KernelBuilder& b, int src, int dst, Val from, Val to, Val cells) const;
+  void CopyRow(KernelBuilder& b, AnchorOperand& src, int dst, const Box& box, const Val* x, const Val* coordinate) const;
+  void CopyCells(KernelBuilder& b, AnchorOperand& src, int dst, const Run& cells) const;
+  void CopyFloats(KernelBuilder& b, AnchorOperand& src, int dst, const Run& floats, bool in_row) const;
 
   const ConvProblem& problem_;
   const int slab_axis_;
+  const int64_t slab_;  // outputs of a task along it, of each phase, at most
   const int64_t images_;
   const bool cut_;
   bool copied_ = false;
   int64_t parts_ = 1;
   int64_t low_[3] = {}, box_[3] = {}, strides_[3] = {};
   int64_t image_floats_ = 0;
+  int64_t granularity_ = 1;
 };
 
 }  // namespace weir::jit

@@ -15,30 +15,45 @@ namespace {
 constexpr size_t kMaxNodes = 48;
 constexpr size_t kMaxOperands = 20;
 
-bool Always(const Node&, const Shape&) { return true; }
+// The prologue of an anchor that asks for the elements of its operand once each, vector by vector.
+std::optional<Decline> PrologueByVectors(const Cluster& cluster, const Node& anchor, const TileLimits&) {
+  for (NodeId id : cluster.nodes) {
+    const Node& node = cluster.node(id);
+    if (node.op->kind == OpKind::kCounter && node.outputs[0].shape.size() == cluster.type(anchor.inputs[0]).shape.size()) {
+      return Decline{"random numbers are drawn fastest in a pass of their own"};
+    }
+  }
+  return std::nullopt;
+}
+std::optional<Decline> PrologueOfPool(const Cluster& cluster, const Node& anchor, const TileLimits& limits) {
+  if (!PoolReadsOnce(anchor, cluster.type(anchor.inputs[0]).shape)) return Decline{"windows would compute it more than once"};
+  return PrologueByVectors(cluster, anchor, limits);
+}
 
 struct AnchorRow {
   std::string_view op;
   LowerResult (*lower)(const Cluster& cluster, const TileLimits& limits);
-  // Whether a prologue may compute operand 0, of this shape; null: never.
-  bool (*prologue)(const Node& anchor, const Shape& operand) = nullptr;
+  // Why `cluster` can't be the prologue of `anchor`; null: nothing can.
+  std::optional<Decline> (*prologue)(const Cluster& cluster, const Node& anchor, const TileLimits& limits) = nullptr;
+  // Why `node` can't be the tail; null: none can.
+  std::optional<Decline> (*tail)(const Cluster& cluster, const Node& node, const TileLimits& limits) = nullptr;
 };
 constexpr AnchorRow kAnchors[] = {
-    {"conv", LowerConv},
-    {"conv_input_gradient", LowerConv},
+    {"conv", LowerConv, ConvPrologueDecline, ConvTailDecline},
+    {"conv_input_gradient", LowerConv, ConvPrologueDecline},
     {"conv_filter_gradient", LowerConvFilterGradient},
     {"matmul", LowerMatMul},
-    {"reduce_sum", LowerReduce, Always},
-    {"reduce_sum_squares", LowerReduce, Always},
-    {"reduce_max", LowerReduce, Always},
-    {"reduce_min", LowerReduce, Always},
-    {"argmax", LowerArgMax, Always},
-    {"softmax", LowerSoftmax, Always},
-    {"log_softmax", LowerSoftmax, Always},
-    {"sparse_cross_entropy", LowerSoftmax, Always},
-    {"max_pool", LowerPool, PoolReadsOnce},
-    {"max_pool_gather", LowerPool, PoolReadsOnce},
-    {"average_pool", LowerPool, PoolReadsOnce},
+    {"reduce_sum", LowerReduce, PrologueByVectors},
+    {"reduce_sum_squares", LowerReduce, PrologueByVectors},
+    {"reduce_max", LowerReduce, PrologueByVectors},
+    {"reduce_min", LowerReduce, PrologueByVectors},
+    {"argmax", LowerArgMax, PrologueByVectors},
+    {"softmax", LowerSoftmax, PrologueByVectors},
+    {"log_softmax", LowerSoftmax, PrologueByVectors},
+    {"sparse_cross_entropy", LowerSoftmax, PrologueByVectors},
+    {"max_pool", LowerPool, PrologueOfPool},
+    {"max_pool_gather", LowerPool, PrologueOfPool},
+    {"average_pool", LowerPool, PrologueOfPool},
     {"max_pool_gradient", LowerPoolGradient},
     {"average_pool_gradient", LowerPoolGradient},
 };
@@ -92,18 +107,22 @@ class LlvmBackend : public Backend {
     const TensorType& operand = cluster.type(anchor.inputs[0]);
     if (operand.dtype != DType::kFloat32) return Decline{StrCat(anchor.op->name, " of ", operand.dtype, " is the reference's")};
     const AnchorRow* row = FindAnchor(anchor.op->name);
-    const bool empty = operand.shape.size() == 0 || anchor.outputs[0].shape.size() == 0;
-    if (row == nullptr || row->prologue == nullptr || empty || !row->prologue(anchor, operand.shape)) {
+    if (row == nullptr || row->prologue == nullptr) {
       return Decline{StrCat("what ", anchor.op->name, " reads has to be whole before it starts")};
     }
+    if (operand.shape.size() == 0 || anchor.outputs[0].shape.size() == 0) return Decline{"no elements"};
+    if (auto decline = row->prologue(cluster, anchor, limits())) return decline;
     for (NodeId id : cluster.nodes) {
-      const Node& node = cluster.node(id);
-      if (node.op->kind == OpKind::kCounter && node.outputs[0].shape.size() == operand.shape.size()) {
-        return Decline{"random numbers are drawn fastest in a pass of their own"};
-      }
-      if (const auto decline = ClusterIr::NodeDecline(cluster, node)) return decline;
+      if (auto decline = ClusterIr::NodeDecline(cluster, cluster.node(id))) return decline;
     }
     return std::nullopt;
+  }
+
+  std::optional<Decline> MayFollow(const Cluster& cluster, const Node& node) const override {
+    const std::string_view anchor = cluster.node(*cluster.anchor).op->name;
+    const AnchorRow* row = FindAnchor(anchor);
+    if (row == nullptr || row->tail == nullptr) return Decline{StrCat("no ", node.op->name, " behind a ", anchor)};
+    return row->tail(cluster, node, limits());
   }
 
   std::variant<Lowering, Decline> Lower(const Cluster& cluster) const override {
@@ -118,7 +137,7 @@ class LlvmBackend : public Backend {
     if (row == nullptr) return Decline{StrCat("no lowering for ", first.op->name)};
     const DType dtype = cluster.type(first.inputs[0]).dtype;
     if (dtype != DType::kFloat32) return Decline{StrCat(first.op->name, " of ", dtype, " is the reference's")};
-    return row->lower(cluster, {.vector_registers = jit_->target().vector_registers});
+    return row->lower(cluster, limits());
   }
 
   absl::Status Finalize(std::span<Lowering* const> lowerings, ThreadPool& pool) const override {
@@ -167,6 +186,7 @@ class LlvmBackend : public Backend {
   }
 
  private:
+  TileLimits limits() const { return {.vector_registers = jit_->target().vector_registers}; }
 
   const std::shared_ptr<const Jit> jit_;
   const bool interpret_;

@@ -4,20 +4,31 @@
 // Sums stay in registers for an epilogue that is short; a long one runs over a unit's sums, stored in scratch, so that
 // its code is there once.
 #include <limits>
+#include <optional>
 #include <utility>
 #include <vector>
 
 #include "weir/backends/llvm/conv_filter.h"
 #include "weir/backends/llvm/conv_plan.h"
 #include "weir/backends/llvm/conv_source.h"
+#include "weir/backends/llvm/conv_tail.h"
 #include "weir/backends/llvm/conv_tile.h"
 #include "weir/backends/llvm/lowering.h"
 #include "weir/core/strings.h"
+#include "weir/ops/conv_geometry.h"
 
 namespace weir::jit {
 namespace {
 
 constexpr int64_t kShortEpilogue = 24;  // instructions a vector that are repeated for every vector of a tile
+constexpr int64_t kPooledUnit = 512 * 1024;  // bytes; of larger units a pool finds nothing in the cache
+
+// Copies are of what a unit of images needs, or a task's part of an image.
+ConvSource SourceOf(const ConvProblem& problem, const ConvPlan& plan) {
+  if (plan.unit_level == 0) return {problem, 0, problem.axis[0].dst, plan.Outputs(plan.unit)};
+  const int axis = plan.unit_level - 1;
+  return {problem, axis, plan.blocks == 1 ? problem.axis[axis].dst : plan.Outputs(plan.block), 1};
+}
 
 class ConvLowering {
  public:
@@ -30,15 +41,18 @@ class ConvLowering {
         source_(SourceOf(problem, plan_)),
         b_(Describe(cluster)) {
     short_epilogue_ = EpilogueSize() <= kShortEpilogue;
+    if (cluster.tail) tail_.emplace(b_, cluster, plan_);
   }
 
   Lowering Lower() {
     EmitKernel();
-    const int64_t scratch = source_.scratch_floats() + (short_epilogue_ ? 0 : plan_.UnitFloats());
+    const int64_t scratch = source_.scratch_floats() + (keeps_unit() ? plan_.UnitFloats() : 0);
     Lowering lowering;
     lowering.kernel = StrCat("jit, ", p_.depthwise ? "depthwise " : "direct ", plan_.tiling().size * plan_.inner, "x",
-                             layout_.vectors, source_.copied() ? ", padded copy" : "",
-                             layout_.packed ? ", packed filter" : "", ", ", plan_.tasks, " tasks");
+                             layout_.vectors, !source_.copied()         ? ""
+                             : cluster_.prologue > 0 ? ", computed as copied"
+                                                     : ", padded copy",
+                             layout_.packed ? ", packed filter" : "", tail_ ? ", pooled" : "", ", ", plan_.tasks, " tasks");
     lowering.in_place = PointwisePairs(cluster_);
     lowering.workspace_bytes = layout_.workspace_bytes(p_.groups);
     if (layout_.packed)
@@ -48,18 +62,12 @@ class ConvLowering {
   }
 
  private:
-  struct Range {
-    Val begin = kNoVal, end = kNoVal;
-  };
+  using Range = ConvTail::Range;
 
-  // Copies are of what a unit of images needs, or a task's part of an image.
-  static ConvSource SourceOf(const ConvProblem& problem, const ConvPlan& plan) {
-    if (plan.unit_level == 0) return {problem, 0, problem.axis[0].dst, plan.Outputs(plan.unit)};
-    const int axis = plan.unit_level - 1;
-    return {problem, axis, plan.blocks == 1 ? problem.axis[axis].dst : plan.Outputs(plan.block), 1};
-  }
   int InputIndex(size_t operand) const { return cluster_.input_index(anchor_.inputs[operand]); }
   int Input(size_t operand) { return b_.Buffer({IrBuffer::Kind::kInput, InputIndex(operand), Elem::kF32, 0}); }
+  // Whether a unit's sums, or then what of them is pooled, lie in scratch.
+  bool keeps_unit() const { return !short_epilogue_ || (tail_ && tail_->kept()); }
   int64_t GroupChannels() const { return p_.depthwise ? p_.dst_channels : p_.group_dst; }
   // Floats of the source from one output of a phase to the next.
   int64_t SrcStep(int level) const {
@@ -82,10 +90,11 @@ class ConvLowering {
     const Val task = b_.Task();
     ClusterIr epilogue(b_, cluster_);
     epilogue_ = &epilogue;
-    src_input_ = src_ = Input(0);
-    if (source_.copied()) src_ = b_.Buffer({IrBuffer::Kind::kScratch, 0, Elem::kF32, 0});
+    AnchorOperand operand(b_, cluster_);
+    operand_ = &operand;
+    src_ = source_.copied() ? b_.Buffer({IrBuffer::Kind::kScratch, 0, Elem::kF32, 0}) : Input(0);
     filter_ = layout_.packed ? b_.Buffer({IrBuffer::Kind::kWorkspace, 0, Elem::kF32, 0}) : Input(1);
-    if (!short_epilogue_)
+    if (keeps_unit())
       sums_ = b_.Buffer({IrBuffer::Kind::kScratch, 0, Elem::kF32, source_.scratch_floats() * BytesOf(Elem::kF32)});
     const Val first_panel = b_.Mul(b_.Rem(task, plan_.parts), plan_.part_panels);
     panels_ = {first_panel, b_.Min(b_.Add(first_panel, b_.I64(plan_.part_panels)), b_.I64(layout_.all_panels()))};
@@ -109,6 +118,12 @@ class ConvLowering {
     }
   }
 
+  // Output channels of the task.
+  Range Channels() {
+    if (plan_.parts == 1) return {b_.I64(0), b_.I64(p_.dst_channels)};
+    const int64_t width = layout_.vectors * kLanes;
+    return {b_.Mul(panels_.begin, width), b_.Min(b_.Mul(panels_.end, width), b_.I64(p_.dst_channels))};
+  }
   // First output, on the unit level, of a step.
   Val Output(Val step) { return plan_.tile_steps() ? plan_.tiling().Begin(b_, step) : step; }
   Val Minus(Val a, Val c) { return b_.Add(a, b_.Mul(c, -1)); }
@@ -116,8 +131,9 @@ class ConvLowering {
   void Units(Val image) {
     const bool by_slabs = source_.by_slabs() && plan_.unit_level > 0;
     first_ = plan_.blocks > 1 && plan_.unit_level > 0 && source_.copied() ? Output(steps_of_task_.begin) : b_.I64(0);
+    const ConvSource::Box box{image, first_, b_.I64(0), OwnSlabs()};
     if (source_.copied() && plan_.unit_level > 0 && !by_slabs) {
-      source_.Copy(b_, src_input_, src_, image, first_, b_.I64(0), b_.I64(0), b_.I64(source_.slabs()));
+      source_.Copy(b_, *operand_, src_, box, b_.I64(0), b_.I64(source_.slabs()));
     }
     const std::vector<Val> inits = by_slabs ? std::vector<Val>{b_.I64(0)} : std::vector<Val>();
     b_.For(steps_of_task_.begin, steps_of_task_.end, plan_.unit, inits, [&](Val begin, const std::vector<Val>& copied) {
@@ -125,17 +141,26 @@ class ConvLowering {
       std::vector<Val> slabs;
       if (by_slabs) {
         slabs.push_back(source_.SlabsFor(b_, Minus(Output(unit.end), first_)));
-        source_.Copy(b_, src_input_, src_, image, first_, b_.I64(0), copied[0], slabs[0]);
+        source_.Copy(b_, *operand_, src_, box, copied[0], slabs[0]);
       }
       if (plan_.unit_level == 0 && source_.copied()) {
         const Val base = Output(unit.begin);
         Loop(base, Output(unit.end), 1, [&](Val i) {
-          source_.Copy(b_, src_input_, src_, i, b_.I64(0), Minus(i, base), b_.I64(0), b_.I64(source_.slabs()));
+          source_.Copy(b_, *operand_, src_, {i, b_.I64(0), Minus(i, base), box.own}, b_.I64(0), b_.I64(source_.slabs()));
         });
       }
       Unit(image, unit);
       return slabs;
     });
+  }
+
+  // Slabs of the task's copies that belong to it: up to the first of the next task of the image.
+  Val OwnSlabs() {
+    const Val all = b_.I64(source_.slabs());
+    if (plan_.blocks == 1 || plan_.unit_level == 0) return all;
+    const Val outputs = Minus(Output(steps_of_task_.end), first_);
+    return b_.Select(b_.Binary(IrOp::kLt, steps_of_task_.end, b_.I64(plan_.steps)),
+                     b_.Mul(outputs, p_.axis[plan_.unit_level - 1].advance), all);
   }
 
   void Unit(Val image, Range unit) {
@@ -146,6 +171,8 @@ class ConvLowering {
     if (!plan_.one_class()) flat.end = b_.Min(flat.end, b_.I64(plan_.DstStep(0)));
     flat = {b_.Add(start, flat.begin), b_.Add(start, flat.end)};
     unit_begin_ = flat.begin;
+    // Over the sums of a long epilogue, which has read them by then.
+    if (tail_ && tail_->kept()) epilogue_->Keep(tail_->operand(), sums_, unit_begin_);
     Loop(b_.I64(0), b_.I64(p_.depthwise ? 1 : p_.groups), 1, [&](Val group) {
       if (layout_.panels > 0) {
         Loop(panels_.begin, b_.Min(panels_.end, b_.I64(layout_.panels)), 1,
@@ -161,6 +188,7 @@ class ConvLowering {
       }
     });
     if (!short_epilogue_) Finish(flat);
+    if (tail_) tail_->Pool(image, {Output(unit.begin), Output(unit.end)}, Channels(), sums_, unit_begin_);
   }
 
   void OnePanel(Val image, Range unit, Val group, Val index, int64_t vectors) {
@@ -216,7 +244,8 @@ class ConvLowering {
     if (tiling.small == 0) return;
     const Val first = b_.IsConst(tiles.begin) ? b_.I64(std::max(b_.ConstBits(tiles.begin), tiling.large))
                                               : b_.Select(b_.Binary(IrOp::kLt, tiles.begin, large), large, tiles.begin);
-    Loop(first, tiles.end, 1, [&](Val t) { tile(b_.Add(b_.Mul(t, tiling.size - 1), large), tiling.size - 1); });
+    const int64_t small = tiling.size - tiling.quantum;
+    Loop(first, tiles.end, 1, [&](Val t) { tile(b_.Add(b_.Mul(t, small), b_.Mul(large, tiling.quantum)), small); });
   }
 
   // ---- Tiles --------------------------------------------------------------------------------------------------------
@@ -286,12 +315,10 @@ class ConvLowering {
       });
       return;
     }
-    const int64_t width = layout_.vectors * kLanes;
-    const Val begin = b_.Mul(panels_.begin, width);
-    const Val end = whole ? b_.I64(channels) : b_.Min(b_.Mul(panels_.end, width), b_.I64(channels));
+    const Range task = Channels();
     Loop(flat.begin, flat.end, channels, [&](Val pixel) {
-      Loop(whole ? b_.I64(0) : begin, end, kLanes, [&](Val column) {
-        const Val at = b_.Add(pixel, column), count = channels % kLanes == 0 ? kNoVal : Minus(end, column),
+      Loop(task.begin, task.end, kLanes, [&](Val column) {
+        const Val at = b_.Add(pixel, column), count = channels % kLanes == 0 ? kNoVal : Minus(task.end, column),
                   value = sum(at, 0, count);
         const Point point{
             .flat = at, .count = count, .aligned = channels % kLanes == 0, .in_row = true, .column = column};
@@ -309,22 +336,76 @@ class ConvLowering {
   KernelBuilder b_;
   bool short_epilogue_ = true;
   ClusterIr* epilogue_ = nullptr;
-  int src_input_ = -1, src_ = -1, filter_ = -1, sums_ = -1;
+  std::optional<ConvTail> tail_;
+  AnchorOperand* operand_ = nullptr;
+  int src_ = -1, filter_ = -1, sums_ = -1;
   Range panels_, steps_of_task_;
   Val first_ = kNoVal;       // output of the task, on the axis that is cut
   Val unit_begin_ = kNoVal;  // in the output
 };
 
+// The convolution `node`, with `tail` behind it.
+ConvProblem ProblemOf(const Graph& graph, const Node& node, const Node* tail) {
+  const bool forward = node.op->name == "conv";
+  const Shape& filter = graph.type(node.inputs[1]).shape;
+  const Shape& input = forward ? graph.type(node.inputs[0]).shape : node.outputs[0].shape;
+  const ConvGeometry geometry = ConvGeometryOf(node.attrs, input, filter);
+  if (!forward) return InputGradientProblem(geometry);
+  if (tail == nullptr) return ForwardProblem(geometry);
+  const ConvGeometry pool = PoolGeometryOf(tail->attrs, node.outputs[0].shape);
+  return ForwardProblem(geometry, &pool);
+}
+
+std::optional<Decline> FilterDecline(const Graph& graph, const Node& node) {
+  if (graph.type(node.inputs[1]).shape.size() <= std::numeric_limits<int32_t>::max()) return std::nullopt;
+  return Decline{"a filter beyond 32 bits of index"};
+}
+
+// Of the first `count` nodes, as the prologue of `anchor`.
+std::optional<Decline> PrologueDecline(const Cluster& cluster, size_t count, const Node& anchor, const ConvProblem& problem,
+                                       const ConvPlan& plan) {
+  const ConvSource source = SourceOf(problem, plan);
+  if (plan.parts > 1 || !source.TakesPrologue(plan.unit_level == 0 ? 1 : plan.blocks)) {
+    return Decline{"tasks would compute too much of it more than once, or too little"};
+  }
+  const int64_t size = cluster.type(anchor.inputs[0]).shape.size();
+  for (size_t i = 0; i < count; ++i) {
+    const Node& node = cluster.node(cluster.nodes[i]);
+    const bool drawn = node.op->kind == OpKind::kCounter && node.outputs[0].shape.size() == size;
+    if (drawn && source.granularity() % kRandomBlock != 0) return Decline{"random numbers would not be drawn in blocks"};
+  }
+  return std::nullopt;
+}
+
 }  // namespace
 
+std::optional<Decline> ConvPrologueDecline(const Cluster& cluster, const Node& anchor, const TileLimits& limits) {
+  if (auto decline = FilterDecline(*cluster.graph, anchor)) return decline;
+  const ConvProblem problem = ProblemOf(*cluster.graph, anchor, nullptr);
+  const ConvPlan plan(problem, LayoutFilter(problem, limits), limits);
+  return PrologueDecline(cluster, cluster.nodes.size(), anchor, problem, plan);
+}
+
+std::optional<Decline> ConvTailDecline(const Cluster& cluster, const Node& tail, const TileLimits& limits) {
+  const Node& anchor = cluster.node(*cluster.anchor);
+  if (auto decline = FilterDecline(*cluster.graph, anchor)) return decline;
+  const std::string_view op = tail.op->name;
+  if (op != "max_pool" && op != "average_pool") return Decline{StrCat("no ", op, " behind a convolution")};
+  const TensorType& operand = cluster.type(tail.inputs[0]);
+  if (operand.dtype != DType::kFloat32) return Decline{StrCat(op, " of ", operand.dtype, " is the reference's")};
+  if (operand.shape.size() == 0) return Decline{"no elements"};
+  if (!PoolReadsOnce(tail, operand.shape)) return Decline{"windows that don't tile what the convolution computes"};
+  const ConvProblem problem = ProblemOf(*cluster.graph, anchor, &tail);
+  const ConvPlan plan(problem, LayoutFilter(problem, limits), limits);
+  if (plan.UnitFloats() * BytesOf(Elem::kF32) > kPooledUnit) return Decline{"windows of more than a cache holds"};
+  if (cluster.prologue == 0) return std::nullopt;
+  return PrologueDecline(cluster, cluster.prologue, anchor, problem, plan);
+}
+
 LowerResult LowerConv(const Cluster& cluster, const TileLimits& limits) {
-  const Node& node = cluster.node(*cluster.anchor);
-  const bool forward = node.op->name == "conv";
-  const Shape& filter = cluster.type(node.inputs[1]).shape;
-  const Shape& input = forward ? cluster.type(node.inputs[0]).shape : node.outputs[0].shape;
-  const ConvGeometry geometry = ConvGeometryOf(node.attrs, input, filter);
-  if (filter.size() > std::numeric_limits<int32_t>::max()) return Decline{"a filter beyond 32 bits of index"};
-  const ConvProblem problem = forward ? ForwardProblem(geometry) : InputGradientProblem(geometry);
+  const Node& anchor = cluster.node(*cluster.anchor);
+  if (auto decline = FilterDecline(*cluster.graph, anchor)) return *std::move(decline);
+  const ConvProblem problem = ProblemOf(*cluster.graph, anchor, cluster.tail ? &cluster.node(*cluster.tail) : nullptr);
   return ConvLowering(cluster, problem, limits).Lower();
 }
 

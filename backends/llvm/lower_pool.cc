@@ -3,6 +3,7 @@
 #include <limits>
 
 #include "weir/backends/llvm/lowering.h"
+#include "weir/backends/llvm/pool_ir.h"
 #include "weir/core/strings.h"
 #include "weir/ops/attrs.h"
 #include "weir/ops/conv_geometry.h"
@@ -11,22 +12,6 @@ namespace weir::jit {
 namespace {
 
 constexpr int64_t kTaskFloats = 128 * 1024;  // of cells read: about 40 us
-constexpr int64_t kUnrolledCells = 16;
-
-// Every window lies inside of the input.
-bool AllInside(const ConvGeometry& g) {
-  for (const SpatialAxis& axis : g.axis) {
-    if (axis.pad_before != 0 || (axis.output - 1) * axis.stride + axis.window > axis.input) return false;
-  }
-  return true;
-}
-// Every cell of the input lies in one window, which is small enough to be unrolled.
-bool WindowsTile(const ConvGeometry& g) {
-  for (const SpatialAxis& axis : g.axis) {
-    if (axis.stride != axis.window || axis.output * axis.stride != axis.input) return false;
-  }
-  return AllInside(g) && g.taps() <= kUnrolledCells;
-}
 
 class PoolLowering {
  public:
@@ -42,9 +27,7 @@ class PoolLowering {
     max_ = op != "average_pool";
     other_ = op == "max_pool_gather" ? Input(1) : -1;
     return Windows([&](const Window& window) {
-      const std::vector<Val> state = AllInside(g_) && g_.taps() <= kUnrolledCells ? Unrolled(window) : Looped(window);
-      Val y = other_ >= 0 ? state[1] : state[0];
-      if (!max_) y = Math().Div(y, b_.Splat(b_.Convert(window.cells, Elem::kF32), kLanes));
+      const Val y = WindowsInside(g_) && g_.taps() <= kUnrolledCells ? Unrolled(window) : Looped(window);
       const Point point = PointAt(window.output, window.channel);
       epilogue_->Emit({&point, 1}, {&y, 1});
     });
@@ -137,16 +120,10 @@ class PoolLowering {
   Val Load(int buffer, const Window& window, Val position) {
     return b_.Load(buffer, b_.Add(b_.Mul(position, g_.in_channels), window.channel), kLanes, Count(window.channel));
   }
-  // Whether `value` takes the place of `best`: a NaN is larger than any number, the first of equals wins.
-  Val Beats(Val value, Val best) {
-    const IrMath math = Math();
-    return math.And(math.Not(math.Le(value, best)), math.Eq(best, best));
-  }
-
   std::vector<Val> Fold(const Window& window, const std::vector<Val>& state, Val position) {
     const Val x = Operand(window, position);
     if (!max_) return {Math().Add(state[0], x)};
-    const Val wins = Beats(x, state[0]);
+    const Val wins = Beats(Math(), x, state[0]);
     std::vector<Val> next = {b_.Select(wins, x, state[0])};
     if (other_ >= 0) next.push_back(b_.Select(wins, Load(other_, window, position), state[1]));
     return next;
@@ -158,14 +135,23 @@ class PoolLowering {
     if (other_ >= 0) state.push_back(Load(other_, window, position));
     return state;
   }
-  std::vector<Val> Unrolled(const Window& window) {
-    std::vector<Val> state = First(window);
-    for (int64_t k = max_ ? 1 : 0; k < g_.taps(); ++k) state = Fold(window, state, Cell(window, k));
-    return state;
+  // The output of a window.
+  Val Unrolled(const Window& window) {
+    if (other_ >= 0) {
+      std::vector<Val> state = First(window);
+      for (int64_t k = 1; k < g_.taps(); ++k) state = Fold(window, state, Cell(window, k));
+      return state[1];
+    }
+    std::vector<Val> cells;
+    for (int64_t k = 0; k < g_.taps(); ++k) cells.push_back(Operand(window, Cell(window, k)));
+    return max_ ? MaxOf(Math(), cells) : AverageOf(Math(), cells);
   }
-  std::vector<Val> Looped(const Window& window) {
-    return OverCells(window, First(window),
-                     [&](const std::vector<Val>& state, Val position) { return Fold(window, state, position); });
+  Val Looped(const Window& window) {
+    const std::vector<Val> state =
+        OverCells(window, First(window),
+                  [&](const std::vector<Val>& last, Val position) { return Fold(window, last, position); });
+    if (!max_) return Math().Div(state[0], b_.Splat(b_.Convert(window.cells, Elem::kF32), kLanes));
+    return other_ >= 0 ? state[1] : state[0];
   }
   // Of each cell of a window: whether it is the winner. A cell wins if it beats the best before it and none after
   // it does.
@@ -175,7 +161,7 @@ class PoolLowering {
     std::vector<Val> wins = {b_.Const({Elem::kBool, kLanes}, 1)};
     for (int64_t k = 1; k < g_.taps(); ++k) {
       const Val x = Operand(window, Cell(window, k));
-      wins.push_back(Beats(x, best));
+      wins.push_back(Beats(Math(), x, best));
       best = b_.Select(wins.back(), x, best);
     }
     Val later = wins.back();
@@ -228,7 +214,7 @@ class PoolLowering {
       const Val first = Position(window, window.low[0], window.low[1], window.low[2]);
       winner = OverCells(window, {Operand(window, first), lanes_of(cell_of(first))},
                          [&](const std::vector<Val>& best, Val position) {
-                           const Val x = Operand(window, position), wins = Beats(x, best[0]);
+                           const Val x = Operand(window, position), wins = Beats(Math(), x, best[0]);
                            return std::vector<Val>{b_.Select(wins, x, best[0]),
                                                    b_.Select(wins, lanes_of(cell_of(position)), best[1])};
                          })[1];
@@ -251,7 +237,7 @@ class PoolLowering {
     const int64_t rows = g_.batch * g_.axis[0].output * g_.axis[1].output;
     const int64_t cost = g_.axis[2].output * RoundUp(g_.in_channels, kLanes) * g_.taps() * (1 + x_.cost() / 4);
     const int64_t per_task = TaskSize(rows, std::max<int64_t>(1, kTaskFloats / cost), 1), tasks = CeilDiv(rows, per_task);
-    const bool inside = AllInside(g_);
+    const bool inside = WindowsInside(g_);
     const Val begin = b_.Mul(task_, per_task);
     b_.Loop(begin, b_.Min(b_.Add(begin, b_.I64(per_task)), b_.I64(rows)), 1, [&](Val row) {
       Window window;

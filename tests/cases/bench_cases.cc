@@ -140,6 +140,12 @@ void AddBenchCases(OpCases& cases) {
               .build = [](Graph&, std::span<const Value> v) {
                 return One(MaxPool(Dropout(Relu(v[0] + v[1]), 0.3, v[2], 7, 5)));
               }});
+  Add(cases, {.name = "fused/conv_bias_relu_pool_8x32x32x32",
+              .op = "max_pool",
+              .inputs = {{{8, 32, 32, 32}}, {{3, 3, 32, 32}}, {{32}}},
+              .build = [](Graph&, std::span<const Value> v) {
+                return One(MaxPool(Relu(Conv2D(v[0], v[1], {.padding = "same"}) + v[2])));
+              }});
   Add(cases, {.name = "fused/layer_norm_256x512",
               .op = "reduce_sum",
               .inputs = {{{256, 512}}, {{512}}, {{512}}},

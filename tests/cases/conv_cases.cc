@@ -92,6 +92,7 @@ std::vector<ConvProblem> Problems() {
       {.batch = 1, .in = {7, 7}, .ic = 128, .oc = 144, .window = {3, 3}, .options = {.padding = "same"}},
       {.batch = 1, .in = {1500}, .ic = 32, .oc = 16, .window = {4}, .options = {.strides = {2}, .padding = "same"}},
       {.batch = 1, .in = {40, 50}, .ic = 32, .oc = 32, .window = {1, 1}},
+      {.batch = 1, .in = {40, 30}, .ic = 8, .oc = 16, .window = {3, 3}, .options = {.padding = "same"}},  // halos are few
       // A filter beyond the second-level cache.
       {.batch = 5, .in = {2, 3}, .ic = 256, .oc = 97, .window = {3, 3}, .options = {.padding = "same"}},
   };
@@ -256,6 +257,31 @@ void AddConvCases(OpCases& cases) {
     };
     built.gradient = false;
     cases.push_back(std::move(built));
+  }
+  // Random numbers ahead: rows of whole blocks, channels of whole blocks, of neither; of one image that tasks share.
+  for (const Long& c : {
+           Long{{.batch = 2, .in = {5, 8}, .ic = 16, .oc = 5, .window = {3, 3}, .options = same}},
+           Long{{.batch = 2, .in = {3, 5}, .ic = 64, .oc = 18, .window = {3, 3}, .options = same}},
+           Long{{.batch = 2, .in = {5, 5}, .ic = 6, .oc = 18, .window = {3, 3}, .options = same}},
+           Long{{.batch = 1, .in = {40, 32}, .ic = 8, .oc = 16, .window = {3, 3}, .options = same}},
+           Long{{.batch = 1, .in = {1500}, .ic = 64, .oc = 16, .window = {4}, .options = same}},
+           Long{{.batch = 2, .in = {6, 8}, .ic = 64, .oc = 64, .window = {3, 3}, .options = {.padding = "same", .groups = 64}}},
+           Long{{.batch = 2, .in = {8, 8}, .ic = 16, .oc = 16, .window = {3, 3}, .options = strided},
+                ConvPartial::kInputGradient},
+       }) {
+    for (const bool tapped : {false, true}) {
+      OpCase built = c.problem.Case(c.partial);
+      built.name.insert(built.name.find('/') + 1, tapped ? "tapped_dropout_before_" : "dropout_before_");
+      built.inputs.push_back({DType::kInt64, {}, Fill::kStep});
+      built.build = [inner = built.build, tapped](Graph& graph, std::span<const Value> v) {
+        std::vector<Value> operands = {Dropout(Relu(v[0] * 0.75), 0.3, v[2], 7, 1), v[1]};
+        std::vector<Value> outputs = inner(graph, operands);
+        if (tapped) outputs.push_back(operands[0]);
+        return outputs;
+      };
+      built.gradient = false;
+      cases.push_back(std::move(built));
+    }
   }
   cases.push_back({.name = "conv/u8_mb1ic3ih5iw5oc2kh3kw3",
                    .op = "conv",

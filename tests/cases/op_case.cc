@@ -104,6 +104,7 @@ std::vector<OpCase> AllOpCases() {
   AddMatMulCases(cases);
   AddConvCases(cases);
   AddPoolCases(cases);
+  AddConvPoolCases(cases);
   AddSoftmaxCases(cases);
   AddBenchCases(cases);
   return cases;

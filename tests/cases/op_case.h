@@ -81,6 +81,7 @@ void AddIndexCases(OpCases& cases);
 void AddMatMulCases(OpCases& cases);
 void AddConvCases(OpCases& cases);
 void AddPoolCases(OpCases& cases);
+void AddConvPoolCases(OpCases& cases);
 void AddSoftmaxCases(OpCases& cases);
 void AddBenchCases(OpCases& cases);
 

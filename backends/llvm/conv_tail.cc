@@ -1,0 +1,79 @@
+#include "weir/backends/llvm/conv_tail.h"
+
+#include <vector>
+
+#include "weir/backends/llvm/pool_ir.h"
+
+namespace weir::jit {
+namespace {
+
+constexpr int64_t kUnrolledVectors = 4;  // of channels
+
+}  // namespace
+
+ConvTail::ConvTail(KernelBuilder& builder, const Cluster& cluster, const ConvPlan& plan)
+    : b_(builder),
+      p_(plan.problem),
+      plan_(plan),
+      operand_(cluster.node(*cluster.tail).inputs[0]),
+      output_(cluster.output_index(operand_)),
+      max_(cluster.node(*cluster.tail).op->name == "max_pool") {
+  const int pooled = cluster.output_index({*cluster.tail, 0});
+  dst_ = b_.Buffer({IrBuffer::Kind::kOutput, pooled, Elem::kF32, 0});
+  if (!kept()) src_ = b_.Buffer({IrBuffer::Kind::kOutput, output_, Elem::kF32, 0});
+}
+
+int64_t ConvTail::Step(int level) const {
+  int64_t step = p_.dst_channels;
+  for (int a = level; a < 3; ++a) step *= p_.axis[a].pooled();
+  return step;
+}
+
+void ConvTail::Pool(Val image, Range range, Range channels, int scratch, Val begin) {
+  channels_ = channels;
+  if (kept()) src_ = scratch;
+  const auto of_image = [&](int64_t step) { return image == kNoVal ? b_.I64(0) : b_.Mul(image, step); };
+  Val src = of_image(plan_.DstStep(0));
+  if (kept()) src = b_.Add(src, b_.Mul(begin, -1));
+  const int64_t window = plan_.Pool(plan_.unit_level);
+  Level(plan_.unit_level, {b_.Div(range.begin, window), b_.Div(range.end, window)}, src, of_image(Step(0)));
+}
+
+void ConvTail::Level(int level, Range range, Val src, Val dst) {
+  const int64_t window = plan_.Pool(level);
+  b_.Loop(range.begin, range.end, 1, [&](Val i) {
+    const Val from = b_.Add(src, b_.Mul(i, window * plan_.DstStep(level)));
+    const Val to = b_.Add(dst, b_.Mul(i, Step(level)));
+    if (level == 3) {
+      Window(from, to);
+    } else {
+      Level(level + 1, {b_.I64(0), b_.I64(p_.axis[level].pooled())}, from, to);
+    }
+  });
+}
+
+void ConvTail::Window(Val src, Val dst) {
+  const IrMath math{&b_, Elem::kF32, kLanes};
+  const auto vector = [&](Val channel) {
+    const Val count = p_.dst_channels % kLanes == 0 ? kNoVal : b_.Add(channels_.end, b_.Mul(channel, -1));
+    const Val at = b_.Add(src, channel);
+    std::vector<Val> cells;
+    for (int64_t a = 0; a < p_.axis[0].pool; ++a) {
+      for (int64_t b = 0; b < p_.axis[1].pool; ++b) {
+        for (int64_t c = 0; c < p_.axis[2].pool; ++c) {
+          const int64_t offset = a * plan_.DstStep(1) + b * plan_.DstStep(2) + c * plan_.DstStep(3);
+          cells.push_back(b_.Load(src_, b_.Add(at, b_.I64(offset)), kLanes, count));
+        }
+      }
+    }
+    b_.Store(dst_, max_ ? MaxOf(math, cells) : AverageOf(math, cells), b_.Add(dst, channel), count);
+  };
+  const bool known = b_.IsConst(channels_.begin) && b_.IsConst(channels_.end);
+  if (known && p_.dst_channels <= kUnrolledVectors * kLanes) {
+    for (int64_t c = 0; c < p_.dst_channels; c += kLanes) vector(b_.I64(c));
+  } else {
+    b_.Loop(channels_.begin, channels_.end, kLanes, vector);
+  }
+}
+
+}  // namespace weir::jit
