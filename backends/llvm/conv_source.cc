@@ -72,9 +72,17 @@ Val ConvSource::SlabsFor(KernelBuilder& b, Val count) const {
 void ConvSource::Copy(KernelBuilder& b, AnchorOperand& src, int dst, const Box& box, Val begin, Val end) const {
   Val low[3] = {b.I64(low_[0]), b.I64(low_[1]), b.I64(low_[2])};
   low[slab_axis_] = b.Add(low[slab_axis_], b.Mul(box.first, problem_.axis[slab_axis_].advance));
-  const Val whole[2] = {b.I64(box_[0]), b.I64(box_[1])};
-  b.Loop(slab_axis_ == 0 ? begin : b.I64(0), slab_axis_ == 0 ? end : whole[0], 1, [&](Val x0) {
-    b.Loop(slab_axis_ == 1 ? begin : b.I64(0), slab_axis_ == 1 ? end : whole[1], 1, [&](Val x1) {
+  const auto slabs = [&](int axis, const auto& body) {
+    if (axis == slab_axis_) {
+      b.Loop(begin, end, 1, body);
+    } else if (box_[axis] == 1) {
+      body(b.I64(0));
+    } else {
+      b.Loop(b.I64(0), b.I64(box_[axis]), 1, body);
+    }
+  };
+  slabs(0, [&](Val x0) {
+    slabs(1, [&](Val x1) {
       const Val x[2] = {x0, x1}, coordinate[3] = {b.Add(low[0], x0), b.Add(low[1], x1), low[2]};
       CopyRow(b, src, dst, box, x, coordinate);
     });
