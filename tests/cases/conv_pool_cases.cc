@@ -18,7 +18,7 @@ std::vector<Problem> Problems() {
       {{.batch = 1, .in = {9, 6}, .ic = 2, .oc = 3, .window = {3, 3}, .options = same}, {3, 3}},
       {{.batch = 3, .in = {8, 11}, .ic = 4, .oc = 16, .window = {3, 3}, .options = same}, {2, 1}},
       {{.batch = 2, .in = {10, 9}, .ic = 3, .oc = 32, .window = {3, 4}}, {1, 3}},
-      // The pool's windows leave cells out, or overlap nothing at all.
+      // Windows that leave cells out; of one cell.
       {{.batch = 1, .in = {7, 9}, .ic = 3, .oc = 5, .window = {3, 3}, .options = same}, {2, 2}},
       {{.batch = 1, .in = {5, 4}, .ic = 3, .oc = 5, .window = {3, 3}, .options = same}, {1, 1}},
       // One image, cut by rows; by channels; by both.
