@@ -6,6 +6,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <filesystem>
@@ -405,6 +406,76 @@ TEST(LlvmClusters, PoolsFollowConvolutions) {
   EXPECT_EQ(steps({MaxPool(y, {.window = {5, 5}})}).size(), 2u);
   EXPECT_EQ(steps({MaxPool(Reshape(y, {2, 6, 24, 8}))}).size(), 2u);
   EXPECT_EQ(steps({MaxPool(y), AveragePool(y)}).size(), 2u);
+}
+
+TEST(LlvmClusters, ProloguesPrecedeConvolutionsThatCopy) {
+  using Steps = std::vector<std::string>;
+  const auto runtime = MakeLlvmRuntime({});
+  const auto graph = Graph::Create();
+  const Value x = graph->Input({DType::kFloat32, {20, 12, 12, 16}}), w = graph->Input({DType::kFloat32, {3, 3, 16, 8}});
+  const Value step = graph->Input({DType::kInt64, {}}), p = Relu(x * 0.5);
+  const std::vector<Value> inputs = {x, w, step};
+  const auto steps = [&](std::vector<Value> roots) { return StepsOf(*runtime, inputs, roots); };
+  const ConvOptions same = {.padding = "same"};
+  EXPECT_EQ(steps({Relu(Conv2D(p, w, same))}), Steps{"mul+relu+conv+relu"});
+  EXPECT_EQ(steps({MaxPool(Conv2D(p, w, same)), p}), Steps{"mul+relu+conv+max_pool"});
+  EXPECT_EQ(steps({Conv2D(Dropout(p, 0.3, step, 7, 1), w, same)}).size(), 1u);
+  // Nothing is copied; cells are left out; random numbers of rows that are no multiple of a block; halos of many tasks.
+  EXPECT_EQ(steps({Conv2D(p, w)}).size(), 2u);
+  EXPECT_EQ(steps({Conv2D(p, w, {.strides = {4, 4}, .padding_before = {1, 1}, .padding_after = {0, 0}})}).size(), 2u);
+  const Value odd = graph->Input({DType::kFloat32, {20, 5, 5, 3}}), v = graph->Input({DType::kFloat32, {3, 3, 3, 8}});
+  EXPECT_EQ(StepsOf(*runtime, std::vector{odd, v}, std::vector{Conv2D(Relu(odd), v, same)}).size(), 1u);
+  EXPECT_EQ(StepsOf(*runtime, std::vector{odd, v, step}, std::vector{Conv2D(Dropout(odd, 0.3, step, 7, 1), v, same)}).size(), 2u);
+  const Value one = graph->Input({DType::kFloat32, {1, 32, 32, 32}}), u = graph->Input({DType::kFloat32, {3, 3, 32, 32}});
+  EXPECT_EQ(StepsOf(*runtime, std::vector{one, u}, std::vector{Conv2D(Relu(one), u, same)}).size(), 2u);
+}
+
+// Tasks that share an image both compute the rows between them, but one alone stores what is wanted of them.
+TEST(LlvmClusters, EveryElementOfAProloguesOutputHasOneTask) {
+  const auto runtime = MakeLlvmRuntime({});
+  const auto graph = Graph::Create();
+  const struct {
+    Shape x, w;
+  } problems[] = {{{1, 40, 30, 8}, {3, 3, 8, 16}}, {{1, 1500, 64}, {4, 64, 16}}, {{1, 40, 4, 5, 8}, {3, 3, 3, 8, 20}}};
+  for (const auto& problem : problems) {
+    const Value x = graph->Input({DType::kFloat32, problem.x}), w = graph->Input({DType::kFloat32, problem.w});
+    const Value p = x * 0.5 + 1;
+    const Value inputs[] = {x, w}, roots[] = {Conv(p, w, {.padding = "same"}), p};
+    const auto executable = runtime->Compile(inputs, roots);
+    ASSERT_TRUE(executable.ok()) << executable.status().message();
+    ASSERT_EQ((*executable)->plan().steps.size(), 1u);
+    const PlanStep& step = (*executable)->plan().steps[0];
+    const auto fresh = [&](Ref ref) { return Tensor::Full(DType::kFloat32, step.cluster.type(ref).shape, 3); };
+    std::vector<Tensor> in, out;
+    size_t wanted = 0;
+    for (Ref ref : step.cluster.inputs) in.push_back(fresh(ref));
+    for (Ref ref : step.cluster.outputs) {
+      if (step.cluster.in_prologue(ref.node)) wanted = out.size();
+      out.push_back(fresh(ref));
+    }
+    std::vector<const std::byte*> in_data;
+    std::vector<std::byte*> out_data;
+    for (const Tensor& tensor : in) in_data.push_back(tensor.raw());
+    for (Tensor& tensor : out) out_data.push_back(tensor.raw());
+    std::vector<std::byte> workspace(static_cast<size_t>(step.lowering.workspace_bytes) + 64);
+    const auto aligned = [](std::vector<std::byte>& bytes) {
+      return bytes.data() + (64 - reinterpret_cast<uintptr_t>(bytes.data()) % 64) % 64;
+    };
+    Tensor& stored = out[wanted];
+    ASSERT_EQ(stored.shape(), problem.x);
+    std::vector<int> times(static_cast<size_t>(stored.size()));
+    EXPECT_GT(step.lowering.stages.back().tasks, 1);
+    for (const Stage& stage : step.lowering.stages) {
+      std::vector<std::byte> scratch(static_cast<size_t>(stage.scratch_bytes) + 64);
+      for (int64_t task = 0; task < stage.tasks; ++task) {
+        std::fill(stored.data<float>().begin(), stored.data<float>().end(), -1.0f);
+        stage.run({.state = stage.state.get(), .inputs = in_data.data(), .outputs = out_data.data(),
+                   .workspace = aligned(workspace), .scratch = aligned(scratch), .task = task, .errors = nullptr});
+        for (size_t i = 0; i < times.size(); ++i) times[i] += stored.data<float>()[i] != -1.0f;
+      }
+    }
+    EXPECT_EQ(std::count(times.begin(), times.end(), 1), stored.size());
+  }
 }
 
 // ---- Object cache ----------------------------------------------------------------------------------------------------

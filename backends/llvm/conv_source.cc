@@ -8,9 +8,9 @@
 namespace weir::jit {
 namespace {
 
-constexpr int64_t kLeastOwned = 4;     // slabs of an image for every one that is computed again
-constexpr int64_t kLongPrologue = 6;   // nodes; a longer one is there once, not for each of the vectors
-constexpr int64_t kUnroll = 4;         // that are copied at a time: a block of random numbers
+constexpr int64_t kLeastOwned = 4;    // slabs of an image for every one that is computed again
+constexpr int64_t kLongPrologue = 6;  // nodes; a longer one is there once, not for each of the vectors
+constexpr int64_t kUnroll = 4;        // that are copied at a time: a block of random numbers
 
 Val Clamp(KernelBuilder& b, Val value, int64_t low, int64_t high) {
   if (b.IsConst(value)) return b.I64(std::clamp(b.ConstBits(value), low, high));
@@ -56,6 +56,12 @@ bool ConvSource::TakesPrologue(int64_t blocks) const {
   return blocks == 1 || (halo >= 0 && (blocks - 1) * halo * kLeastOwned <= axis.src);
 }
 
+ConvSource SourceOf(const ConvProblem& problem, const ConvPlan& plan) {
+  if (plan.unit_level == 0) return {problem, 0, problem.axis[0].dst, plan.Outputs(plan.unit)};
+  const int axis = plan.unit_level - 1;
+  return {problem, axis, plan.blocks == 1 ? problem.axis[axis].dst : plan.Outputs(plan.block), 1};
+}
+
 Val ConvSource::SlabsFor(KernelBuilder& b, Val count) const {
   const ConvAxis& axis = problem_.axis[slab_axis_];
   const AxisPhase& phase = axis.phases[0];
@@ -66,9 +72,17 @@ Val ConvSource::SlabsFor(KernelBuilder& b, Val count) const {
 void ConvSource::Copy(KernelBuilder& b, AnchorOperand& src, int dst, const Box& box, Val begin, Val end) const {
   Val low[3] = {b.I64(low_[0]), b.I64(low_[1]), b.I64(low_[2])};
   low[slab_axis_] = b.Add(low[slab_axis_], b.Mul(box.first, problem_.axis[slab_axis_].advance));
-  const Val whole[2] = {b.I64(box_[0]), b.I64(box_[1])};
-  b.Loop(slab_axis_ == 0 ? begin : b.I64(0), slab_axis_ == 0 ? end : whole[0], 1, [&](Val x0) {
-    b.Loop(slab_axis_ == 1 ? begin : b.I64(0), slab_axis_ == 1 ? end : whole[1], 1, [&](Val x1) {
+  const auto slabs = [&](int axis, const auto& body) {
+    if (axis == slab_axis_) {
+      b.Loop(begin, end, 1, body);
+    } else if (box_[axis] == 1) {
+      body(b.I64(0));
+    } else {
+      b.Loop(b.I64(0), b.I64(box_[axis]), 1, body);
+    }
+  };
+  slabs(0, [&](Val x0) {
+    slabs(1, [&](Val x1) {
       const Val x[2] = {x0, x1}, coordinate[3] = {b.Add(low[0], x0), b.Add(low[1], x1), low[2]};
       CopyRow(b, src, dst, box, x, coordinate);
     });
@@ -111,8 +125,9 @@ void ConvSource::CopyRow(KernelBuilder& b, AnchorOperand& src, int dst, const Bo
     } else if (slab_axis_ == 2) {
       const Val own = Clamp(b, minus(box.own, front), 0, width), owned = b.Min(own, all.count);
       CopyCells(b, src, dst, {all.from, all.to, owned, false});
-      CopyCells(b, src, dst, {b.Add(all.from, b.Mul(owned, problem_.src_channels)), b.Add(all.to, b.Mul(owned, pitch)),
-                              minus(all.count, owned), true});
+      CopyCells(b, src, dst,
+                {b.Add(all.from, b.Mul(owned, problem_.src_channels)), b.Add(all.to, b.Mul(owned, pitch)),
+                 minus(all.count, owned), true});
     } else {
       const Val owned = b.Binary(IrOp::kLt, x[slab_axis_], box.own);
       b.If(owned, [&] { CopyCells(b, src, dst, all); });
@@ -130,9 +145,8 @@ void ConvSource::CopyRow(KernelBuilder& b, AnchorOperand& src, int dst, const Bo
 void ConvSource::CopyCells(KernelBuilder& b, AnchorOperand& src, int dst, const Run& cells) const {
   const int64_t channels = problem_.src_channels, pitch = strides_[2], m = problem_.multiplier;
   const auto each = [&](const auto& body) {
-    b.Loop(b.I64(0), cells.count, 1, [&](Val cell) {
-      body(b.Add(cells.from, b.Mul(cell, channels)), b.Add(cells.to, b.Mul(cell, pitch)));
-    });
+    b.Loop(b.I64(0), cells.count, 1,
+           [&](Val cell) { body(b.Add(cells.from, b.Mul(cell, channels)), b.Add(cells.to, b.Mul(cell, pitch))); });
   };
   if (m > 1) {
     const int64_t single = channels / (problem_.transposed ? m : 1);
@@ -166,7 +180,8 @@ void ConvSource::CopyFloats(KernelBuilder& b, AnchorOperand& src, int dst, const
                         .in_row = in_row});
     }
     const std::vector<Val> values = src.At(points, /*block=*/n == kUnroll && multiple % kRandomBlock == 0, run.again);
-    for (int64_t k = 0; k < n; ++k) b.Store(dst, values[static_cast<size_t>(k)], b.Add(b.Add(run.to, i), b.I64(k * kLanes)));
+    for (int64_t k = 0; k < n; ++k)
+      b.Store(dst, values[static_cast<size_t>(k)], b.Add(b.Add(run.to, i), b.I64(k * kLanes)));
   };
   const auto whole = [&](int64_t n) { return b.Mul(b.Div(run.count, n * kLanes), n * kLanes); };
   Val done = b.I64(0);

@@ -7,6 +7,7 @@
 
 #include "weir/backends/llvm/cluster_ir.h"
 #include "weir/backends/llvm/conv_ir.h"
+#include "weir/backends/llvm/conv_plan.h"
 
 namespace weir::jit {
 
@@ -40,8 +41,8 @@ class ConvSource {
   // Copies begin at multiples of so many elements of the source.
   int64_t granularity() const { return granularity_; }
 
-  // One image's copy, at slot `slot`; its outputs begin with `first` on the slab axis. The first `own` slabs are no other
-  // task's: what of a prologue is wanted in memory is stored with them.
+  // One image's copy, at slot `slot`; its outputs begin with `first` on the slab axis. The first `own` slabs are no
+  // other task's: what of a prologue is wanted in memory is stored with them.
   struct Box {
     Val image = kNoVal, first = kNoVal, slot = kNoVal, own = kNoVal;
   };
@@ -56,7 +57,8 @@ class ConvSource {
   };
   static constexpr int64_t kSlack = 16;  // whole vectors are written to the end of a row
 
-  void CopyRow(KernelBuilder& b, AnchorOperand& src, int dst, const Box& box, const Val* x, const Val* coordinate) const;
+  void CopyRow(KernelBuilder& b, AnchorOperand& src, int dst, const Box& box, const Val* x,
+               const Val* coordinate) const;
   void CopyCells(KernelBuilder& b, AnchorOperand& src, int dst, const Run& cells) const;
   void CopyFloats(KernelBuilder& b, AnchorOperand& src, int dst, const Run& floats, bool in_row) const;
 
@@ -71,6 +73,9 @@ class ConvSource {
   int64_t image_floats_ = 0;
   int64_t granularity_ = 1;
 };
+
+// The copies of a plan's tasks: of what a unit of images needs, or a task's part of an image.
+ConvSource SourceOf(const ConvProblem& problem, const ConvPlan& plan);
 
 }  // namespace weir::jit
 

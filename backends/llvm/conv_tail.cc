@@ -7,7 +7,7 @@
 namespace weir::jit {
 namespace {
 
-constexpr int64_t kUnrolledVectors = 4;  // of channels
+constexpr int64_t kUnrolledLoads = 16;  // of a window; its vectors of channels are a loop if there are more
 
 }  // namespace
 
@@ -69,7 +69,8 @@ void ConvTail::Window(Val src, Val dst) {
     b_.Store(dst_, max_ ? MaxOf(math, cells) : AverageOf(math, cells), b_.Add(dst, channel), count);
   };
   const bool known = b_.IsConst(channels_.begin) && b_.IsConst(channels_.end);
-  if (known && p_.dst_channels <= kUnrolledVectors * kLanes) {
+  const int64_t cells = p_.axis[0].pool * p_.axis[1].pool * p_.axis[2].pool;
+  if (known && cells * CeilDiv(p_.dst_channels, kLanes) <= kUnrolledLoads) {
     for (int64_t c = 0; c < p_.dst_channels; c += kLanes) vector(b_.I64(c));
   } else {
     b_.Loop(channels_.begin, channels_.end, kLanes, vector);

@@ -3,11 +3,11 @@
 //
 // Sums stay in registers for an epilogue that is short; a long one runs over a unit's sums, stored in scratch, so that
 // its code is there once.
-#include <limits>
 #include <optional>
 #include <utility>
 #include <vector>
 
+#include "weir/backends/llvm/conv_accept.h"
 #include "weir/backends/llvm/conv_filter.h"
 #include "weir/backends/llvm/conv_plan.h"
 #include "weir/backends/llvm/conv_source.h"
@@ -15,20 +15,11 @@
 #include "weir/backends/llvm/conv_tile.h"
 #include "weir/backends/llvm/lowering.h"
 #include "weir/core/strings.h"
-#include "weir/ops/conv_geometry.h"
 
 namespace weir::jit {
 namespace {
 
 constexpr int64_t kShortEpilogue = 24;  // instructions a vector that are repeated for every vector of a tile
-constexpr int64_t kPooledUnit = 512 * 1024;  // bytes; of larger units a pool finds nothing in the cache
-
-// Copies are of what a unit of images needs, or a task's part of an image.
-ConvSource SourceOf(const ConvProblem& problem, const ConvPlan& plan) {
-  if (plan.unit_level == 0) return {problem, 0, problem.axis[0].dst, plan.Outputs(plan.unit)};
-  const int axis = plan.unit_level - 1;
-  return {problem, axis, plan.blocks == 1 ? problem.axis[axis].dst : plan.Outputs(plan.block), 1};
-}
 
 class ConvLowering {
  public:
@@ -47,12 +38,11 @@ class ConvLowering {
   Lowering Lower() {
     EmitKernel();
     const int64_t scratch = source_.scratch_floats() + (keeps_unit() ? plan_.UnitFloats() : 0);
+    const char* copy = !source_.copied() ? "" : cluster_.prologue > 0 ? ", computed as copied" : ", padded copy";
     Lowering lowering;
     lowering.kernel = StrCat("jit, ", p_.depthwise ? "depthwise " : "direct ", plan_.tiling().size * plan_.inner, "x",
-                             layout_.vectors, !source_.copied()         ? ""
-                             : cluster_.prologue > 0 ? ", computed as copied"
-                                                     : ", padded copy",
-                             layout_.packed ? ", packed filter" : "", tail_ ? ", pooled" : "", ", ", plan_.tasks, " tasks");
+                             layout_.vectors, copy, layout_.packed ? ", packed filter" : "", tail_ ? ", pooled" : "",
+                             ", ", plan_.tasks, " tasks");
     lowering.in_place = PointwisePairs(cluster_);
     lowering.workspace_bytes = layout_.workspace_bytes(p_.groups);
     if (layout_.packed)
@@ -73,7 +63,8 @@ class ConvLowering {
   int64_t SrcStep(int level) const {
     return level == 0 ? source_.image_floats() : p_.axis[level - 1].advance * source_.stride(level - 1);
   }
-  // Instructions at one vector of the output; more than kShortEpilogue if there are random numbers, which come in blocks.
+  // Instructions at one vector of the output; more than kShortEpilogue if there are random numbers, which come in
+  // blocks.
   int64_t EpilogueSize() const {
     KernelBuilder b("probe");
     ClusterIr epilogue(b, cluster_);
@@ -146,7 +137,8 @@ class ConvLowering {
       if (plan_.unit_level == 0 && source_.copied()) {
         const Val base = Output(unit.begin);
         Loop(base, Output(unit.end), 1, [&](Val i) {
-          source_.Copy(b_, *operand_, src_, {i, b_.I64(0), Minus(i, base), box.own}, b_.I64(0), b_.I64(source_.slabs()));
+          source_.Copy(b_, *operand_, src_, {i, b_.I64(0), Minus(i, base), box.own}, b_.I64(0),
+                       b_.I64(source_.slabs()));
         });
       }
       Unit(image, unit);
@@ -344,68 +336,13 @@ class ConvLowering {
   Val unit_begin_ = kNoVal;  // in the output
 };
 
-// The convolution `node`, with `tail` behind it.
-ConvProblem ProblemOf(const Graph& graph, const Node& node, const Node* tail) {
-  const bool forward = node.op->name == "conv";
-  const Shape& filter = graph.type(node.inputs[1]).shape;
-  const Shape& input = forward ? graph.type(node.inputs[0]).shape : node.outputs[0].shape;
-  const ConvGeometry geometry = ConvGeometryOf(node.attrs, input, filter);
-  if (!forward) return InputGradientProblem(geometry);
-  if (tail == nullptr) return ForwardProblem(geometry);
-  const ConvGeometry pool = PoolGeometryOf(tail->attrs, node.outputs[0].shape);
-  return ForwardProblem(geometry, &pool);
-}
-
-std::optional<Decline> FilterDecline(const Graph& graph, const Node& node) {
-  if (graph.type(node.inputs[1]).shape.size() <= std::numeric_limits<int32_t>::max()) return std::nullopt;
-  return Decline{"a filter beyond 32 bits of index"};
-}
-
-// Of the first `count` nodes, as the prologue of `anchor`.
-std::optional<Decline> PrologueDecline(const Cluster& cluster, size_t count, const Node& anchor, const ConvProblem& problem,
-                                       const ConvPlan& plan) {
-  const ConvSource source = SourceOf(problem, plan);
-  if (plan.parts > 1 || !source.TakesPrologue(plan.unit_level == 0 ? 1 : plan.blocks)) {
-    return Decline{"tasks would compute too much of it more than once, or too little"};
-  }
-  const int64_t size = cluster.type(anchor.inputs[0]).shape.size();
-  for (size_t i = 0; i < count; ++i) {
-    const Node& node = cluster.node(cluster.nodes[i]);
-    const bool drawn = node.op->kind == OpKind::kCounter && node.outputs[0].shape.size() == size;
-    if (drawn && source.granularity() % kRandomBlock != 0) return Decline{"random numbers would not be drawn in blocks"};
-  }
-  return std::nullopt;
-}
-
 }  // namespace
-
-std::optional<Decline> ConvPrologueDecline(const Cluster& cluster, const Node& anchor, const TileLimits& limits) {
-  if (auto decline = FilterDecline(*cluster.graph, anchor)) return decline;
-  const ConvProblem problem = ProblemOf(*cluster.graph, anchor, nullptr);
-  const ConvPlan plan(problem, LayoutFilter(problem, limits), limits);
-  return PrologueDecline(cluster, cluster.nodes.size(), anchor, problem, plan);
-}
-
-std::optional<Decline> ConvTailDecline(const Cluster& cluster, const Node& tail, const TileLimits& limits) {
-  const Node& anchor = cluster.node(*cluster.anchor);
-  if (auto decline = FilterDecline(*cluster.graph, anchor)) return decline;
-  const std::string_view op = tail.op->name;
-  if (op != "max_pool" && op != "average_pool") return Decline{StrCat("no ", op, " behind a convolution")};
-  const TensorType& operand = cluster.type(tail.inputs[0]);
-  if (operand.dtype != DType::kFloat32) return Decline{StrCat(op, " of ", operand.dtype, " is the reference's")};
-  if (operand.shape.size() == 0) return Decline{"no elements"};
-  if (!PoolReadsOnce(tail, operand.shape)) return Decline{"windows that don't tile what the convolution computes"};
-  const ConvProblem problem = ProblemOf(*cluster.graph, anchor, &tail);
-  const ConvPlan plan(problem, LayoutFilter(problem, limits), limits);
-  if (plan.UnitFloats() * BytesOf(Elem::kF32) > kPooledUnit) return Decline{"windows of more than a cache holds"};
-  if (cluster.prologue == 0) return std::nullopt;
-  return PrologueDecline(cluster, cluster.prologue, anchor, problem, plan);
-}
 
 LowerResult LowerConv(const Cluster& cluster, const TileLimits& limits) {
   const Node& anchor = cluster.node(*cluster.anchor);
-  if (auto decline = FilterDecline(*cluster.graph, anchor)) return *std::move(decline);
-  const ConvProblem problem = ProblemOf(*cluster.graph, anchor, cluster.tail ? &cluster.node(*cluster.tail) : nullptr);
+  if (auto decline = ConvDecline(*cluster.graph, anchor)) return *std::move(decline);
+  const ConvProblem problem =
+      ConvProblemOf(*cluster.graph, anchor, cluster.tail ? &cluster.node(*cluster.tail) : nullptr);
   return ConvLowering(cluster, problem, limits).Lower();
 }
 

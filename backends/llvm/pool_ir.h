@@ -1,4 +1,5 @@
-// What a window of a pool comes to, in the canonical order: shared by pools of their own and those behind a convolution.
+// What a window of a pool comes to, in the canonical order: shared by pools of their own and those behind a
+// convolution.
 #ifndef WEIR_BACKENDS_LLVM_POOL_IR_H_
 #define WEIR_BACKENDS_LLVM_POOL_IR_H_
 

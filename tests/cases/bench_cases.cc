@@ -146,6 +146,18 @@ void AddBenchCases(OpCases& cases) {
               .build = [](Graph&, std::span<const Value> v) {
                 return One(MaxPool(Relu(Conv2D(v[0], v[1], {.padding = "same"}) + v[2])));
               }});
+  Add(cases, {.name = "fused/scale_relu_conv_8x32x32x32",
+              .op = "conv",
+              .inputs = {{{8, 32, 32, 32}}, {{3, 3, 32, 32}}, {{32}}, {{32}}},
+              .build = [](Graph&, std::span<const Value> v) {
+                return One(Conv2D(Relu(v[0] * v[2] + v[3]), v[1], {.padding = "same"}));
+              }});
+  Add(cases, {.name = "fused/dropout_conv_8x32x32x32",
+              .op = "conv",
+              .inputs = {{{8, 32, 32, 32}}, {{3, 3, 32, 32}}, {DType::kInt64, {}, Fill::kStep}},
+              .build = [](Graph&, std::span<const Value> v) {
+                return One(Conv2D(Dropout(v[0], 0.3, v[2], 7, 5), v[1], {.padding = "same"}));
+              }});
   Add(cases, {.name = "fused/layer_norm_256x512",
               .op = "reduce_sum",
               .inputs = {{{256, 512}}, {{512}}, {{512}}},

@@ -18,7 +18,7 @@ std::vector<Problem> Problems() {
       {{.batch = 1, .in = {9, 6}, .ic = 2, .oc = 3, .window = {3, 3}, .options = same}, {3, 3}},
       {{.batch = 3, .in = {8, 11}, .ic = 4, .oc = 16, .window = {3, 3}, .options = same}, {2, 1}},
       {{.batch = 2, .in = {10, 9}, .ic = 3, .oc = 32, .window = {3, 4}}, {1, 3}},
-      // The pool's windows leave cells out, or overlap nothing at all.
+      // Windows that leave cells out; of one cell.
       {{.batch = 1, .in = {7, 9}, .ic = 3, .oc = 5, .window = {3, 3}, .options = same}, {2, 2}},
       {{.batch = 1, .in = {5, 4}, .ic = 3, .oc = 5, .window = {3, 3}, .options = same}, {1, 1}},
       // One image, cut by rows; by channels; by both.
@@ -36,13 +36,16 @@ std::vector<Problem> Problems() {
       {{.batch = 2, .in = {12, 10}, .ic = 16, .oc = 33, .window = {1, 1}}, {2, 2}},
       {{.batch = 2, .in = {13, 9}, .ic = 3, .oc = 17, .window = {3, 3}, .options = {.strides = {2, 2}}}, {3, 2}},
       // Groups.
-      {{.batch = 2, .in = {6, 4}, .ic = 4, .oc = 6, .window = {3, 3}, .options = {.padding = "same", .groups = 2}}, {2, 2}},
+      {{.batch = 2, .in = {6, 4}, .ic = 4, .oc = 6, .window = {3, 3}, .options = {.padding = "same", .groups = 2}},
+       {2, 2}},
       {{.batch = 1, .in = {6, 8}, .ic = 36, .oc = 36, .window = {3, 3}, .options = {.padding = "same", .groups = 36}},
        {2, 2}},
-      {{.batch = 1, .in = {6, 8}, .ic = 5, .oc = 10, .window = {3, 3}, .options = {.padding = "same", .groups = 5}}, {2, 4}},
+      {{.batch = 1, .in = {6, 8}, .ic = 5, .oc = 10, .window = {3, 3}, .options = {.padding = "same", .groups = 5}},
+       {2, 4}},
       // One and three spatial axes; windows larger than a tile.
       {{.batch = 2, .in = {30}, .ic = 3, .oc = 5, .window = {3}, .options = same}, {3}},
-      {{.batch = 1, .in = {1500}, .ic = 32, .oc = 16, .window = {4}, .options = {.strides = {2}, .padding = "same"}}, {2}},
+      {{.batch = 1, .in = {1500}, .ic = 32, .oc = 16, .window = {4}, .options = {.strides = {2}, .padding = "same"}},
+       {2}},
       {{.batch = 2, .in = {45}, .ic = 3, .oc = 18, .window = {3}, .options = same}, {15}},
       {{.batch = 2, .in = {4, 4, 6}, .ic = 2, .oc = 3, .window = {3, 3, 3}, .options = same}, {2, 2, 2}},
       {{.batch = 1, .in = {6, 4, 9}, .ic = 3, .oc = 18, .window = {2, 3, 3}, .options = same}, {3, 1, 3}},
@@ -57,13 +60,14 @@ OpCase Case(const Problem& problem, std::string pool, Between between, bool tapp
   const char* names[] = {"", "bias_relu_", "gelu_dropout_"};
   std::string window;
   for (int64_t w : problem.window) window = StrCat(window, window.empty() ? "" : "x", w);
-  c.name = StrCat(pool, "/conv_", names[static_cast<int>(between)], tapped ? "tapped_" : "", problem.conv.Name(), "_", window);
+  c.name = StrCat(pool, "/conv_", names[static_cast<int>(between)], tapped ? "tapped_" : "", problem.conv.Name(), "_",
+                  window);
   c.op = pool;
   c.gradient = false;
   if (between != Between::kNothing) c.inputs.push_back({{problem.conv.oc}});
   if (between == Between::kDropout) c.inputs.push_back({DType::kInt64, {}, Fill::kStep});
-  c.build = [inner = c.build, max = pool == "max_pool", between, tapped, options = PoolOptions{.window = problem.window}](
-                Graph& graph, std::span<const Value> v) {
+  c.build = [inner = c.build, max = pool == "max_pool", between, tapped,
+             options = PoolOptions{.window = problem.window}](Graph& graph, std::span<const Value> v) {
     Value y = inner(graph, v.first(2))[0];
     if (between == Between::kBiasRelu) y = Relu(y + v[2]);
     if (between == Between::kDropout) y = Dropout(Gelu(y + v[2]), 0.3, v[3], 7, 1);
