@@ -38,7 +38,7 @@ void RegisterModelBenchmarks(std::span<const NamedRuntime> runtimes, const Machi
       auto* bench = benchmark::RegisterBenchmark(StrCat("model/", name, "_batch", batch, "/", named.name).c_str(),
                                    [=, runtime = named.runtime](benchmark::State& state) { body(state, runtime, batch, peak); });
       bench->UseRealTime()->Unit(benchmark::kMillisecond);
-      if (named.slow()) bench->Iterations(1);
+      if (named.slow()) bench->Iterations(1)->Repetitions(1);
     }
   };
   for (int64_t batch : {32, 128}) add("training_step", TrainingStep, batch);

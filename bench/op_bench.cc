@@ -57,7 +57,7 @@ void RegisterOpBenchmarks(std::span<const NamedRuntime> runtimes, const MachineP
                                                    RunCase(state, op_case, *runtime, peak);
                                                  });
       bench->UseRealTime()->Unit(benchmark::kMicrosecond);
-      if (named.slow()) bench->Iterations(1);
+      if (named.slow()) bench->Iterations(1)->Repetitions(1);
     }
   }
 }
