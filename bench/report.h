@@ -30,9 +30,9 @@ class Report : public benchmark::ConsoleReporter {
   using CaseResults = std::map<std::string, Result>;  // by backend
 
   std::string Table(const MachinePeak& peak) const;
+  std::vector<std::string> CasesOf(const std::vector<std::string>& kinds) const;
 
-  std::vector<std::string> order_;  // of the cases, as they were first run
-  std::map<std::string, CaseResults> cases_;
+  std::map<std::string, CaseResults> cases_;  // by name
 };
 
 }  // namespace weir::bench
