@@ -44,14 +44,15 @@ void CompileTrainingStep(benchmark::State& state, const std::string& backend, in
 void RegisterCompileBenchmarks(std::span<const NamedRuntime> runtimes) {
   for (const NamedRuntime& named : runtimes) {
     const auto add = [&](const std::string& name, bool cached) {
-      benchmark::RegisterBenchmark(StrCat("compile/", name, "/", named.name).c_str(),
-                                   [backend = named.name, threads = named.runtime->threads(), cached](benchmark::State& state) {
-                                     std::string folder = (fs::temp_directory_path() / "weir_bench_XXXXXX").string();
-                                     const bool made = cached && mkdtemp(folder.data()) != nullptr;
-                                     CompileTrainingStep(state, backend, threads, made ? folder : "off");
-                                     std::error_code ignored;
-                                     if (made) fs::remove_all(folder, ignored);
-                                   })
+      benchmark::RegisterBenchmark(
+          StrCat("compile/", name, "/", named.name).c_str(),
+          [backend = named.name, threads = named.runtime->threads(), cached](benchmark::State& state) {
+            std::string folder = (fs::temp_directory_path() / "weir_bench_XXXXXX").string();
+            const bool made = cached && mkdtemp(folder.data()) != nullptr;
+            CompileTrainingStep(state, backend, threads, made ? folder : "off");
+            std::error_code ignored;
+            if (made) fs::remove_all(folder, ignored);
+          })
           ->UseRealTime()
           ->Unit(benchmark::kMillisecond);
     };

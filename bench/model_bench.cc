@@ -35,8 +35,9 @@ void RegisterModelBenchmarks(std::span<const NamedRuntime> runtimes, const Machi
   const auto add = [&](const std::string& name, auto body, int64_t batch) {
     for (const NamedRuntime& named : runtimes) {
       if (named.slow() && batch > 32) continue;
-      auto* bench = benchmark::RegisterBenchmark(StrCat("model/", name, "_batch", batch, "/", named.name).c_str(),
-                                   [=, runtime = named.runtime](benchmark::State& state) { body(state, runtime, batch, peak); });
+      auto* bench = benchmark::RegisterBenchmark(
+          StrCat("model/", name, "_batch", batch, "/", named.name).c_str(),
+          [=, runtime = named.runtime](benchmark::State& state) { body(state, runtime, batch, peak); });
       bench->UseRealTime()->Unit(benchmark::kMillisecond);
       if (named.slow()) bench->Iterations(1)->Repetitions(1);
     }

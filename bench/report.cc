@@ -26,10 +26,12 @@ struct Group {
 const std::vector<Group>& Groups() {
   static const std::vector<Group> groups = {
       {"convolution, dense, pooling",
-       {"conv", "conv_input_gradient", "conv_filter_gradient", "matmul", "max_pool", "max_pool_gradient", "average_pool"}},
+       {"conv", "conv_input_gradient", "conv_filter_gradient", "matmul", "max_pool", "max_pool_gradient",
+        "average_pool"}},
       {"fused chains that fit the second-level cache", {"fused"}},
       {"elementwise functions and reductions",
-       {"exp", "tanh", "gelu", "random_uniform", "reduce_sum", "reduce_sum_squares", "softmax", "sparse_cross_entropy"}},
+       {"exp", "tanh", "gelu", "random_uniform", "reduce_sum", "reduce_sum_squares", "softmax",
+        "sparse_cross_entropy"}},
       {"chains beyond the caches", {"stream"}},
       {"the tutorial's model", {"model"}},
   };
@@ -88,8 +90,8 @@ std::vector<std::string> Report::CasesOf(const std::vector<std::string>& kinds) 
 }
 
 std::string Report::Table(const MachinePeak& peak) const {
-  std::string text = StrCat("| case | reference | Highway | LLVM | LLVM to Highway | LLVM |\n",
-                            "|---|--:|--:|--:|--:|:--|\n");
+  std::string text =
+      StrCat("| case | reference | Highway | LLVM | LLVM to Highway | LLVM |\n", "|---|--:|--:|--:|--:|:--|\n");
   std::string summary;
   for (const Group& group : Groups()) {
     double logs = 0, least = std::numeric_limits<double>::infinity();
@@ -111,8 +113,9 @@ std::string Report::Table(const MachinePeak& peak) const {
       } else if (memory > compute) {
         share = StrCat(Number("%.1f GB/s", llvm.bytes * 1e-9), Number(", %.0f%% of triad", 100 * memory));
       }
-      text += StrCat("| ", name, " | ", Time(of("reference").median()), " | ", Time(of(kBase).median()), " | ",
-                     Time(llvm.median()), " | ", Number("%.2f", ratio), " | ", llvm.seconds.empty() ? "" : share, " |\n");
+      text +=
+          StrCat("| ", name, " | ", Time(of("reference").median()), " | ", Time(of(kBase).median()), " | ",
+                 Time(llvm.median()), " | ", Number("%.2f", ratio), " | ", llvm.seconds.empty() ? "" : share, " |\n");
       if (!std::isfinite(ratio)) continue;
       logs += std::log(ratio);
       ++count;
@@ -132,7 +135,8 @@ std::string Report::Table(const MachinePeak& peak) const {
   };
   const double cold = compile("compile/training_step_cold"), cached = compile("compile/training_step_cached");
   if (std::isfinite(cold) && std::isfinite(cached)) {
-    summary += StrCat("- compiling the whole training step: ", Time(cold), ", from the object cache ", Time(cached), "\n");
+    summary +=
+        StrCat("- compiling the whole training step: ", Time(cold), ", from the object cache ", Time(cached), "\n");
   }
   return StrCat(text, "\n", summary);
 }
@@ -151,10 +155,11 @@ absl::Status Report::Save(const std::string& folder, const MachinePeak& peak) co
   std::error_code error;
   std::filesystem::create_directories(folder, error);
   if (error) return absl::UnavailableError(StrCat("can't make ", folder, ": ", error.message()));
-  const std::string machine = StrCat(peak.threads, " threads, ", peak.instructions, ", peak ", Number("%.0f", peak.flops * 1e-9),
-                                     " GFLOP/s, triad ", Number("%.0f", peak.triad_bytes * 1e-9), " GB/s");
-  WEIR_RETURN_IF_ERROR(WriteFileAtomically(
-      folder + "/backends.md", StrCat("Measured in one run, medians; ", machine, ".\n\n", Table(peak))));
+  const std::string machine =
+      StrCat(peak.threads, " threads, ", peak.instructions, ", peak ", Number("%.0f", peak.flops * 1e-9),
+             " GFLOP/s, triad ", Number("%.0f", peak.triad_bytes * 1e-9), " GB/s");
+  WEIR_RETURN_IF_ERROR(WriteFileAtomically(folder + "/backends.md",
+                                           StrCat("Measured in one run, medians; ", machine, ".\n\n", Table(peak))));
   return plot::SaveBars({"LLVM"}, bars, folder + "/backends.png",
                         {.title = "LLVM against Highway: " + machine,
                          .x_label = "times as fast as Highway",

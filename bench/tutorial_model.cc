@@ -6,15 +6,24 @@
 namespace weir::bench {
 
 Sequential TutorialModel(Runtime* runtime) {
-  Sequential model({Conv2D({.filters = 32, .kernel_size = {3, 3}, .padding = "same", .activation = "relu",
-                            .kernel_constraint = MaxNorm(3), .input_shape = {32, 32, 3}}),
+  Sequential model({Conv2D({.filters = 32,
+                            .kernel_size = {3, 3},
+                            .padding = "same",
+                            .activation = "relu",
+                            .kernel_constraint = MaxNorm(3),
+                            .input_shape = {32, 32, 3}}),
                     Dropout(0.3),
-                    Conv2D({.filters = 32, .kernel_size = {3, 3}, .padding = "same", .activation = "relu",
+                    Conv2D({.filters = 32,
+                            .kernel_size = {3, 3},
+                            .padding = "same",
+                            .activation = "relu",
                             .kernel_constraint = MaxNorm(3)}),
                     MaxPooling2D(), Flatten(),
                     Dense({.units = 512, .activation = "relu", .kernel_constraint = MaxNorm(3)}), Dropout(0.5),
                     Dense({.units = 10, .activation = "sigmoid"})});
-  model.Compile({.optimizer = "adam", .loss = "sparse_categorical_crossentropy", .metrics = "sparse_categorical_accuracy",
+  model.Compile({.optimizer = "adam",
+                 .loss = "sparse_categorical_crossentropy",
+                 .metrics = "sparse_categorical_accuracy",
                  .runtime = runtime});
   return model;
 }

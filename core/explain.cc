@@ -52,10 +52,12 @@ std::string Indented(const std::string& text, const char* indent) {
 std::string ExplainStep(const PlanStep& step, std::span<const Backend* const> backends, double seconds,
                         const ExplainOptions& options) {
   const double flops = ClusterFlops(step.cluster), bytes = ClusterBytes(step.cluster);
-  std::string text = StrCat(Describe(step.cluster), " ", step.cluster.shape, "\n  by ", step.backend, ": ",
-                            step.lowering.kernel, "\n  work: ", Number(flops, "FLOP"), ", ", Number(bytes, "B"), " in and out");
+  std::string text =
+      StrCat(Describe(step.cluster), " ", step.cluster.shape, "\n  by ", step.backend, ": ", step.lowering.kernel,
+             "\n  work: ", Number(flops, "FLOP"), ", ", Number(bytes, "B"), " in and out");
   if (seconds > 0) {
-    text += StrCat("\n  time: ", Micros(seconds), ", ", Number(flops / seconds, "FLOP/s"), ", ", Number(bytes / seconds, "B/s"));
+    text += StrCat("\n  time: ", Micros(seconds), ", ", Number(flops / seconds, "FLOP/s"), ", ",
+                   Number(bytes / seconds, "B/s"));
     if (options.peak_flops > 0 && options.peak_bytes > 0) {
       const double least = std::max(flops / options.peak_flops, bytes / options.peak_bytes);
       char share[64];
@@ -77,7 +79,8 @@ std::string ExplainStep(const PlanStep& step, std::span<const Backend* const> ba
 
 }  // namespace
 
-std::string Explain(const Executable& executable, std::span<const Backend* const> backends, const ExplainOptions& options) {
+std::string Explain(const Executable& executable, std::span<const Backend* const> backends,
+                    const ExplainOptions& options) {
   const std::vector<PlanStep>& steps = executable.plan().steps;
   const std::vector<double> seconds = MeanTimes(options.events, steps.size());
   std::string text;

@@ -50,7 +50,8 @@ absl::StatusOr<std::unique_ptr<Backend>> MakeLlvm(const RuntimeOptions& options)
 #else
   (void)options;
   return absl::UnimplementedError(
-      StrCat("backend 'llvm': this build has none (it was configured without LLVM 19); known: ", StrJoin(BackendNames(), ", ")));
+      StrCat("backend 'llvm': this build has none (it was configured without LLVM 19); known: ",
+             StrJoin(BackendNames(), ", ")));
 #endif
 }
 

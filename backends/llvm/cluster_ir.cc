@@ -57,7 +57,8 @@ std::optional<Decline> ClusterIr::NodeDecline(const Cluster& cluster, const Node
     }
     return std::nullopt;
   }
-  if (op.kind != OpKind::kElementwise || !ScalarOpFromName(op.name)) return Decline{StrCat("no lowering for ", op.name)};
+  if (op.kind != OpKind::kElementwise || !ScalarOpFromName(op.name))
+    return Decline{StrCat("no lowering for ", op.name)};
   for (Ref input : node.inputs) {
     const DType dtype = cluster.type(input).dtype;
     if (!IsIrType(dtype)) return Decline{StrCat(op.name, " of ", dtype, " is the reference's")};
@@ -78,7 +79,8 @@ std::optional<Decline> ClusterIr::ClusterDecline(const Cluster& cluster) {
 }
 
 ClusterIr::ClusterIr(KernelBuilder& builder, const Cluster& cluster, Part part)
-    : b_(builder), cluster_(cluster),
+    : b_(builder),
+      cluster_(cluster),
       shape_(part == Part::kEpilogue ? cluster.shape : cluster.type(cluster.node(*cluster.anchor).inputs[0]).shape) {
   CollectNodes(part);
 }
@@ -138,7 +140,9 @@ Val ClusterIr::ScalarOffset(const Source& source, const Point& point) {
   Val offset = b_.I64(0), flat = point.flat;
   for (size_t axis = source.dims.size(); axis-- > 0;) {
     const bool last = axis + 1 == source.dims.size() && source.dims[axis] == shape_.dim(-1);
-    const Val index = last && point.column != kNoVal ? point.column : axis == 0 ? flat : b_.Rem(flat, source.dims[axis]);
+    const Val index = last && point.column != kNoVal ? point.column
+                      : axis == 0                    ? flat
+                                                     : b_.Rem(flat, source.dims[axis]);
     if (source.strides[axis] != 0) offset = b_.Add(offset, b_.Mul(index, source.strides[axis]));
     if (axis > 0) flat = b_.Div(flat, source.dims[axis]);
   }
@@ -170,7 +174,8 @@ Val ClusterIr::Read(const Source& source, const Point& point) {
   const int64_t last = shape_.dim(-1);
   const bool one_row = (point.aligned && inner % kLanes == 0) || (point.in_row && inner % last == 0);
   if (!one_row) {
-    return FromMemory(b_.Gather(source.buffer, VectorOffset(source.dims, source.strides, point), point.count), source.dtype);
+    return FromMemory(b_.Gather(source.buffer, VectorOffset(source.dims, source.strides, point), point.count),
+                      source.dtype);
   }
   const Val offset = ScalarOffset(source, point);
   if (source.strides.back() == 0) {
@@ -216,7 +221,8 @@ Val ClusterIr::Compute(NodeId id, const Point& point) {
 
 // ---- Random numbers --------------------------------------------------------------------------------------------------
 std::vector<Val> ClusterIr::Words(const Node& node, Val low, Val high, int lanes) {
-  const auto key = PhiloxKey(static_cast<uint64_t>(node.attrs.Int(kSeed)), static_cast<uint64_t>(node.attrs.Int(kStream)));
+  const auto key =
+      PhiloxKey(static_cast<uint64_t>(node.attrs.Int(kSeed)), static_cast<uint64_t>(node.attrs.Int(kStream)));
   const IrType type{Elem::kI32, lanes};
   const auto constant = [&](uint32_t number) { return b_.Const(type, static_cast<int32_t>(number)); };
   const Ref step_ref = node.inputs[0];
@@ -265,7 +271,8 @@ Val ClusterIr::Random(NodeId id, const Point& point, int word) {
     const Val index = VectorOffset(dims, strides, point);
     const auto constant = [&](int64_t number) { return b_.Const(type, number); };
     const Val group = b_.Unary(IrOp::kShr, index, 6);
-    const Val low = b_.Binary(IrOp::kAdd, b_.Unary(IrOp::kShl, group, 4), b_.Binary(IrOp::kBitAnd, index, constant(15)));
+    const Val low =
+        b_.Binary(IrOp::kAdd, b_.Unary(IrOp::kShl, group, 4), b_.Binary(IrOp::kBitAnd, index, constant(15)));
     const std::vector<Val> words = Words(node, low, constant(0), lanes);
     const Val which = b_.Binary(IrOp::kBitAnd, b_.Unary(IrOp::kShr, index, 4), constant(3));
     bits = words[0];

@@ -26,12 +26,12 @@ Elem ElemOf(DType dtype);  // of a value in a register
 bool IsIrType(DType dtype);
 
 struct Point {
-  Val flat = kNoVal;    // position of lane 0
+  Val flat = kNoVal;  // position of lane 0
   int lanes = kLanes;
-  Val count = kNoVal;   // lanes that exist, or none if all do
-  bool aligned = false; // `flat` is a multiple of kLanes
-  bool in_row = false;  // all lanes lie in one run of the last axis
-  Val column = kNoVal;  // position of lane 0 in the last axis, where it is known
+  Val count = kNoVal;    // lanes that exist, or none if all do
+  bool aligned = false;  // `flat` is a multiple of kLanes
+  bool in_row = false;   // all lanes lie in one run of the last axis
+  Val column = kNoVal;   // position of lane 0 in the last axis, where it is known
 };
 
 class ClusterIr {
@@ -79,7 +79,7 @@ class ClusterIr {
   struct Source {
     int buffer = -1;
     bool full = false;
-    Val scalar = kNoVal;               // of an operand with one element
+    Val scalar = kNoVal;                 // of an operand with one element
     std::vector<int64_t> dims, strides;  // of other broadcasts, neighbouring axes merged
     DType dtype = DType::kFloat32;
   };
@@ -99,12 +99,12 @@ class ClusterIr {
 
   KernelBuilder& b_;
   const Cluster& cluster_;
-  const Shape shape_;           // of the index space
-  std::vector<NodeId> nodes_;   // to compute at every point, in order; constants and random numbers when asked for
-  std::vector<size_t> outputs_; // of the cluster that this part stores
+  const Shape shape_;            // of the index space
+  std::vector<NodeId> nodes_;    // to compute at every point, in order; constants and random numbers when asked for
+  std::vector<size_t> outputs_;  // of the cluster that this part stores
   std::map<Ref, Source> sources_;
-  std::map<Ref, Val> values_;                    // at the current point
-  std::map<NodeId, std::vector<Val>> words_;     // of the current block
+  std::map<Ref, Val> values_;                 // at the current point
+  std::map<NodeId, std::vector<Val>> words_;  // of the current block
   bool block_ = false, has_counter_ = false, streaming_ = false;
   int word_ = 0;
   std::optional<Kept> kept_;

@@ -42,9 +42,9 @@ absl::StatusOr<std::unique_ptr<::llvm::TargetMachine>> MakeMachine(const Target&
   ::llvm::TargetOptions options;
   // The contract on bits: an addition and a multiplication become one instruction only where the kernel says so.
   options.AllowFPOpFusion = ::llvm::FPOpFusion::Strict;
-  std::unique_ptr<::llvm::TargetMachine> machine(found->createTargetMachine(
-      target.triple, target.cpu, target.features, options, ::llvm::Reloc::PIC_, ::llvm::CodeModel::Small,
-      ::llvm::CodeGenOptLevel::Default, /*JIT=*/true));
+  std::unique_ptr<::llvm::TargetMachine> machine(
+      found->createTargetMachine(target.triple, target.cpu, target.features, options, ::llvm::Reloc::PIC_,
+                                 ::llvm::CodeModel::Small, ::llvm::CodeGenOptLevel::Default, /*JIT=*/true));
   if (machine == nullptr) return absl::InternalError(StrCat("LLVM: no code generator for ", target.triple));
   return machine;
 }
@@ -64,7 +64,8 @@ void Optimize(::llvm::Module& module, ::llvm::TargetMachine& machine) {
   ::llvm::FunctionPassManager passes;
   passes.addPass(::llvm::EarlyCSEPass());
   passes.addPass(::llvm::InstCombinePass(::llvm::InstCombineOptions().setMaxIterations(1).setVerifyFixpoint(false)));
-  passes.addPass(::llvm::createFunctionToLoopPassAdaptor(::llvm::LICMPass(::llvm::LICMOptions()), /*UseMemorySSA=*/true));
+  passes.addPass(
+      ::llvm::createFunctionToLoopPassAdaptor(::llvm::LICMPass(::llvm::LICMOptions()), /*UseMemorySSA=*/true));
   passes.addPass(::llvm::SimplifyCFGPass());
   for (::llvm::Function& function : module) {
     if (!function.isDeclaration()) passes.run(function, functions);
@@ -99,7 +100,8 @@ absl::StatusOr<Target> FindTarget(const std::string& cpu) {
   for (const char* feature : {"avx", "avx2", "fma", "bmi2", "avx512f", "avx512bw", "avx512dq", "avx512vl"}) {
     const auto has = host.find(feature);
     if (subtarget->checkFeatures(std::string("+") + feature) && (has == host.end() || !has->getValue())) {
-      return absl::InvalidArgumentError(StrCat("LLVM: this machine can't run code for '", target.cpu, "': it has no ", feature));
+      return absl::InvalidArgumentError(
+          StrCat("LLVM: this machine can't run code for '", target.cpu, "': it has no ", feature));
     }
   }
   if (!subtarget->checkFeatures("+fma") || !subtarget->checkFeatures("+avx2")) {
@@ -112,7 +114,8 @@ absl::StatusOr<Target> FindTarget(const std::string& cpu) {
 
 std::string TargetKey(const Target& target) {
   // The number is raised when emit.cc or the passes give other code for an equal kernel.
-  return StrCat("weir-", WEIR_VERSION, " code-3 llvm-", LLVM_VERSION_STRING, " ", target.triple, " ", target.cpu, " ", target.features);
+  return StrCat("weir-", WEIR_VERSION, " code-3 llvm-", LLVM_VERSION_STRING, " ", target.triple, " ", target.cpu, " ",
+                target.features);
 }
 
 std::string KernelSymbol(size_t index) { return StrCat("weir_kernel_", index); }
@@ -129,7 +132,8 @@ absl::StatusOr<std::string> GenerateCode(std::span<const Kernel* const> kernels,
   }
   std::string problem;
   ::llvm::raw_string_ostream stream(problem);
-  if (::llvm::verifyModule(module, &stream)) return absl::InternalError(StrCat("LLVM: a module is not valid: ", problem));
+  if (::llvm::verifyModule(module, &stream))
+    return absl::InternalError(StrCat("LLVM: a module is not valid: ", problem));
   Optimize(module, *machine);
   if (form == CodeForm::kLlvmIr) {
     std::string text;
@@ -140,8 +144,10 @@ absl::StatusOr<std::string> GenerateCode(std::span<const Kernel* const> kernels,
   ::llvm::SmallVector<char, 0> bytes;
   ::llvm::raw_svector_ostream out(bytes);
   ::llvm::legacy::PassManager generator;
-  const auto type = form == CodeForm::kObject ? ::llvm::CodeGenFileType::ObjectFile : ::llvm::CodeGenFileType::AssemblyFile;
-  if (machine->addPassesToEmitFile(generator, out, nullptr, type)) return absl::InternalError("LLVM: no code generator");
+  const auto type =
+      form == CodeForm::kObject ? ::llvm::CodeGenFileType::ObjectFile : ::llvm::CodeGenFileType::AssemblyFile;
+  if (machine->addPassesToEmitFile(generator, out, nullptr, type))
+    return absl::InternalError("LLVM: no code generator");
   generator.run(module);
   return std::string(bytes.data(), bytes.size());
 }

@@ -21,7 +21,11 @@ using ::llvm::Value;
 class Emitter {
  public:
   Emitter(const Kernel& kernel, const std::string& symbol, ::llvm::Module& module)
-      : kernel_(kernel), module_(module), context_(module.getContext()), builder_(context_), values_(kernel.insts.size()) {
+      : kernel_(kernel),
+        module_(module),
+        context_(module.getContext()),
+        builder_(context_),
+        values_(kernel.insts.size()) {
     auto* type = ::llvm::FunctionType::get(builder_.getVoidTy(), {builder_.getPtrTy()}, false);
     function_ = ::llvm::Function::Create(type, ::llvm::GlobalValue::ExternalLinkage, symbol, module);
     function_->addFnAttr(::llvm::Attribute::NoUnwind);
@@ -62,7 +66,8 @@ class Emitter {
       scalar = ::llvm::ConstantInt::get(Scalar(inst.type.elem), static_cast<uint64_t>(inst.imm), true);
     }
     if (inst.type.lanes == 1) return scalar;
-    return ::llvm::ConstantVector::getSplat(::llvm::ElementCount::getFixed(static_cast<unsigned>(inst.type.lanes)), scalar);
+    return ::llvm::ConstantVector::getSplat(::llvm::ElementCount::getFixed(static_cast<unsigned>(inst.type.lanes)),
+                                            scalar);
   }
   const Inst& inst(Val v) const { return kernel_.insts[static_cast<size_t>(v)]; }
   Value* Get(Val v) {
@@ -110,12 +115,14 @@ class Emitter {
   // Lanes below `count`.
   Value* MaskOf(Val count, int lanes) {
     Value* limit = builder_.CreateTrunc(Get(count), builder_.getInt32Ty());
-    return builder_.CreateICmpSLT(IotaOf({Elem::kI32, lanes}), builder_.CreateVectorSplat(static_cast<unsigned>(lanes), limit));
+    return builder_.CreateICmpSLT(IotaOf({Elem::kI32, lanes}),
+                                  builder_.CreateVectorSplat(static_cast<unsigned>(lanes), limit));
   }
   Value* IotaOf(IrType type) {
     if (type.lanes == 1) return ::llvm::ConstantInt::get(Scalar(type.elem), 0);
     std::vector<Constant*> lanes;
-    for (int i = 0; i < type.lanes; ++i) lanes.push_back(::llvm::ConstantInt::get(Scalar(type.elem), static_cast<uint64_t>(i)));
+    for (int i = 0; i < type.lanes; ++i)
+      lanes.push_back(::llvm::ConstantInt::get(Scalar(type.elem), static_cast<uint64_t>(i)));
     return ::llvm::ConstantVector::get(lanes);
   }
   ::llvm::Align AlignOf(Elem elem) const { return ::llvm::Align(static_cast<uint64_t>(BytesOf(elem))); }
@@ -145,7 +152,8 @@ class Emitter {
   // Non-temporal stores need their alignment promised.
   void Stream(const Inst& i) {
     const uint64_t bytes = static_cast<uint64_t>(i.type.lanes * BytesOf(i.type.elem));
-    ::llvm::StoreInst* store = builder_.CreateAlignedStore(Get(i.args[0]), Address(i.imm, i.args[1]), ::llvm::Align(bytes));
+    ::llvm::StoreInst* store =
+        builder_.CreateAlignedStore(Get(i.args[0]), Address(i.imm, i.args[1]), ::llvm::Align(bytes));
     ::llvm::Metadata* one = ::llvm::ConstantAsMetadata::get(builder_.getInt32(1));
     store->setMetadata(::llvm::LLVMContext::MD_nontemporal, ::llvm::MDNode::get(context_, one));
   }
@@ -170,7 +178,8 @@ class Emitter {
   void Prefetch(const Inst& i) {
     Value* at = Address(i.imm, i.args[0]);
     // For reading, to the first-level cache, of data.
-    builder_.CreateIntrinsic(::llvm::Intrinsic::prefetch, {at->getType()}, {at, builder_.getInt32(0), builder_.getInt32(3), builder_.getInt32(1)});
+    builder_.CreateIntrinsic(::llvm::Intrinsic::prefetch, {at->getType()},
+                             {at, builder_.getInt32(0), builder_.getInt32(3), builder_.getInt32(1)});
   }
 
   // ---- Control ---------------------------------------------------------------------------------------------------------
@@ -233,8 +242,9 @@ class Emitter {
     auto* host = ::llvm::cast<::llvm::Function>(module_.getOrInsertFunction(kReportLabelSymbol, type).getCallee());
     host->addFnAttr(::llvm::Attribute::NoUnwind);
     Value* text = builder_.CreateGlobalString(kernel_.label_error);
-    builder_.CreateCall(type, host, {CallField(offsetof(KernelCall, errors), pointer), text, Get(i.args[0]), Get(i.args[1]),
-                                     builder_.getInt64(static_cast<uint64_t>(i.imm))});
+    builder_.CreateCall(type, host,
+                        {CallField(offsetof(KernelCall, errors), pointer), text, Get(i.args[0]), Get(i.args[1]),
+                         builder_.getInt64(static_cast<uint64_t>(i.imm))});
   }
 
   // ---- Operations ------------------------------------------------------------------------------------------------------
@@ -257,7 +267,8 @@ class Emitter {
   Value* MulHigh(const Inst& i) {
     Type* narrow = TypeOf(i.type);
     Type* wide = TypeOf({Elem::kI64, i.type.lanes});
-    Value* product = builder_.CreateMul(builder_.CreateZExt(Get(i.args[0]), wide), builder_.CreateZExt(Get(i.args[1]), wide));
+    Value* product =
+        builder_.CreateMul(builder_.CreateZExt(Get(i.args[0]), wide), builder_.CreateZExt(Get(i.args[1]), wide));
     return builder_.CreateTrunc(builder_.CreateLShr(product, 32), narrow);
   }
   Value* Convert(const Inst& i) {
@@ -298,7 +309,8 @@ class Emitter {
         return values_[static_cast<size_t>(
             kernel_.regions[static_cast<size_t>(inst(i.args[0]).region)].params[static_cast<size_t>(i.imm) + 1])];
       case IrOp::kReportLabel: ReportLabel(i); return nullptr;
-      case IrOp::kLoad: case IrOp::kGather: return Load(i);
+      case IrOp::kLoad:
+      case IrOp::kGather: return Load(i);
       case IrOp::kStore: Store(i); return nullptr;
       case IrOp::kStream: Stream(i); return nullptr;
       case IrOp::kMayStream: return MayStream(i);
@@ -307,8 +319,10 @@ class Emitter {
       case IrOp::kTask: return CallField(offsetof(KernelCall, task), builder_.getInt64Ty());
       case IrOp::kIota: return IotaOf(i.type);
       case IrOp::kSplat: return builder_.CreateVectorSplat(static_cast<unsigned>(i.type.lanes), arg(0));
-      case IrOp::kLow: case IrOp::kHigh: return Half(i);
-      case IrOp::kZipLow: case IrOp::kZipHigh: return Zip(i);
+      case IrOp::kLow:
+      case IrOp::kHigh: return Half(i);
+      case IrOp::kZipLow:
+      case IrOp::kZipHigh: return Zip(i);
       case IrOp::kLane: return builder_.CreateExtractElement(arg(0), static_cast<uint64_t>(i.imm));
       case IrOp::kAdd: return floating ? builder_.CreateFAdd(arg(0), arg(1)) : builder_.CreateAdd(arg(0), arg(1));
       case IrOp::kSub: return floating ? builder_.CreateFSub(arg(0), arg(1)) : builder_.CreateSub(arg(0), arg(1));
@@ -324,16 +338,22 @@ class Emitter {
       case IrOp::kRoundEven: return Intrinsic(::llvm::Intrinsic::roundeven, {arg(0)});
       case IrOp::kShl: return builder_.CreateShl(arg(0), static_cast<uint64_t>(i.imm));
       case IrOp::kShr: return builder_.CreateLShr(arg(0), static_cast<uint64_t>(i.imm));
-      case IrOp::kBitAnd: case IrOp::kAnd: return builder_.CreateAnd(arg(0), arg(1));
-      case IrOp::kBitOr: case IrOp::kOr: return builder_.CreateOr(arg(0), arg(1));
+      case IrOp::kBitAnd:
+      case IrOp::kAnd: return builder_.CreateAnd(arg(0), arg(1));
+      case IrOp::kBitOr:
+      case IrOp::kOr: return builder_.CreateOr(arg(0), arg(1));
       case IrOp::kBitXor: return builder_.CreateXor(arg(0), arg(1));
       case IrOp::kNot: return builder_.CreateNot(arg(0));
       case IrOp::kMin: return Intrinsic(::llvm::Intrinsic::smin, {arg(0), arg(1)});
-      case IrOp::kLt: case IrOp::kLe: case IrOp::kEq: return Compare(i);
+      case IrOp::kLt:
+      case IrOp::kLe:
+      case IrOp::kEq: return Compare(i);
       case IrOp::kSelect: return builder_.CreateSelect(arg(0), arg(1), arg(2));
       case IrOp::kBits: return builder_.CreateBitCast(arg(0), TypeOf(i.type));
       case IrOp::kConvert: return Convert(i);
-      case IrOp::kConst: case IrOp::kIndex: case IrOp::kCarried: break;
+      case IrOp::kConst:
+      case IrOp::kIndex:
+      case IrOp::kCarried: break;
     }
     WEIR_CHECK(false, "%", v, " of ", kernel_.name, " can't stand in a region's code");
     return nullptr;
@@ -350,6 +370,8 @@ class Emitter {
 
 }  // namespace
 
-void Emit(const Kernel& kernel, const std::string& symbol, ::llvm::Module& module) { Emitter(kernel, symbol, module).Run(); }
+void Emit(const Kernel& kernel, const std::string& symbol, ::llvm::Module& module) {
+  Emitter(kernel, symbol, module).Run();
+}
 
 }  // namespace weir::jit

@@ -28,14 +28,16 @@ absl::StatusOr<T> ToStatusOr(::llvm::Expected<T> expected, const std::string& wh
   return std::move(*expected);
 }
 
-extern "C" void WeirReportLabel(KernelErrors* errors, const char* what, int64_t row, int64_t label, int64_t classes) noexcept {
+extern "C" void WeirReportLabel(KernelErrors* errors, const char* what, int64_t row, int64_t label,
+                                int64_t classes) noexcept {
   errors->OutOfRange(what, row, label, 0, classes);
 }
 
 // A library of one plan's code inside the session; unloaded when the plan is gone.
 class Code {
  public:
-  Code(std::shared_ptr<::llvm::orc::LLJIT> jit, ::llvm::orc::JITDylib& library) : jit_(std::move(jit)), library_(library) {}
+  Code(std::shared_ptr<::llvm::orc::LLJIT> jit, ::llvm::orc::JITDylib& library)
+      : jit_(std::move(jit)), library_(library) {}
   ~Code() { ::llvm::consumeError(jit_->getExecutionSession().removeJITDylib(library_)); }
   Code(const Code&) = delete;
   Code& operator=(const Code&) = delete;
@@ -100,7 +102,8 @@ class OrcJit : public Jit {
     return parts;
   }
 
-  absl::StatusOr<std::string> CompilePart(std::span<const Kernel* const> kernels, const std::vector<size_t>& part) const {
+  absl::StatusOr<std::string> CompilePart(std::span<const Kernel* const> kernels,
+                                          const std::vector<size_t>& part) const {
     std::vector<const Kernel*> own;
     for (size_t kernel : part) own.push_back(kernels[kernel]);
     if (cache_ == nullptr) return GenerateCode(own, target_, CodeForm::kObject);
@@ -135,8 +138,9 @@ class OrcJit : public Jit {
     ::llvm::orc::JITDylib& library = session.createBareJITDylib(StrCat("plan_", serial++));
     auto code = std::make_shared<const Code>(jit, library);
     ::llvm::orc::SymbolMap host;
-    host[jit->mangleAndIntern(kReportLabelSymbol)] = {::llvm::orc::ExecutorAddr::fromPtr(&WeirReportLabel),
-                                                       ::llvm::JITSymbolFlags::Exported | ::llvm::JITSymbolFlags::Callable};
+    host[jit->mangleAndIntern(kReportLabelSymbol)] = {
+        ::llvm::orc::ExecutorAddr::fromPtr(&WeirReportLabel),
+        ::llvm::JITSymbolFlags::Exported | ::llvm::JITSymbolFlags::Callable};
     WEIR_RETURN_IF_ERROR(ToStatus(library.define(::llvm::orc::absoluteSymbols(std::move(host))), "host symbols"));
     std::unique_ptr<::llvm::MemoryBuffer> buffer = ::llvm::MemoryBuffer::getMemBufferCopy(object, "weir");
     WEIR_RETURN_IF_ERROR(ToStatus(jit->addObjectFile(library, std::move(buffer)), "object file"));

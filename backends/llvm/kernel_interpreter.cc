@@ -34,7 +34,9 @@ class Machine {
   Machine(const Kernel& kernel, const KernelCall& call) : kernel_(kernel), call_(call), values_(kernel.insts.size()) {
     for (size_t v = 0; v < kernel.insts.size(); ++v) {
       const Inst& inst = kernel.insts[v];
-      if (inst.op == IrOp::kConst) values_[v].assign(static_cast<size_t>(inst.type.lanes), Wrapped(inst.type.elem, static_cast<uint64_t>(inst.imm)));
+      if (inst.op == IrOp::kConst)
+        values_[v].assign(static_cast<size_t>(inst.type.lanes),
+                          Wrapped(inst.type.elem, static_cast<uint64_t>(inst.imm)));
     }
   }
 
@@ -142,7 +144,10 @@ class Machine {
   }
 
   static int64_t Converted(Elem from, Elem to, int64_t a) {
-    if (to == Elem::kF32) return from == Elem::kI64 || from == Elem::kI32 || from == Elem::kU8 || from == Elem::kBool ? FromFloat(static_cast<float>(a)) : a;
+    if (to == Elem::kF32)
+      return from == Elem::kI64 || from == Elem::kI32 || from == Elem::kU8 || from == Elem::kBool
+                 ? FromFloat(static_cast<float>(a))
+                 : a;
     if (from != Elem::kF32) return Wrapped(to, static_cast<uint64_t>(a));
     const float x = AsFloat(a);
     if (x != x) return 0;
@@ -175,7 +180,10 @@ class Machine {
       case IrOp::kReportLabel:
         call_.errors->OutOfRange(kernel_.label_error.c_str(), value(i.args[0])[0], value(i.args[1])[0], 0, i.imm);
         return;
-      case IrOp::kLoad: case IrOp::kGather: case IrOp::kStore: case IrOp::kStream: Memory(v, i); return;
+      case IrOp::kLoad:
+      case IrOp::kGather:
+      case IrOp::kStore:
+      case IrOp::kStream: Memory(v, i); return;
       case IrOp::kMayStream: value(v) = {MayStream(i.imm)}; return;
       case IrOp::kFence: return;
       case IrOp::kPrefetch: return;
@@ -196,9 +204,14 @@ class Machine {
       const int64_t a = arg(0), b = arg(1), c = arg(2);
       switch (i.op) {
         case IrOp::kIota: result[k] = static_cast<int64_t>(k); break;
-        case IrOp::kSplat: case IrOp::kLow: case IrOp::kHigh: result[k] = a; break;
-        case IrOp::kZipLow: case IrOp::kZipHigh: result[k] = k % 2 == 0 ? a : b; break;
-        case IrOp::kLt: case IrOp::kLe: case IrOp::kEq: result[k] = Compared(i.op, elem(i.args[0]), a, b); break;
+        case IrOp::kSplat:
+        case IrOp::kLow:
+        case IrOp::kHigh: result[k] = a; break;
+        case IrOp::kZipLow:
+        case IrOp::kZipHigh: result[k] = k % 2 == 0 ? a : b; break;
+        case IrOp::kLt:
+        case IrOp::kLe:
+        case IrOp::kEq: result[k] = Compared(i.op, elem(i.args[0]), a, b); break;
         case IrOp::kAnd: result[k] = a & b; break;
         case IrOp::kOr: result[k] = a | b; break;
         case IrOp::kNot: result[k] = a ^ 1; break;

@@ -145,7 +145,8 @@ Val KernelBuilder::OpenFor(Val begin, Val end, int64_t step, const std::vector<V
   opened.inits = inits;
   opened.params.push_back(Append({.op = IrOp::kIndex, .type = {Elem::kI64, 1}}, true));
   for (size_t i = 0; i < inits.size(); ++i) {
-    opened.params.push_back(Append({.op = IrOp::kCarried, .type = type(inits[i]), .imm = static_cast<int64_t>(i)}, true));
+    opened.params.push_back(
+        Append({.op = IrOp::kCarried, .type = type(inits[i]), .imm = static_cast<int64_t>(i)}, true));
   }
   kernel_.regions[static_cast<size_t>(region)] = std::move(opened);
   open_.push_back(region);
@@ -156,7 +157,9 @@ std::vector<Val> KernelBuilder::CloseFor(Val loop, const std::vector<Val>& yield
   open_.pop_back();
   std::vector<Val> results;
   for (size_t i = 0; i < yields.size(); ++i) {
-    results.push_back(Append({.op = IrOp::kResult, .type = type(yields[i]), .args = {loop, kNoVal, kNoVal},
+    results.push_back(Append({.op = IrOp::kResult,
+                              .type = type(yields[i]),
+                              .args = {loop, kNoVal, kNoVal},
                               .imm = static_cast<int64_t>(i)}));
   }
   return results;
@@ -173,10 +176,12 @@ namespace {
 
 constexpr const char* kElemNames[] = {"bool", "u8", "i32", "i64", "f32"};
 constexpr const char* kOpNames[] = {
-    "const", "task", "index", "carried", "result", "iota", "splat", "low", "high", "zip_low", "zip_high", "lane",
-    "add", "sub", "mul", "div", "rem", "mul_high", "fma", "sqrt", "neg", "abs", "copysign", "round_even", "shl", "shr", "and_bits", "or_bits",
-    "xor_bits", "min", "lt", "le", "eq", "and", "or", "not", "select", "bits", "convert", "load", "gather", "store", "stream",
-    "may_stream", "fence", "prefetch", "for", "if", "report_label"};
+    "const",    "task",     "index",   "carried",     "result",   "iota",       "splat",  "low",        "high",
+    "zip_low",  "zip_high", "lane",    "add",         "sub",      "mul",        "div",    "rem",        "mul_high",
+    "fma",      "sqrt",     "neg",     "abs",         "copysign", "round_even", "shl",    "shr",        "and_bits",
+    "or_bits",  "xor_bits", "min",     "lt",          "le",       "eq",         "and",    "or",         "not",
+    "select",   "bits",     "convert", "load",        "gather",   "store",      "stream", "may_stream", "fence",
+    "prefetch", "for",      "if",      "report_label"};
 
 class Printer {
  public:
@@ -186,8 +191,8 @@ class Printer {
     for (size_t i = 0; i < kernel_.buffers.size(); ++i) {
       const IrBuffer& b = kernel_.buffers[i];
       static constexpr const char* kKinds[] = {"input ", "output ", "workspace ", "scratch "};
-      Add("buffer ", i, ": ", kElemNames[static_cast<int>(b.elem)], " at ", kKinds[static_cast<int>(b.kind)],
-          b.index, " + ", b.offset, "\n");
+      Add("buffer ", i, ": ", kElemNames[static_cast<int>(b.elem)], " at ", kKinds[static_cast<int>(b.kind)], b.index,
+          " + ", b.offset, "\n");
     }
     if (!kernel_.label_error.empty()) Add("label error: ", kernel_.label_error, "\n");
     PrintRegion(kernel_.regions[0], 0);
@@ -202,10 +207,8 @@ class Printer {
   void Append(const std::string& text) { out_ += text; }
   void Append(const char* text) { out_ += text; }
   template <class T>
-    requires std::is_integral_v<T>
-  void Append(T number) {
-    out_ += std::to_string(number);
-  }
+  requires std::is_integral_v<T>
+  void Append(T number) { out_ += std::to_string(number); }
 
   void Operand(Val v) {
     const Inst& inst = kernel_.insts[static_cast<size_t>(v)];
@@ -213,7 +216,8 @@ class Printer {
       Add("%", v);
     } else if (inst.type.elem == Elem::kF32) {
       char text[48];
-      std::snprintf(text, sizeof(text), "%.9g", static_cast<double>(std::bit_cast<float>(static_cast<uint32_t>(inst.imm))));
+      std::snprintf(text, sizeof(text), "%.9g",
+                    static_cast<double>(std::bit_cast<float>(static_cast<uint32_t>(inst.imm))));
       Append(text);
     } else {
       Append(inst.imm);
@@ -265,13 +269,17 @@ class Printer {
         Operand(inst.args[i]);
       }
       switch (inst.op) {
-        case IrOp::kLoad: case IrOp::kGather: case IrOp::kStore: case IrOp::kStream: case IrOp::kMayStream:
-        case IrOp::kPrefetch:
-          Add(" buffer ", inst.imm);
-          break;
-        case IrOp::kShl: case IrOp::kShr: case IrOp::kLane: case IrOp::kResult: case IrOp::kReportLabel:
-          Add(" # ", inst.imm);
-          break;
+        case IrOp::kLoad:
+        case IrOp::kGather:
+        case IrOp::kStore:
+        case IrOp::kStream:
+        case IrOp::kMayStream:
+        case IrOp::kPrefetch: Add(" buffer ", inst.imm); break;
+        case IrOp::kShl:
+        case IrOp::kShr:
+        case IrOp::kLane:
+        case IrOp::kResult:
+        case IrOp::kReportLabel: Add(" # ", inst.imm); break;
         default: break;
       }
       if (inst.op == IrOp::kIf) {

@@ -19,14 +19,16 @@ constexpr size_t kMaxOperands = 20;
 std::optional<Decline> PrologueByVectors(const Cluster& cluster, const Node& anchor, const TileLimits&) {
   for (NodeId id : cluster.nodes) {
     const Node& node = cluster.node(id);
-    if (node.op->kind == OpKind::kCounter && node.outputs[0].shape.size() == cluster.type(anchor.inputs[0]).shape.size()) {
+    if (node.op->kind == OpKind::kCounter &&
+        node.outputs[0].shape.size() == cluster.type(anchor.inputs[0]).shape.size()) {
       return Decline{"random numbers are drawn fastest in a pass of their own"};
     }
   }
   return std::nullopt;
 }
 std::optional<Decline> PrologueOfPool(const Cluster& cluster, const Node& anchor, const TileLimits& limits) {
-  if (!PoolReadsOnce(anchor, cluster.type(anchor.inputs[0]).shape)) return Decline{"windows would compute it more than once"};
+  if (!PoolReadsOnce(anchor, cluster.type(anchor.inputs[0]).shape))
+    return Decline{"windows would compute it more than once"};
   return PrologueByVectors(cluster, anchor, limits);
 }
 
@@ -70,7 +72,8 @@ bool IsByte(DType dtype) { return SizeOf(dtype) == 1; }
 // An epilogue must stay one that the backend behind this one takes too, in case the anchor is declined.
 std::optional<Decline> EpilogueDecline(const Cluster& cluster, const Node& node) {
   const DType anchor = cluster.graph->type(cluster.node(*cluster.anchor).inputs[0]).dtype;
-  if (anchor != DType::kFloat32) return Decline{StrCat(cluster.node(*cluster.anchor).op->name, " of ", anchor, " is the reference's")};
+  if (anchor != DType::kFloat32)
+    return Decline{StrCat(cluster.node(*cluster.anchor).op->name, " of ", anchor, " is the reference's")};
   const auto common = [](DType dtype) { return dtype != DType::kInt64; };
   const std::optional<ScalarOp> op = ScalarOpFromName(node.op->name);
   const bool number = op && (Info(*op).form == ScalarForm::kUnary || Info(*op).form == ScalarForm::kBinary);
@@ -105,7 +108,8 @@ class LlvmBackend : public Backend {
 
   std::optional<Decline> MayPrecede(const Cluster& cluster, const Node& anchor) const override {
     const TensorType& operand = cluster.type(anchor.inputs[0]);
-    if (operand.dtype != DType::kFloat32) return Decline{StrCat(anchor.op->name, " of ", operand.dtype, " is the reference's")};
+    if (operand.dtype != DType::kFloat32)
+      return Decline{StrCat(anchor.op->name, " of ", operand.dtype, " is the reference's")};
     const AnchorRow* row = FindAnchor(anchor.op->name);
     if (row == nullptr || row->prologue == nullptr) {
       return Decline{StrCat("what ", anchor.op->name, " reads has to be whole before it starts")};
@@ -179,7 +183,8 @@ class LlvmBackend : public Backend {
         continue;
       }
       const Kernel* kernels[] = {&kernel};
-      const auto code = GenerateCode(kernels, jit_->target(), view == CodeView::kLlvmIr ? CodeForm::kLlvmIr : CodeForm::kAssembly);
+      const auto code =
+          GenerateCode(kernels, jit_->target(), view == CodeView::kLlvmIr ? CodeForm::kLlvmIr : CodeForm::kAssembly);
       text += code.ok() ? *code : std::string(code.status().message());
     }
     return text;

@@ -29,7 +29,8 @@ class ArgMaxLowering {
 
   Lowering Lower() {
     const int64_t pieces = CeilDiv(inner_, kLanes), units = outer_ * pieces;
-    const int64_t per_task = TaskSize(units, std::max<int64_t>(1, kTaskFloats / (count_ * (inner_ == 1 ? 1 : kLanes))), 1);
+    const int64_t per_task =
+        TaskSize(units, std::max<int64_t>(1, kTaskFloats / (count_ * (inner_ == 1 ? 1 : kLanes))), 1);
     const int64_t tasks = CeilDiv(units, per_task);
     const Val begin = b_.Mul(task_, per_task);
     b_.Loop(begin, b_.Min(b_.Add(begin, b_.I64(per_task)), b_.I64(units)), 1, [&](Val unit) {
@@ -61,16 +62,18 @@ class ArgMaxLowering {
     const Val base = b_.Add(b_.Mul(outer, count_ * inner_), column);
     const Val count = inner_ % kLanes == 0 ? kNoVal : b_.Binary(IrOp::kSub, b_.I64(inner_), column);
     const auto at = [&](Val j) {
-      return Best{x_.At({.flat = b_.Add(base, b_.Mul(j, inner_)), .count = count, .aligned = inner_ % kLanes == 0,
+      return Best{x_.At({.flat = b_.Add(base, b_.Mul(j, inner_)),
+                         .count = count,
+                         .aligned = inner_ % kLanes == 0,
                          .in_row = inner_ == last_}),
                   b_.Splat(b_.Convert(j, Elem::kI32), kLanes)};
     };
     const Best first = at(b_.I64(0));
-    const Val where = b_.For(b_.I64(1), b_.I64(count_), 1, {first.value, first.position},
-                             [&](Val j, const std::vector<Val>& best) {
-                               const Best next = Better({best[0], best[1]}, at(j));
-                               return std::vector<Val>{next.value, next.position};
-                             })[1];
+    const Val where =
+        b_.For(b_.I64(1), b_.I64(count_), 1, {first.value, first.position}, [&](Val j, const std::vector<Val>& best) {
+          const Best next = Better({best[0], best[1]}, at(j));
+          return std::vector<Val>{next.value, next.position};
+        })[1];
     const Point point{.flat = b_.Add(b_.Mul(outer, inner_), column), .count = count, .aligned = inner_ % kLanes == 0};
     epilogue_.Emit({&point, 1}, {&where, 1});
   }
@@ -87,10 +90,11 @@ class ArgMaxLowering {
     std::vector<Val> best;
     if (whole > 0) {
       const Best first = at(b_.I64(0), kNoVal);
-      best = b_.For(b_.I64(kLanes), b_.I64(whole), kLanes, {first.value, first.position}, [&](Val j, const std::vector<Val>& so_far) {
-        const Best next = Better({so_far[0], so_far[1]}, at(j, kNoVal));
-        return std::vector<Val>{next.value, next.position};
-      });
+      best = b_.For(b_.I64(kLanes), b_.I64(whole), kLanes, {first.value, first.position},
+                    [&](Val j, const std::vector<Val>& so_far) {
+                      const Best next = Better({so_far[0], so_far[1]}, at(j, kNoVal));
+                      return std::vector<Val>{next.value, next.position};
+                    });
     }
     int64_t lanes = kLanes;
     if (whole < count_) {

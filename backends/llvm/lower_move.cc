@@ -128,7 +128,8 @@ class MoveLowering {
   void Row(KernelBuilder& b, const Move& move, Val src, Val dst) const {
     const CopyAxis& axis = move.box.axes.back();
     const int from = Source(b, move), to = Target(b);
-    const bool gather = elem_ == Elem::kI32 && SourceShape(move).size() <= std::numeric_limits<int32_t>::max() && axis.dst == 1;
+    const bool gather =
+        elem_ == Elem::kI32 && SourceShape(move).size() <= std::numeric_limits<int32_t>::max() && axis.dst == 1;
     if (!gather && (axis.src != 1 || axis.dst != 1)) {
       b.Loop(b.I64(0), b.I64(axis.size), 1, [&](Val i) {
         b.Store(to, b.Load(from, b.Add(src, b.Mul(i, axis.src)), 1), b.Add(dst, b.Mul(i, axis.dst)));
@@ -191,7 +192,8 @@ class MoveLowering {
     const Val begin = b.Mul(task, per_task), end = b.Add(begin, b.I64(per_task));
     b.Loop(begin, b.Min(end, b.I64(whole)), kLanes, [&](Val i) { b.Store(to, number, i); });
     if (whole < count) {
-      b.Loop(b.I64(whole), b.Min(end, b.I64(count)), kLanes, [&](Val i) { b.Store(to, number, i, b.I64(count - whole)); });
+      b.Loop(b.I64(whole), b.Min(end, b.I64(count)), kLanes,
+             [&](Val i) { b.Store(to, number, i, b.I64(count - whole)); });
     }
     return MakeStage(b.Take(), CeilDiv(count, per_task));
   }
@@ -207,7 +209,8 @@ class MoveLowering {
 
 LowerResult LowerMove(const Cluster& cluster) {
   const Node& node = cluster.node(cluster.nodes[0]);
-  if (SizeOf(node.outputs[0].dtype) > 8) return Decline{StrCat(node.op->name, " of ", node.outputs[0].dtype, " is the reference's")};
+  if (SizeOf(node.outputs[0].dtype) > 8)
+    return Decline{StrCat(node.op->name, " of ", node.outputs[0].dtype, " is the reference's")};
   std::vector<Shape> inputs;
   for (Ref ref : node.inputs) inputs.push_back(cluster.type(ref).shape);
   auto copies = BoxCopiesOf(node.op->name, node.attrs, inputs, node.outputs[0].shape);

@@ -16,8 +16,12 @@ constexpr int64_t kTaskFloats = 128 * 1024;  // of cells read: about 40 us
 class PoolLowering {
  public:
   PoolLowering(const Cluster& cluster, const Shape& input)
-      : cluster_(cluster), anchor_(cluster.node(*cluster.anchor)), g_(PoolGeometryOf(anchor_.attrs, input)),
-        b_(Describe(cluster)), task_(b_.Task()), x_(b_, cluster) {}
+      : cluster_(cluster),
+        anchor_(cluster.node(*cluster.anchor)),
+        g_(PoolGeometryOf(anchor_.attrs, input)),
+        b_(Describe(cluster)),
+        task_(b_.Task()),
+        x_(b_, cluster) {}
 
   bool Tiles() const { return WindowsTile(g_); }
   bool TooLarge() const { return g_.in_positions() > std::numeric_limits<int32_t>::max(); }
@@ -38,7 +42,8 @@ class PoolLowering {
     const int dy = Input(max_ ? 1 : 0);
     return Windows([&](const Window& window) {
       const IrMath math = Math();
-      const Val share = b_.Load(dy, b_.Add(b_.Mul(window.output, g_.in_channels), window.channel), kLanes, Count(window.channel));
+      const Val share =
+          b_.Load(dy, b_.Add(b_.Mul(window.output, g_.in_channels), window.channel), kLanes, Count(window.channel));
       const Val zero = math.Const(0);
       // The canonical order adds to 0: that makes a -0 a 0.
       const Val value = math.Add(zero, max_ ? share : math.Div(share, math.Const(static_cast<double>(g_.taps()))));
@@ -62,7 +67,8 @@ class PoolLowering {
     ClusterIr epilogue(b_, cluster_);
     const int64_t cells = g_.in_positions(), vectors = CeilDiv(g_.in_channels, kLanes), units = g_.batch * vectors;
     const int64_t cost = (cells + g_.out_positions() * g_.taps() * (max_ ? 2 : 1)) * kLanes;
-    const int64_t per_task = TaskSize(units, std::max<int64_t>(1, kTaskFloats / cost), 1), tasks = CeilDiv(units, per_task);
+    const int64_t per_task = TaskSize(units, std::max<int64_t>(1, kTaskFloats / cost), 1),
+                  tasks = CeilDiv(units, per_task);
     const Val begin = b_.Mul(task_, per_task);
     b_.Loop(begin, b_.Min(b_.Add(begin, b_.I64(per_task)), b_.I64(units)), 1, [&](Val unit) {
       Window window;
@@ -86,11 +92,11 @@ class PoolLowering {
 
  private:
   struct Window {
-    Val output;      // position in the output, without channels
-    Val low[3];      // first cell inside of the input, per axis
-    Val high[3];     // one behind the last
-    Val image;       // position of the image's first cell in the input
-    Val cells;       // how many
+    Val output;   // position in the output, without channels
+    Val low[3];   // first cell inside of the input, per axis
+    Val high[3];  // one behind the last
+    Val image;    // position of the image's first cell in the input
+    Val cells;    // how many
     Val channel;
   };
 
@@ -103,8 +109,10 @@ class PoolLowering {
     return g_.in_channels % kLanes == 0 ? kNoVal : b_.Binary(IrOp::kSub, b_.I64(g_.in_channels), channel);
   }
   Point PointAt(Val position, Val channel) {
-    return {.flat = b_.Add(b_.Mul(position, g_.in_channels), channel), .count = Count(channel),
-            .aligned = g_.in_channels % kLanes == 0, .in_row = true};
+    return {.flat = b_.Add(b_.Mul(position, g_.in_channels), channel),
+            .count = Count(channel),
+            .aligned = g_.in_channels % kLanes == 0,
+            .in_row = true};
   }
   // Position of cell k of a window that lies inside.
   Val Cell(const Window& window, int64_t k) {
@@ -147,9 +155,9 @@ class PoolLowering {
     return max_ ? MaxOf(Math(), cells) : AverageOf(Math(), cells);
   }
   Val Looped(const Window& window) {
-    const std::vector<Val> state =
-        OverCells(window, First(window),
-                  [&](const std::vector<Val>& last, Val position) { return Fold(window, last, position); });
+    const std::vector<Val> state = OverCells(window, First(window), [&](const std::vector<Val>& last, Val position) {
+      return Fold(window, last, position);
+    });
     if (!max_) return Math().Div(state[0], b_.Splat(b_.Convert(window.cells, Elem::kF32), kLanes));
     return other_ >= 0 ? state[1] : state[0];
   }
@@ -197,9 +205,8 @@ class PoolLowering {
                              const std::function<std::vector<Val>(const std::vector<Val>&, Val)>& fold) {
     return b_.For(window.low[0], window.high[0], 1, first, [&](Val a, const std::vector<Val>& outer) {
       return b_.For(window.low[1], window.high[1], 1, outer, [&](Val b, const std::vector<Val>& middle) {
-        return b_.For(window.low[2], window.high[2], 1, middle, [&](Val c, const std::vector<Val>& state) {
-          return fold(state, Position(window, a, b, c));
-        });
+        return b_.For(window.low[2], window.high[2], 1, middle,
+                      [&](Val c, const std::vector<Val>& state) { return fold(state, Position(window, a, b, c)); });
       });
     });
   }
@@ -208,16 +215,16 @@ class PoolLowering {
     const IrMath math = Math();
     const auto cell_of = [&](Val position) { return b_.Binary(IrOp::kSub, position, window.image); };
     const auto lanes_of = [&](Val cell) { return b_.Splat(b_.Convert(cell, Elem::kI32), kLanes); };
-    Val share = b_.Load(dy, b_.Add(b_.Mul(window.output, g_.in_channels), window.channel), kLanes, Count(window.channel));
+    Val share =
+        b_.Load(dy, b_.Add(b_.Mul(window.output, g_.in_channels), window.channel), kLanes, Count(window.channel));
     Val winner = kNoVal;
     if (max_) {
       const Val first = Position(window, window.low[0], window.low[1], window.low[2]);
-      winner = OverCells(window, {Operand(window, first), lanes_of(cell_of(first))},
-                         [&](const std::vector<Val>& best, Val position) {
-                           const Val x = Operand(window, position), wins = Beats(Math(), x, best[0]);
-                           return std::vector<Val>{b_.Select(wins, x, best[0]),
-                                                   b_.Select(wins, lanes_of(cell_of(position)), best[1])};
-                         })[1];
+      winner = OverCells(
+          window, {Operand(window, first), lanes_of(cell_of(first))}, [&](const std::vector<Val>& best, Val position) {
+            const Val x = Operand(window, position), wins = Beats(Math(), x, best[0]);
+            return std::vector<Val>{b_.Select(wins, x, best[0]), b_.Select(wins, lanes_of(cell_of(position)), best[1])};
+          })[1];
     } else {
       share = math.Div(share, b_.Splat(b_.Convert(window.cells, Elem::kF32), kLanes));
     }
@@ -236,7 +243,8 @@ class PoolLowering {
     epilogue_ = &epilogue;
     const int64_t rows = g_.batch * g_.axis[0].output * g_.axis[1].output;
     const int64_t cost = g_.axis[2].output * RoundUp(g_.in_channels, kLanes) * g_.taps() * (1 + x_.cost() / 4);
-    const int64_t per_task = TaskSize(rows, std::max<int64_t>(1, kTaskFloats / cost), 1), tasks = CeilDiv(rows, per_task);
+    const int64_t per_task = TaskSize(rows, std::max<int64_t>(1, kTaskFloats / cost), 1),
+                  tasks = CeilDiv(rows, per_task);
     const bool inside = WindowsInside(g_);
     const Val begin = b_.Mul(task_, per_task);
     b_.Loop(begin, b_.Min(b_.Add(begin, b_.I64(per_task)), b_.I64(rows)), 1, [&](Val row) {

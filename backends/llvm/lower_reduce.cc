@@ -14,7 +14,7 @@ namespace {
 
 constexpr int64_t kTaskFloats = 128 * 1024;  // read: about 40 us
 constexpr int64_t kFewTasks = 8;
-constexpr int64_t kMaxVectors = 4;           // of columns at a time: independent sums hide the latency of an addition
+constexpr int64_t kMaxVectors = 4;  // of columns at a time: independent sums hide the latency of an addition
 constexpr int64_t kRowsAtOnce = 4;
 constexpr int64_t kFewOperations = 2;
 
@@ -42,7 +42,8 @@ ReduceKind KindOf(std::string_view op) {
 Problem DescribeProblem(const Cluster& cluster) {
   const Node& anchor = cluster.node(*cluster.anchor);
   const Shape& shape = cluster.type(anchor.inputs[0]).shape;
-  return {ReduceGeometryOf(shape, anchor.attrs.Ints(kAxes)), shape.rank() > 0 ? shape.dim(-1) : 1, KindOf(anchor.op->name)};
+  return {ReduceGeometryOf(shape, anchor.attrs.Ints(kAxes)), shape.rank() > 0 ? shape.dim(-1) : 1,
+          KindOf(anchor.op->name)};
 }
 
 class ReduceLowering {
@@ -75,13 +76,15 @@ class ReduceLowering {
   int Workspace(KernelBuilder& b) const { return b.Buffer({IrBuffer::Kind::kWorkspace, 0, Elem::kF32, 0}); }
 
   // body(unit) for the task's share of `units`.
-  void ForUnits(KernelBuilder& b, Val task, int64_t units, int64_t per_task, int64_t step, const std::function<void(Val)>& body) const {
+  void ForUnits(KernelBuilder& b, Val task, int64_t units, int64_t per_task, int64_t step,
+                const std::function<void(Val)>& body) const {
     const Val begin = b.Mul(task, per_task);
     b.Loop(begin, b.Min(b.Add(begin, b.I64(per_task)), b.I64(units)), step, body);
   }
 
   // ---- Rows --------------------------------------------------------------------------------------------------------
-  std::vector<Val> FoldRows(KernelBuilder& b, AnchorOperand& x, const ReduceIr& fold, const std::vector<Val>& bases) const {
+  std::vector<Val> FoldRows(KernelBuilder& b, AnchorOperand& x, const ReduceIr& fold,
+                            const std::vector<Val>& bases) const {
     std::vector<Val> totals(bases.size(), fold.Init(1));
     const auto over = [&](const std::vector<Val>& sums, Val offset) {
       return fold.Run(sums, p_.inner, [&](size_t row, Val j, Val count, int) {
@@ -114,8 +117,10 @@ class ReduceLowering {
       epilogue.Emit(points, FoldRows(b, x, fold, bases));
     };
     const Val begin = b.Mul(task, per_task), end = b.Add(begin, b.I64(per_task));
-    if (whole > 0) b.Loop(begin, b.Min(end, b.I64(whole)), group, [&](Val row) { rows(row, static_cast<size_t>(group)); });
-    if (whole < p_.kept_count) b.Loop(b.I64(whole), b.Min(end, b.I64(p_.kept_count)), 1, [&](Val row) { rows(row, 1); });
+    if (whole > 0)
+      b.Loop(begin, b.Min(end, b.I64(whole)), group, [&](Val row) { rows(row, static_cast<size_t>(group)); });
+    if (whole < p_.kept_count)
+      b.Loop(b.I64(whole), b.Min(end, b.I64(p_.kept_count)), 1, [&](Val row) { rows(row, 1); });
     lowering.kernel = StrCat("jit, rows of ", p_.inner, ", ", tasks, " tasks");
     lowering.stages.push_back(MakeStage(b.Take(), tasks));
   }
@@ -191,7 +196,8 @@ class ReduceLowering {
     const int workspace = Workspace(b);
     const int64_t units = p_.kept_count * pieces_ * blocks;
     const int64_t cost = p_.row_mode ? std::min(p_.inner, kReduceRowBlock) : kReduceColumnBlock * vectors_ * kLanes;
-    const int64_t per_task = TaskSize(units, std::max<int64_t>(1, kTaskFloats / cost), 1), tasks = CeilDiv(units, per_task);
+    const int64_t per_task = TaskSize(units, std::max<int64_t>(1, kTaskFloats / cost), 1),
+                  tasks = CeilDiv(units, per_task);
     ForUnits(b, task, units, per_task, 1, [&](Val unit) {
       const Val block = b.Rem(unit, blocks), rest = b.Div(unit, blocks);
       const Val tuple = b.Div(rest, pieces_), base = OffsetOf(b, p_.kept, tuple);
@@ -213,7 +219,8 @@ class ReduceLowering {
         const std::vector<Val> counts = Counts(b, column);
         const std::vector<Val> sums = FoldColumns(b, x, fold, b.Add(base, column), counts, begin, end);
         for (size_t v = 0; v < sums.size(); ++v) {
-          const Val at = b.Add(b.Add(row, b.Add(b.Mul(tuple, p_.inner), column)), b.I64(static_cast<int64_t>(v) * kLanes));
+          const Val at =
+              b.Add(b.Add(row, b.Add(b.Mul(tuple, p_.inner), column)), b.I64(static_cast<int64_t>(v) * kLanes));
           b.Store(workspace, sums[v], at, counts[v]);
         }
       }

@@ -6,14 +6,18 @@
 namespace weir::jit {
 namespace {
 
-constexpr int64_t kTaskFloats = 32 * 1024;   // an exponential costs a few cycles a lane
-constexpr int64_t kInRegisters = 4 * kLanes; // classes
+constexpr int64_t kTaskFloats = 32 * 1024;    // an exponential costs a few cycles a lane
+constexpr int64_t kInRegisters = 4 * kLanes;  // classes
 constexpr char kLabelError[] = "SparseCrossEntropy: label";
 
 class SoftmaxLowering {
  public:
   explicit SoftmaxLowering(const Cluster& cluster)
-      : cluster_(cluster), anchor_(cluster.node(*cluster.anchor)), b_(Describe(cluster)), task_(b_.Task()), x_(b_, cluster) {
+      : cluster_(cluster),
+        anchor_(cluster.node(*cluster.anchor)),
+        b_(Describe(cluster)),
+        task_(b_.Task()),
+        x_(b_, cluster) {
     const Shape& shape = cluster.type(anchor_.inputs[0]).shape;
     classes_ = shape.dim(-1);
     rows_ = shape.size() / classes_;
@@ -28,7 +32,8 @@ class SoftmaxLowering {
     const Val begin = b_.Mul(task_, per_task);
     b_.Loop(begin, b_.Min(b_.Add(begin, b_.I64(per_task)), b_.I64(rows_)), 1, [&](Val row) { Row(row); });
     Lowering lowering;
-    lowering.kernel = StrCat("jit, rows of ", classes_, classes_ <= kInRegisters ? " in registers, " : ", ", tasks, " tasks");
+    lowering.kernel =
+        StrCat("jit, rows of ", classes_, classes_ <= kInRegisters ? " in registers, " : ", ", tasks, " tasks");
     lowering.in_place = PointwisePairs(cluster_);
     lowering.stages.push_back(MakeStage(b_.Take(), tasks, classes_ <= kInRegisters ? 0 : RoundUp(classes_ * 4, 64)));
     return lowering;

@@ -49,7 +49,7 @@ LowerResult LowerElementwise(const Cluster& cluster);
 LowerResult LowerMove(const Cluster& cluster);  // transpose, slice, pad, concatenate, reverse
 
 // By anchor.
-LowerResult LowerConv(const Cluster& cluster, const TileLimits& limits);          // conv, conv_input_gradient
+LowerResult LowerConv(const Cluster& cluster, const TileLimits& limits);  // conv, conv_input_gradient
 // Why the elementwise `cluster` can't be the prologue of `anchor`, a conv or conv_input_gradient; nullopt if LowerConv
 // will compute it.
 std::optional<Decline> ConvPrologueDecline(const Cluster& cluster, const Node& anchor, const TileLimits& limits);
@@ -57,10 +57,10 @@ std::optional<Decline> ConvPrologueDecline(const Cluster& cluster, const Node& a
 std::optional<Decline> ConvTailDecline(const Cluster& cluster, const Node& tail, const TileLimits& limits);
 LowerResult LowerConvFilterGradient(const Cluster& cluster, const TileLimits& limits);
 LowerResult LowerMatMul(const Cluster& cluster, const TileLimits& limits);
-LowerResult LowerReduce(const Cluster& cluster, const TileLimits& limits);        // reduce_*
+LowerResult LowerReduce(const Cluster& cluster, const TileLimits& limits);  // reduce_*
 LowerResult LowerArgMax(const Cluster& cluster, const TileLimits& limits);
-LowerResult LowerSoftmax(const Cluster& cluster, const TileLimits& limits);       // and log_softmax, sparse_cross_entropy
-LowerResult LowerPool(const Cluster& cluster, const TileLimits& limits);          // max_pool, max_pool_gather, average_pool
+LowerResult LowerSoftmax(const Cluster& cluster, const TileLimits& limits);  // and log_softmax, sparse_cross_entropy
+LowerResult LowerPool(const Cluster& cluster, const TileLimits& limits);     // max_pool, max_pool_gather, average_pool
 LowerResult LowerPoolGradient(const Cluster& cluster, const TileLimits& limits);  // of max_pool, average_pool
 
 // Every element of the input is read for one window, and so may be computed when it is asked for.

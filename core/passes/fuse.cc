@@ -19,7 +19,11 @@ bool IsPlaced(OpKind kind) { return kind != OpKind::kLeaf && kind != OpKind::kAl
 class Fuser {
  public:
   Fuser(const Program& program, const Backend& preferred, bool fuse)
-      : graph_(*program.graph), program_(program), preferred_(preferred), fuse_(fuse), needed_(Reachable(program)),
+      : graph_(*program.graph),
+        program_(program),
+        preferred_(preferred),
+        fuse_(fuse),
+        needed_(Reachable(program)),
         cluster_of_(static_cast<size_t>(graph_.size()), kNone) {}
 
   std::vector<FusedCluster> Run() {
@@ -28,7 +32,8 @@ class Fuser {
       const OpKind kind = graph_.node(id).op->kind;
       if (!needed_[static_cast<size_t>(id)] || !IsPlaced(kind)) continue;
       if (IsRecomputed(kind) && !materialized_.contains(id)) continue;
-      const bool joined = fuse_ && (kind == OpKind::kElementwise ? TryJoin(id) : kind == OpKind::kAnchor && TryFollow(id));
+      const bool joined =
+          fuse_ && (kind == OpKind::kElementwise ? TryJoin(id) : kind == OpKind::kAnchor && TryFollow(id));
       if (!joined) Start(id);
     }
     return Finish();
