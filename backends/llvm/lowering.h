@@ -50,6 +50,7 @@ LowerResult LowerMove(const Cluster& cluster);  // transpose, slice, pad, concat
 
 // By anchor.
 LowerResult LowerConv(const Cluster& cluster, const TileLimits& limits);  // conv, conv_input_gradient
+LowerResult LowerWinograd(const Cluster& cluster, const TileLimits& limits);  // those two by Winograd's algorithm
 // Why the elementwise `cluster` can't be the prologue of `anchor`, a conv or conv_input_gradient; nullopt if LowerConv
 // will compute it.
 std::optional<Decline> ConvPrologueDecline(const Cluster& cluster, const Node& anchor, const TileLimits& limits);
