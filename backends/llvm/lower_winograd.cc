@@ -217,21 +217,14 @@ class WinogradLowering {
         const Val filter = b_.Add(b_.Mul(panel, plan_.filter_panel()), b_.Mul(e, p_.src_channels * width));
         b_.Loop(b_.I64(0), groups, 1, [&](Val g) {
           const Val row = b_.Add(b_.Mul(e, plan_.source_element()), b_.Mul(g, tile.rows * pitch));
-          const TileOperands operands{.row_buffer = transformed_, .column_buffer = filter_, .row_pitch = pitch};
-          const auto terms = [&](Val c, int64_t count, Sums sums) {
-            for (int64_t k = 0; k < count; ++k) {
-              sums = AddTerm(b_, tile, operands, b_.Add(b_.Add(row, c), b_.I64(k)),
-                             b_.Add(b_.Add(filter, b_.Mul(c, width)), b_.I64(k * width)), std::move(sums));
-            }
-            return sums;
-          };
-          const int64_t whole = p_.src_channels / kUnroll * kUnroll;
-          Sums sums = ZeroSums(b_, tile);
-          if (whole > 0) {
-            sums = b_.For(b_.I64(0), b_.I64(whole), kUnroll, sums,
-                          [&](Val c, const Sums& carried) { return terms(c, kUnroll, carried); });
-          }
-          sums = terms(b_.I64(whole), p_.src_channels - whole, std::move(sums));
+          const TileOperands operands{.row_buffer = transformed_,
+                                      .column_buffer = filter_,
+                                      .row = row,
+                                      .column = filter,
+                                      .row_pitch = pitch,
+                                      .row_step = 1,
+                                      .column_step = width};
+          const Sums sums = AddTerms(b_, tile, operands, b_.I64(p_.src_channels), ZeroSums(b_, tile), kUnroll);
           const Val to = b_.Add(b_.Mul(e, plan_.product_element()), b_.Mul(g, tile.rows * width));
           StoreSums(b_, tile, sums, products_, to, width, {});
         });

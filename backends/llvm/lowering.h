@@ -57,6 +57,7 @@ std::optional<Decline> ConvPrologueDecline(const Cluster& cluster, const Node& a
 // Why `tail` can't be computed behind the epilogue of a cluster whose anchor is a conv; nullopt if LowerConv will do it.
 std::optional<Decline> ConvTailDecline(const Cluster& cluster, const Node& tail, const TileLimits& limits);
 LowerResult LowerConvFilterGradient(const Cluster& cluster, const TileLimits& limits);
+LowerResult LowerWinogradFilterGradient(const Cluster& cluster, const TileLimits& limits);
 LowerResult LowerMatMul(const Cluster& cluster, const TileLimits& limits);
 LowerResult LowerReduce(const Cluster& cluster, const TileLimits& limits);  // reduce_*
 LowerResult LowerArgMax(const Cluster& cluster, const TileLimits& limits);
