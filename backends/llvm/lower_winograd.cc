@@ -143,6 +143,7 @@ class WinogradLowering {
         TransformCells(b_.Add(src, b_.Mul(row, kTile * Stride(1))), row, unit_row);
       });
     });
+    FindStreams(b_.Mul(images.begin, p_.DstStep(0)), b_.Mul(images.end, Stride(0)));
     Multiply(rows);
     Begin(b_.Mul(images.begin, p_.DstStep(0)));
     b_.Loop(images.begin, images.end, 1, [&](Val image) {
@@ -182,9 +183,13 @@ class WinogradLowering {
   void RowsUnit(Val image, Range rows, Val src) {
     b_.Loop(rows.begin, rows.end, 1,
             [&](Val row) { TransformCells(b_.Add(src, b_.Mul(row, kTile * Stride(1))), row, Minus(row, rows.begin)); });
+    const Val start = b_.Mul(image, p_.DstStep(0));
+    const Val read = b_.Min(b_.Add(b_.Mul(rows.end, kTile), b_.I64(p_.axis[1].phases[0].base + kCells - kTile)),
+                            b_.I64(p_.axis[1].src));
+    FindStreams(b_.Add(start, b_.Mul(rows.begin, kTile * p_.DstStep(2))),
+                b_.Add(b_.Mul(image, Stride(0)), b_.Mul(read, Stride(1))));
     Multiply(Minus(rows.end, rows.begin));
     const Range outputs{b_.Mul(rows.begin, kTile), b_.Min(b_.Mul(rows.end, kTile), b_.I64(p_.axis[1].dst))};
-    const Val start = b_.Mul(image, p_.DstStep(0));
     Begin(b_.Add(start, b_.Mul(outputs.begin, p_.DstStep(2))));
     b_.Loop(rows.begin, rows.end, 1, [&](Val row) {
       StoreRow(b_.Mul(Minus(row, rows.begin), plan_.tile_columns), row,
@@ -278,18 +283,52 @@ class WinogradLowering {
     const Val filter = b_.Add(b_.Mul(panel, plan_.filter_panel()), b_.Mul(i, kCells * element));
     b_.Loop(b_.I64(0), b_.I64(kCells), 1, [&](Val j) {
       b_.Loop(b_.I64(0), groups, 1, [&](Val g) {
-        const TileOperands operands{.row_buffer = transformed_,
+        TileOperands operands{.row_buffer = transformed_,
                                     .column_buffer = filter_,
                                     .row = b_.Add(b_.Mul(j, plan_.source_element()), b_.Mul(g, tile.rows * pitch)),
                                     .column = b_.Add(filter, b_.Mul(j, element)),
                                     .row_pitch = pitch,
                                     .row_step = 1,
                                     .column_step = width};
+        const Val round = b_.Add(b_.Mul(b_.Add(b_.Mul(i, kCells), j), plan_.groups()), g);
+        AddFetches(operands, round, panel);
         const Sums sums = AddTerms(b_, tile, operands, b_.I64(p_.src_channels), ZeroSums(b_, tile), kUnroll);
         const Val to = b_.Add(b_.Mul(j, plan_.product_element()), b_.Mul(g, tile.rows * width));
         StoreSums(b_, tile, sums, products_, to, width, {});
       });
     });
+  }
+
+  // While products are computed, memory brings what the unit's epilogue reads and writes and the source of the next
+  // unit. `round` counts the groups' products of a panel.
+  void AddFetches(TileOperands& operands, Val round, Val panel) {
+    const int64_t rounds = kWinogradElements * plan_.groups() * plan_.part_panels;
+    const Val terms = b_.Mul(b_.Add(b_.Mul(round, plan_.part_panels), Minus(panel, panels_.begin)), p_.src_channels);
+    for (const Stream& stream : streams_) {
+      const int64_t step = CeilDiv(stream.size, rounds * p_.src_channels);
+      operands.fetches.push_back({.buffer = stream.buffer,
+                                  .at = b_.Add(stream.at, b_.Mul(terms, step)),
+                                  .step = step,
+                                  .to_first = false,
+                                  .line = 64 / BytesOf(stream.elem)});
+    }
+  }
+  // The unit's outputs begin with element `flat`, the next unit's source with element `next`.
+  void FindStreams(Val flat, Val next) {
+    streams_.clear();
+    const int64_t size = plan_.unit_floats();
+    const auto add = [&](IrBuffer::Kind kind, size_t index, Ref ref) {
+      const TensorType& type = cluster_.type(ref);
+      if (type.shape != cluster_.shape) return;
+      const Elem elem = SizeOf(type.dtype) == 1 ? Elem::kU8 : Elem::kF32;
+      streams_.push_back({b_.Buffer({kind, static_cast<int>(index), elem, 0}), elem, flat, size});
+    };
+    for (size_t i = 0; i < cluster_.inputs.size(); ++i) {
+      const Ref ref = cluster_.inputs[i];
+      if (ref != anchor_.inputs[0] && ref != anchor_.inputs[1]) add(IrBuffer::Kind::kInput, i, ref);
+    }
+    for (size_t i = 0; i < cluster_.outputs.size(); ++i) add(IrBuffer::Kind::kOutput, i, cluster_.outputs[i]);
+    if (!copied_) streams_.push_back({src_, Elem::kF32, next, plan_.unit_outputs() * Stride(plan_.by_images ? 0 : 1)});
   }
 
   // Those products along the second axis, to `to` on.
@@ -408,6 +447,13 @@ class WinogradLowering {
   AnchorOperand* operand_ = nullptr;
   int src_ = -1, filter_ = -1, cells_ = -1, transformed_ = -1, products_ = -1, outputs_ = -1, sums_ = -1;
   int64_t scratch_bytes_ = 0;
+  struct Stream {
+    int buffer;
+    Elem elem;
+    Val at;
+    int64_t size;
+  };
+  std::vector<Stream> streams_;
   Range panels_;
   Val unit_begin_ = kNoVal;  // in the output
 };
