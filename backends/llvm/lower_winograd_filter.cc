@@ -1,6 +1,7 @@
 // Winograd's filter gradient. A task sums one chunk of images for a block of channels on both sides: units of tiles are
-// transformed, and their products added to the block's 36 matrices of sums, which lie in the workspace and stay in the
-// second-level cache meanwhile. A second kernel adds the chunks, transforms back, and runs the epilogue.
+// transformed, and their products added to the block's 36 matrices of sums, which stay in the second-level cache
+// meanwhile. Of a single chunk the task transforms them back and runs the epilogue; the sums of several lie in the
+// workspace, until a second kernel adds the chunks and does so.
 #include <algorithm>
 #include <optional>
 #include <utility>
@@ -90,12 +91,14 @@ class SumKernel {
   Stage Make() {
     const Node& anchor = cluster_.node(*cluster_.anchor);
     const Val task = b_.Task();
+    std::optional<ClusterIr> epilogue;
+    if (p_.chunks == 1) epilogue.emplace(b_, cluster_);
     const auto input = [&](size_t i) {
       return b_.Buffer({IrBuffer::Kind::kInput, cluster_.input_index(anchor.inputs[i]), Elem::kF32, 0});
     };
     place_ = WinogradSource::InPlace(p_.problem, input(0));
     dy_ = input(1);
-    sums_ = b_.Buffer({IrBuffer::Kind::kWorkspace, 0, Elem::kF32, 0});
+    sums_ = epilogue ? Take(p_.block_floats()) : b_.Buffer({IrBuffer::Kind::kWorkspace, 0, Elem::kF32, 0});
     const int cells = Take(kCells * unit_.cells_row());
     elements_ = Take(kCells * unit_.element());
     source_.emplace(b_, p_.problem, unit_, place_, cells, elements_);
@@ -105,7 +108,7 @@ class SumKernel {
     const Val block = b_.Rem(task, blocks);
     in_ = b_.Mul(b_.Div(block, p_.out_blocks()), p_.in_block);
     out_ = b_.Mul(b_.Rem(block, p_.out_blocks()), p_.out_block);
-    to_ = b_.Mul(task, p_.block_floats());
+    to_ = epilogue ? b_.I64(0) : b_.Mul(task, p_.block_floats());
     b_.Loop(b_.I64(0), b_.I64(p_.block_floats()), kLanes,
             [&](Val i) { b_.Store(sums_, b_.F32(0, kLanes), b_.Add(to_, i)); });
     const Val image = b_.Mul(b_.Div(task, blocks), p_.chunk);
@@ -115,6 +118,7 @@ class SumKernel {
     } else {
       b_.Loop(image, end, 1, [&](Val i) { ImageRows(i); });
     }
+    if (epilogue) Finish(*epilogue);
     return MakeStage(b_.Take(), p_.chunks * blocks, scratch_bytes_);
   }
 
@@ -250,6 +254,36 @@ class SumKernel {
     add(dy_, FirstCotangent(image, next_row), p_.problem.DstStep(2));
   }
 
+  // The block's taps and the epilogue, input channel by input channel.
+  void Finish(ClusterIr& epilogue) {
+    const int taps = Take(9 * p_.out_block);
+    const bool whole_in = p_.in % p_.in_block == 0, whole_out = p_.out % p_.out_block == 0;
+    const Val channels = whole_in ? b_.I64(p_.in_block) : b_.Min(b_.I64(p_.in_block), Minus(b_.I64(p_.in), in_));
+    const Val count = whole_out ? b_.I64(p_.out_block) : b_.Min(b_.I64(p_.out_block), Minus(b_.I64(p_.out), out_));
+    b_.Loop(b_.I64(0), channels, 1, [&](Val c) {
+      b_.Loop(b_.I64(0), count, kLanes, [&](Val o) {
+        const Val from = b_.Add(b_.Mul(c, p_.out_block), o);
+        EmitSquare<kCells, 3>(
+            b_, IrWinograd::FilterGradient,
+            [&](int i, int j) {
+              return b_.Load(sums_, b_.Add(from, b_.I64((i * kCells + j) * p_.in_block * p_.out_block)), kLanes);
+            },
+            [&](int i, int j, Val g) { b_.Store(taps, g, b_.Add(o, b_.I64((i * 3 + j) * p_.out_block))); });
+      });
+      b_.Loop(b_.I64(0), b_.I64(9), 1, [&](Val t) {
+        const Val row = b_.Add(b_.Mul(t, p_.in), b_.Add(in_, c));
+        EmitRange(b_, epilogue,
+                  {.buffer = taps,
+                   .base = b_.Mul(t, p_.out_block),
+                   .flat = b_.Add(b_.Mul(row, p_.out), out_),
+                   .count = count,
+                   .whole = p_.out % kLanes == 0,
+                   .aligned = p_.out % kLanes == 0,
+                   .column = out_});
+      });
+    });
+  }
+
   const Cluster& cluster_;
   const Plan& p_;
   const WinogradUnit unit_;
@@ -329,8 +363,9 @@ LowerResult LowerWinogradFilterGradient(const Cluster& cluster, const TileLimits
                            plan.UnitLayout().tiles(), " tiles, by ", plan.chunks, " chunks, ",
                            plan.chunks * plan.in_blocks() * plan.out_blocks(), " tasks");
   lowering.in_place = PointwisePairs(cluster);
-  lowering.workspace_bytes = plan.chunks * plan.chunk_floats() * 4;
   if (plan.chunks > 0) lowering.stages.push_back(SumKernel(cluster, plan).Make());
+  if (plan.chunks == 1) return lowering;
+  lowering.workspace_bytes = plan.chunks * plan.chunk_floats() * 4;
   lowering.stages.push_back(CombineStage(cluster, plan));
   return lowering;
 }
