@@ -10,7 +10,7 @@
 //   --json=FILE          results for programs
 //   --report=FOLDER      writes peers.md and peers.png
 //   --npm=FOLDER         where onnxruntime-node and onnx-proto are installed
-//   --start-up=PROGRAM   times this program, called with the folder of a saved model
+//   --start-up=PROGRAM   times this program, called as examples/06_predict is
 //   --static=PROGRAM     reports the size of this program, stripped
 #include <cstdlib>
 #include <filesystem>

@@ -97,7 +97,6 @@ async function answer(line) {
     return `ready ${words[0]}`;
   }
   if (command === 'run' && current) return `seconds ${await medianSeconds(current.run, Number(words[0]))}`;
-  if (command === 'peak') return `kilobytes ${process.resourceUsage().maxRSS}`;
   return `error no such command, or no task to run: ${line}`;
 }
 

@@ -1,4 +1,5 @@
 // Single ops beside oneDNN's primitives: those of the tutorial's model, and convolutions of other networks.
+#include <algorithm>
 #include <cmath>
 #include <memory>
 #include <string>
@@ -99,6 +100,8 @@ OpCase ProductCase(std::string_view direction, int64_t batch, int64_t inputs, in
 
 // Effective FLOP/s of the direct algorithm over the peak.
 void AddWinograd(Session& session, const ConvShape& shape, std::string_view direction, double seconds, double asked) {
+  // What other processes take away makes a peak smaller, never larger.
+  session.peak.flops = std::max(session.peak.flops, MeasurePeak(session.runtime->threads()).flops);
   const double flops = shape.ForwardFlops() / seconds;
   session.table.Add(Line{.what = StrCat("3x3 32->32 on 32x32, batch ", shape.batch, ", ", Spaced(direction),
                                         ": effective FLOP/s to the FMA peak"),

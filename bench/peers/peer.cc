@@ -13,13 +13,6 @@ std::optional<std::string> After(const std::string& word, const std::string& ans
   return answer.substr(word.size() + 1);
 }
 
-double Number(const std::string& word, const std::string& answer) {
-  const std::optional<std::string> rest = After(word, answer);
-  double value = 0;
-  if (!rest || !(std::istringstream(*rest) >> value)) ThrowFailedPrecondition("peer answered '", answer, "'");
-  return value;
-}
-
 }  // namespace
 
 Peer::Peer(std::string name, std::vector<std::string> command, std::string missing)
@@ -49,8 +42,12 @@ absl::StatusOr<std::string> Peer::Task(const std::string& words) {
   ThrowFailedPrecondition(name_, " answered '", answer, "'");
 }
 
-double Peer::Run(int64_t iterations) { return Number("seconds", Ask(StrCat("run ", iterations))); }
-
-double Peer::PeakBytes() { return 1024 * Number("kilobytes", Ask("peak")); }
+double Peer::Run(int64_t iterations) {
+  const std::string answer = Ask(StrCat("run ", iterations));
+  const std::optional<std::string> rest = After("seconds", answer);
+  double seconds = 0;
+  if (!rest || !(std::istringstream(*rest) >> seconds)) ThrowFailedPrecondition(name_, " answered '", answer, "'");
+  return seconds;
+}
 
 }  // namespace weir::peers

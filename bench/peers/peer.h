@@ -27,8 +27,6 @@ class Peer {
   absl::StatusOr<std::string> Task(const std::string& words);
   // Seconds an iteration of the task. The process must not die: that is an Error.
   double Run(int64_t iterations);
-  // Most memory that the process ever had, in bytes.
-  double PeakBytes();
 
   // A fresh process of the same peer.
   Peer Another() const { return Peer(name_, command_, missing_); }

@@ -1,7 +1,5 @@
 #include "weir/bench/peers/peer_server.h"
 
-#include <sys/resource.h>
-
 #include <algorithm>
 #include <cstdio>
 #include <exception>
@@ -70,10 +68,6 @@ int Serve(const std::string& version, const MakeCandidates& make) {
       char text[48];
       std::snprintf(text, sizeof(text), "seconds %.9g", MedianSeconds(current.run, iterations));
       std::cout << text << std::endl;
-    } else if (command == "peak") {
-      rusage usage{};
-      getrusage(RUSAGE_SELF, &usage);
-      std::cout << "kilobytes " << usage.ru_maxrss << std::endl;
     } else {
       std::cout << "error no such command, or no task to run: " << OneLine(line) << std::endl;
     }

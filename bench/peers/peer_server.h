@@ -4,7 +4,6 @@
 //   version          -> version TEXT                   of the peer
 //   task WORDS...    -> ready NAME | declined REASON   what to run, and which way of running it was the fastest
 //   run ITERATIONS   -> seconds S                      median of as many runs, after one that does not count
-//   peak             -> kilobytes N                    most memory the process ever had
 #ifndef WEIR_BENCH_PEERS_PEER_SERVER_H_
 #define WEIR_BENCH_PEERS_PEER_SERVER_H_
 

@@ -116,4 +116,14 @@ double WaitingSeconds(pid_t process) {
   return seconds;
 }
 
+// Not from getrusage, whose maximum a program takes over from whoever started it.
+double PeakBytes(pid_t process) {
+  std::ifstream file(StrCat("/proc/", process, "/status"));
+  for (std::string word; file >> word;) {
+    double kilobytes = 0;
+    if (word == "VmHWM:" && file >> kilobytes) return 1024 * kilobytes;
+  }
+  return 0;
+}
+
 }  // namespace weir::peers

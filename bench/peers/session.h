@@ -21,14 +21,14 @@ struct PeersOptions {
   double patience = 1;  // disturbed rounds are repeated, up to this many times the usual number of rounds
   std::string json = "", report = "";  // file and folder to write
   std::string npm = "";                // folder with node_modules; "": no ONNX Runtime
-  std::string start_up = "";           // a program that predicts one picture from the model saved in its argument
+  std::string start_up = "";           // a program that predicts one picture, called as examples/06_predict is
   std::string static_program = "";     // a program whose size counts
 };
 
 struct Session {
   const PeersOptions options;
   std::unique_ptr<Runtime> runtime;  // default settings, all threads
-  MachinePeak peak;
+  MachinePeak peak;  // the largest that was seen
   Peer onednn, torch, onnx_runtime;
   Table table;
 

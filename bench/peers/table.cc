@@ -96,8 +96,8 @@ void Table::Add(Line line) {
                       : line.measured() ? "NOT MET  "
                                         : "NOT RUN  ",
                       line.what, ": ", NumberText(line.value, line.digits), " (asked ",
-                      line.at_least ? ">= " : "<= ", NumberText(line.asked, line.digits), ")",
-                      line.note.empty() ? "" : " " + line.note)
+                      line.at_least ? ">= " : "<= ", NumberText(line.asked, line.digits), ") ", line.weir,
+                      line.peer.empty() ? "" : " and " + line.peer, line.note.empty() ? "" : " " + line.note)
             << std::endl;
   lines_.push_back(std::move(line));
 }
