@@ -71,15 +71,27 @@ Sums AddTerm(KernelBuilder& b, const TileShape& tile, const TileOperands& o, Val
   return sums;
 }
 
-Sums AddTerms(KernelBuilder& b, const TileShape& tile, const TileOperands& o, Val terms, const Sums& sums) {
-  return b.For(b.I64(0), terms, 1, sums, [&](Val t, const Sums& acc) {
-    if (o.stream_buffer >= 0) b.Prefetch(o.stream_buffer, b.Add(o.stream, b.Mul(t, o.stream_step)));
-    const Val column = b.Add(o.column, b.Mul(t, o.column_step));
+Sums AddTerms(KernelBuilder& b, const TileShape& tile, const TileOperands& o, Val terms, const Sums& sums,
+              int64_t unroll) {
+  // Term t + k: addresses of a round differ by constants.
+  const auto add = [&](Val t, int64_t k, Sums acc) {
+    const auto at = [&](Val base, int64_t step) { return b.Add(b.Add(base, b.Mul(t, step)), b.I64(k * step)); };
+    if (o.stream_buffer >= 0) b.Prefetch(o.stream_buffer, at(o.stream, o.stream_step));
+    const Val column = at(o.column, o.column_step);
     for (int64_t j = 0; o.ahead > 0 && j < tile.vectors; ++j) {
       b.Prefetch(o.column_buffer, b.Add(column, b.I64(o.ahead * o.column_step + j * kLanes)));
     }
-    return AddTerm(b, tile, o, b.Add(o.row, b.Mul(t, o.row_step)), column, acc);
+    return AddTerm(b, tile, o, at(o.row, o.row_step), column, std::move(acc));
+  };
+  const auto single = [&](Val t, const Sums& acc) { return add(t, 0, acc); };
+  if (unroll == 1) return b.For(b.I64(0), terms, 1, sums, single);
+  const Val whole = b.Mul(b.Div(terms, unroll), unroll);
+  const Sums most = b.For(b.I64(0), whole, unroll, sums, [&](Val t, Sums acc) {
+    for (int64_t k = 0; k < unroll; ++k) acc = add(t, k, std::move(acc));
+    return acc;
   });
+  if (b.IsConst(terms) && b.ConstBits(terms) % unroll == 0) return most;
+  return b.For(whole, terms, 1, most, single);
 }
 
 Sums LoadSums(KernelBuilder& b, const TileShape& tile, int buffer, Val at, int64_t pitch,

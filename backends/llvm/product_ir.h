@@ -40,8 +40,9 @@ using Sums = std::vector<Val>;
 Sums ZeroSums(KernelBuilder& b, const TileShape& tile);
 // sums = fma(row element, columns, sums) for the term at `row` and `column`.
 Sums AddTerm(KernelBuilder& b, const TileShape& tile, const TileOperands& operands, Val row, Val column, Sums sums);
-// The same for `terms` terms in order.
-Sums AddTerms(KernelBuilder& b, const TileShape& tile, const TileOperands& operands, Val terms, const Sums& sums);
+// The same for `terms` terms in order, `unroll` of them a round.
+Sums AddTerms(KernelBuilder& b, const TileShape& tile, const TileOperands& operands, Val terms, const Sums& sums,
+              int64_t unroll = 1);
 // The tile in memory, rows `pitch` apart.
 Sums LoadSums(KernelBuilder& b, const TileShape& tile, int buffer, Val at, int64_t pitch,
               const std::vector<Val>& counts);
