@@ -57,9 +57,9 @@ void Run(const PeersOptions& options) {
                            "install node and, with npm, onnxruntime-node and onnx-proto; then --npm=FOLDER"),
       .table = {},
   };
-  const Table::Setting setting = {session.peak,
-                                  {session.onednn.version(), session.torch.version(), session.onnx_runtime.version()}};
-  std::cout << StrJoin(setting.peers, "\n") << "\n"
+  const std::vector<std::string> peers = {session.onednn.version(), session.torch.version(),
+                                          session.onnx_runtime.version()};
+  std::cout << StrJoin(peers, "\n") << "\n"
             << threads << " threads, " << session.peak.instructions << ", peak "
             << NumberText(session.peak.flops * 1e-9, 0) << " GFLOP/s, triad "
             << NumberText(session.peak.triad_bytes * 1e-9, 1) << " GB/s" << std::endl;
@@ -67,6 +67,7 @@ void Run(const PeersOptions& options) {
   MeasureOps(session);
   MeasureMachine(session);
   std::cout << "\n" << session.table.Summary();
+  const Table::Setting setting = {session.peak, peers};
   if (!options.report.empty()) ThrowIfError(session.table.Save(options.report, setting));
   if (!options.json.empty()) ThrowIfError(session.table.SaveJson(options.json, setting));
 }

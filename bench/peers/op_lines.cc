@@ -9,6 +9,7 @@
 #include "weir/bench/peers/session.h"
 #include "weir/bench/peers/shapes.h"
 #include "weir/core/error.h"
+#include "weir/ops/conv_geometry.h"
 #include "weir/ops/ops.h"
 #include "weir/tests/cases/op_case.h"
 
@@ -61,11 +62,41 @@ Row Compare(Session& session, const OpCase& op_case, const std::string& group, c
 
 Row CompareConvolution(Session& session, const ConvShape& shape, const std::string& group, std::string_view direction,
                        const Pace& pace) {
-  const ConvPartial partial = direction == kForward         ? ConvPartial::kForward
-                              : direction == kInputGradient ? ConvPartial::kInputGradient
-                                                            : ConvPartial::kFilterGradient;
-  return Compare(session, shape.Problem().Case(partial), group, StrCat(shape.Name(), ", ", Spaced(direction)),
-                 StrCat("convolution ", direction, " ", shape.PeerWords()), pace);
+  // The attributes and the output's shape, from a recording: the default algorithm is chosen by it.
+  const auto graph = Graph::Create();
+  const Shape x = shape.InputShape(), filter = shape.FilterShape();
+  const Value recorded =
+      Conv2D(graph->Input({DType::kFloat32, x}), graph->Input({DType::kFloat32, filter}), shape.Options());
+  const AttrMap attrs = graph->node(recorded.ref.node).attrs;
+  const Shape y = recorded.shape();
+  OpCase op_case;
+  if (direction == kForward) {
+    op_case = {.name = "conv",
+               .op = "conv",
+               .inputs = {{x}, {filter}},
+               .build = [options = shape.Options()](Graph&, std::span<const Value> v) {
+                 return std::vector<Value>{Conv2D(v[0], v[1], options)};
+               }};
+  } else if (direction == kInputGradient) {
+    op_case = {.name = "conv_input_gradient",
+               .op = "conv_input_gradient",
+               .inputs = {{y}, {filter}},
+               .build = [attrs, x](Graph&, std::span<const Value> v) {
+                 return std::vector<Value>{ConvInputGradient(v[0], v[1], attrs, x)};
+               }};
+  } else {
+    op_case = {.name = "conv_filter_gradient",
+               .op = "conv_filter_gradient",
+               .inputs = {{x}, {y}},
+               .build = [attrs, filter](Graph&, std::span<const Value> v) {
+                 return std::vector<Value>{ConvFilterGradient(v[0], v[1], attrs, filter)};
+               }};
+  }
+  Row row = Compare(session, op_case, group, StrCat(shape.Name(), ", ", Spaced(direction)),
+                    StrCat("convolution ", direction, " ", shape.PeerWords()), pace);
+  const bool winograd = attrs.Int(kAlgorithm) == static_cast<int64_t>(ConvAlgorithm::kWinograd);
+  row.way += winograd ? "; weir: winograd" : "; weir: direct";
+  return row;
 }
 
 OpCase PoolCase(std::string_view direction, int64_t batch) {

@@ -13,7 +13,7 @@ namespace weir::peers {
 namespace {
 
 // Enough for each candidate to show how fast it can be; it is chosen once a task.
-constexpr int kTrials = 4;
+constexpr int kTrials = 6;
 
 Candidate Fastest(std::vector<Candidate> candidates) {
   if (candidates.size() == 1) return std::move(candidates.front());

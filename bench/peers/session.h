@@ -28,7 +28,7 @@ struct PeersOptions {
 struct Session {
   const PeersOptions options;
   std::unique_ptr<Runtime> runtime;  // default settings, all threads
-  MachinePeak peak;  // the largest that was seen
+  MachinePeak peak;                  // the largest that was seen
   Peer onednn, torch, onnx_runtime;
   Table table;
 

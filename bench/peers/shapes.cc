@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "weir/core/strings.h"
+
 namespace weir::peers {
 namespace {
 
@@ -97,16 +99,15 @@ std::string ConvShape::Name() const {
                 stride > 1 ? StrCat(" /", stride) : "", " on ", size, "x", size, ", batch ", batch);
 }
 
-ConvProblem ConvShape::Problem() const {
-  return {.batch = batch,
-          .in = {size, size},
-          .ic = ic,
-          .oc = oc,
-          .window = {window, window},
-          .options = {.strides = {stride, stride},
-                      .groups = groups,
-                      .padding_before = {padding, padding},
-                      .padding_after = {padding, padding}}};
+Shape ConvShape::InputShape() const { return {batch, size, size, ic}; }
+
+Shape ConvShape::FilterShape() const { return {window, window, ic / groups, oc}; }
+
+ConvOptions ConvShape::Options() const {
+  return {.strides = {stride, stride},
+          .groups = groups,
+          .padding_before = {padding, padding},
+          .padding_after = {padding, padding}};
 }
 
 std::string ConvShape::PeerWords() const {

@@ -6,7 +6,8 @@
 #include <string>
 #include <vector>
 
-#include "weir/tests/cases/conv_problem.h"
+#include "weir/core/shape.h"
+#include "weir/ops/ops.h"
 
 namespace weir::peers {
 
@@ -19,7 +20,9 @@ struct ConvShape {
   bool first = false;  // its input is the picture: nobody asks for a gradient
 
   std::string Name() const;  // "3x3 64->128 /2 on 56x56, batch 4"
-  ConvProblem Problem() const;
+  Shape InputShape() const;
+  Shape FilterShape() const;
+  ConvOptions Options() const;    // with weir's default algorithm
   std::string PeerWords() const;  // as onednn_peer.cc has them, after the direction
   double ForwardFlops() const;
 
