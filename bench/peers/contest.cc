@@ -5,7 +5,7 @@
 #include <algorithm>
 #include <chrono>
 #include <cmath>
-#include <memory>
+#include <set>
 #include <thread>
 
 #include "weir/bench/peers/stopwatch.h"
@@ -20,9 +20,12 @@ constexpr int64_t kMaxIterations = 20'000;
 constexpr auto kPoll = std::chrono::milliseconds(2);
 constexpr double kIdle = 0.02;  // of one processor: an idle process's share is less
 constexpr auto kPatience = std::chrono::milliseconds(500);
-// Share of a round that threads may have waited for a processor. A wake-up costs microseconds, a time slice of somebody
-// else milliseconds.
+// A round is disturbed if other processes had more than this share of the processors (beyond what can't be told
+// from the system's clock), and a party's threads waited for a processor for more than this share of the time. Either
+// alone is harmless: others on an idle processor, or threads of a party that stand in each other's way.
 constexpr double kDisturbed = 0.05;
+
+double Since(Clock::time_point begin) { return std::chrono::duration<double>(Clock::now() - begin).count(); }
 
 // Until the process's threads sleep. Polling does not count if the process is this one: it sleeps.
 void AwaitIdle(pid_t process) {
@@ -32,18 +35,32 @@ void AwaitIdle(pid_t process) {
     const auto begin = Clock::now();
     std::this_thread::sleep_for(kPoll);
     const double now = CpuSeconds(process);
-    if (now - before < kIdle * std::chrono::duration<double>(Clock::now() - begin).count()) return;
+    if (now - before < kIdle * Since(begin)) return;
     before = now;
   }
 }
 
 struct Round {
   std::vector<double> seconds;
-  double waiting = 0;  // the largest share among the parties
+  double waiting = 0;  // largest share among the parties
+  double others = 0;   // share of the processors that went elsewhere
+
+  bool disturbed() const { return waiting > kDisturbed && others > kDisturbed; }
 };
+
+// What all processes but the parties' had so far.
+double OthersSeconds(std::span<const Party> parties) {
+  std::set<pid_t> own = {getpid()};
+  for (const Party& party : parties) own.insert(party.process);
+  double seconds = BusySeconds();
+  for (pid_t process : own) seconds -= CpuSeconds(process);
+  return seconds;
+}
 
 Round RunRound(std::span<const Party> parties, std::span<const int64_t> iterations, bool reversed) {
   Round round{.seconds = std::vector<double>(parties.size())};
+  const double others = OthersSeconds(parties);
+  const auto round_begin = Clock::now();
   for (size_t i = 0; i < parties.size(); ++i) {
     const size_t turn = reversed ? parties.size() - 1 - i : i;
     const Party& party = parties[turn];
@@ -53,9 +70,10 @@ Round RunRound(std::span<const Party> parties, std::span<const int64_t> iteratio
     const double waited = WaitingSeconds(party.process);
     const auto begin = Clock::now();
     round.seconds[turn] = party.run(iterations[turn]);
-    const double length = std::chrono::duration<double>(Clock::now() - begin).count();
-    round.waiting = std::max(round.waiting, (WaitingSeconds(party.process) - waited) / length);
+    round.waiting = std::max(round.waiting, (WaitingSeconds(party.process) - waited) / Since(begin));
   }
+  const double processors = std::thread::hardware_concurrency();
+  round.others = (OthersSeconds(parties) - others - 2 * BusyStep()) / (std::max(1.0, processors) * Since(round_begin));
   return round;
 }
 
@@ -80,7 +98,7 @@ Outcome Compete(std::span<const Party> parties, const Pace& pace) {
   std::vector<Round> calm, rough;
   for (int r = 0; r < pace.rounds + pace.spare_rounds && static_cast<int>(calm.size()) < pace.rounds; ++r) {
     Round round = RunRound(parties, iterations, r % 2 == 1);
-    (round.waiting <= kDisturbed ? calm : rough).push_back(std::move(round));
+    (round.disturbed() ? rough : calm).push_back(std::move(round));
   }
   Outcome outcome;
   // The least disturbed ones make up for what is missing.

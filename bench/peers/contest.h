@@ -36,7 +36,7 @@ struct Outcome {
   bool disturbed = false;
 };
 
-// A round in which a party's threads had to wait for a processor is repeated as long as there are spare rounds.
+// A round in which others took processors away is repeated as long as there are spare rounds.
 Outcome Compete(std::span<const Party> parties, const Pace& pace);
 
 }  // namespace weir::peers

@@ -116,6 +116,19 @@ double WaitingSeconds(pid_t process) {
   return seconds;
 }
 
+double BusyStep() { return 1.0 / static_cast<double>(sysconf(_SC_CLK_TCK)); }
+
+double BusySeconds() {
+  // user, nice, system, idle, waiting for disks, interrupts, soft interrupts, taken by the host
+  std::ifstream file("/proc/stat");
+  std::string cpu;
+  double steps[8] = {};
+  file >> cpu;
+  for (double& step : steps) file >> step;
+  if (!file) return 0;
+  return (steps[0] + steps[1] + steps[2] + steps[5] + steps[6] + steps[7]) * BusyStep();
+}
+
 // Not from getrusage, whose maximum a program takes over from whoever started it.
 double PeakBytes(pid_t process) {
   std::ifstream file(StrCat("/proc/", process, "/status"));

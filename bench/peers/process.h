@@ -42,6 +42,10 @@ absl::StatusOr<double> RunSeconds(const std::vector<std::string>& command);
 double CpuSeconds(pid_t process);
 // Seconds that its threads stood ready and waited for a processor, since somebody else had it; 0 if it can't be told.
 double WaitingSeconds(pid_t process);
+// Seconds that all processors were busy or taken away by the host, added up, in steps of BusyStep(); 0 if it can't be
+// told.
+double BusySeconds();
+double BusyStep();
 // Most memory that a process had resident since its program began, in bytes; 0 if it can't be told.
 double PeakBytes(pid_t process);
 
