@@ -14,13 +14,12 @@
 #include "weir/backends/llvm/conv_tail.h"
 #include "weir/backends/llvm/conv_tile.h"
 #include "weir/backends/llvm/lowering.h"
+#include "weir/backends/llvm/product_ir.h"
 #include "weir/core/strings.h"
 #include "weir/ops/winograd.h"
 
 namespace weir::jit {
 namespace {
-
-constexpr int64_t kShortEpilogue = 24;  // instructions a vector that are repeated for every vector of a tile
 
 class ConvLowering {
  public:
@@ -32,7 +31,7 @@ class ConvLowering {
         plan_(problem, layout_, limits),
         source_(SourceOf(problem, plan_)),
         b_(Describe(cluster)) {
-    short_epilogue_ = EpilogueSize() <= kShortEpilogue;
+    short_epilogue_ = HasShortEpilogue(cluster);
     if (cluster.tail) tail_.emplace(b_, cluster, problem, plan_.unit_level);
   }
 
@@ -64,19 +63,6 @@ class ConvLowering {
   int64_t SrcStep(int level) const {
     return level == 0 ? source_.image_floats() : p_.axis[level - 1].advance * source_.stride(level - 1);
   }
-  // Instructions at one vector of the output; more than kShortEpilogue if there are random numbers, which come in
-  // blocks.
-  int64_t EpilogueSize() const {
-    KernelBuilder b("probe");
-    ClusterIr epilogue(b, cluster_);
-    if (epilogue.has_counter()) return kShortEpilogue + 1;
-    const Val flat = b.Task(), sum = b.F32(0, kLanes);
-    const int64_t before = b.size();
-    const Point point{.flat = flat, .aligned = true, .in_row = true, .column = flat};
-    epilogue.Emit({&point, 1}, {&sum, 1});
-    return b.size() - before;
-  }
-
   // ---- The kernel ---------------------------------------------------------------------------------------------------
   void EmitKernel() {
     const Val task = b_.Task();

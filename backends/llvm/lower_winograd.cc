@@ -1,6 +1,8 @@
 // Winograd's convolution and its input gradient. A task walks through units of tiles: what they read is copied with its
 // padding, transformed, multiplied panel by panel with the transformed filter, and transformed back into a unit of
 // outputs in scratch, over which the epilogue and the tail run. All of it stays in the second-level cache.
+#include <algorithm>
+#include <numeric>
 #include <optional>
 #include <utility>
 #include <vector>
@@ -25,7 +27,9 @@ class WinogradLowering {
         plan_(problem, limits),
         p_(plan_.problem),
         source_(plan_.Source()),
+        copied_(cluster.prologue > 0),
         b_(Describe(cluster)) {
+    short_epilogue_ = HasShortEpilogue(cluster);
     if (cluster.tail) tail_.emplace(b_, cluster, p_, plan_.unit_level());
   }
 
@@ -60,13 +64,14 @@ class WinogradLowering {
     epilogue_ = &epilogue;
     AnchorOperand operand(b_, cluster_);
     operand_ = &operand;
-    src_ = source_.copied()
-               ? Take(source_.scratch_floats())
-               : b_.Buffer({IrBuffer::Kind::kInput, cluster_.input_index(anchor_.inputs[0]), Elem::kF32, 0});
+    src_ = copied_ ? Take(source_.scratch_floats())
+                   : b_.Buffer({IrBuffer::Kind::kInput, cluster_.input_index(anchor_.inputs[0]), Elem::kF32, 0});
     filter_ = b_.Buffer({IrBuffer::Kind::kWorkspace, 0, Elem::kF32, 0});
-    transformed_ = Take(kWinogradElements * plan_.source_element());
-    products_ = Take(kWinogradElements * plan_.product_element());
-    sums_ = Take(plan_.unit_floats());
+    cells_ = Take(kCells * plan_.cells_row());
+    transformed_ = Take(kCells * plan_.source_element());
+    products_ = Take(kCells * plan_.product_element());
+    outputs_ = Take(kCells * plan_.outputs_row());
+    if (!short_epilogue_ || (tail_ && tail_->kept())) sums_ = Take(plan_.unit_floats());
     ClearRest();
     const Val first_panel = b_.Mul(b_.Rem(task, plan_.parts), plan_.part_panels);
     panels_ = {first_panel, b_.Min(b_.Add(first_panel, b_.I64(plan_.part_panels)), b_.I64(plan_.panels))};
@@ -84,13 +89,13 @@ class WinogradLowering {
 
   // Tiles that fill the last group up are multiplied too: with zeros, until they have been tiles of some unit.
   void ClearRest() {
-    const int64_t pitch = plan_.source_pitch(), all = plan_.groups() * plan_.product.rows * pitch;
+    const int64_t pitch = plan_.pitch(), all = plan_.groups() * plan_.product.rows * pitch;
     const int64_t least = plan_.by_images ? plan_.image_tiles() : plan_.tile_columns;
     const bool even = plan_.by_images ? p_.batch % plan_.unit == 0 && plan_.images % plan_.unit == 0
                                       : plan_.tile_rows % plan_.block == 0 && plan_.block % plan_.unit == 0;
     const int64_t begin = (even ? plan_.unit_tiles() : least) * pitch;
     if (begin == all) return;
-    b_.Loop(b_.I64(0), b_.I64(kWinogradElements), 1, [&](Val e) {
+    b_.Loop(b_.I64(0), b_.I64(kCells), 1, [&](Val e) {
       b_.Loop(b_.I64(begin), b_.I64(all), kLanes,
               [&](Val i) { b_.Store(transformed_, b_.F32(0, kLanes), b_.Add(b_.Mul(e, plan_.source_element()), i)); });
     });
@@ -103,220 +108,308 @@ class WinogradLowering {
     return {b_.Mul(panels_.begin, width), b_.Min(b_.Mul(panels_.end, width), b_.I64(p_.dst_channels))};
   }
 
+  // Floats from one coordinate of the source to the next.
+  int64_t Stride(int axis) const {
+    if (copied_) return source_.stride(axis);
+    int64_t stride = p_.src_channels;
+    for (int a = axis + 1; a < 3; ++a) stride *= p_.axis[a].src;
+    return stride;
+  }
   // Element of the source that the first cell of an image's first tile reads, the image's copy or itself being at 0.
   int64_t FirstCell() const {
     int64_t at = 0;
-    for (int a = 0; a < 3; ++a) at += p_.axis[a].phases[0].base * source_.stride(a) + source_.origin(a);
+    for (int a = 0; a < 3; ++a) {
+      at += p_.axis[a].phases[0].base * Stride(a) + (copied_ ? source_.origin(a) : 0);
+    }
     return at;
   }
 
   // ---- Units --------------------------------------------------------------------------------------------------------
   void ImagesUnit(Range images) {
-    b_.Loop(images.begin, images.end, 1, [&](Val image) {
+    const Val rows = b_.Mul(Minus(images.end, images.begin), plan_.tile_rows);
+    const auto each_row = [&](Val image, const auto& body) {
       const Val slot = Minus(image, images.begin);
-      Val src = b_.I64(FirstCell());
-      if (source_.copied()) {
-        source_.Copy(b_, *operand_, src_, {image, b_.I64(0), slot, b_.I64(source_.slabs())}, b_.I64(0),
-                     b_.I64(source_.slabs()));
+      b_.Loop(b_.I64(0), b_.I64(plan_.tile_rows), 1,
+              [&](Val row) { body(row, b_.Add(b_.Mul(slot, plan_.tile_rows), row)); });
+    };
+    b_.Loop(images.begin, images.end, 1, [&](Val image) {
+      Val src = b_.Add(b_.I64(FirstCell()), b_.Mul(image, copied_ ? 0 : Stride(0) * p_.axis[0].src));
+      if (copied_) {
+        const Val slot = Minus(image, images.begin), all = b_.I64(source_.slabs());
+        source_.Copy(b_, *operand_, src_, {image, b_.I64(0), slot, all}, b_.I64(0), all);
         src = b_.Add(src, b_.Mul(slot, source_.image_floats()));
-      } else {
-        src = b_.Add(src, b_.Mul(image, source_.image_floats()));
       }
-      const Val tiles = b_.Mul(slot, plan_.image_tiles());
-      b_.Loop(b_.I64(0), b_.I64(plan_.tile_rows), 1, [&](Val row) {
-        TransformRow(b_.Add(src, b_.Mul(row, kTile * source_.stride(1))),
-                     b_.Add(tiles, b_.Mul(row, plan_.tile_columns)));
+      each_row(image, [&](Val row, Val unit_row) {
+        TransformCells(b_.Add(src, b_.Mul(row, kTile * Stride(1))), row, unit_row);
       });
     });
-    const Val count = Minus(images.end, images.begin);
-    Multiply(b_.Mul(count, plan_.image_tiles()), [&](Val panel) {
-      b_.Loop(b_.I64(0), count, 1, [&](Val slot) {
-        b_.Loop(b_.I64(0), b_.I64(plan_.tile_rows), 1, [&](Val row) {
-          const Val tile = b_.Add(b_.Mul(slot, plan_.image_tiles()), b_.Mul(row, plan_.tile_columns));
-          StoreRow(panel, tile, row, b_.Add(b_.Mul(slot, p_.DstStep(0)), b_.Mul(row, kTile * p_.DstStep(2))));
-        });
+    Multiply(rows);
+    Begin(b_.Mul(images.begin, p_.DstStep(0)));
+    b_.Loop(images.begin, images.end, 1, [&](Val image) {
+      each_row(image, [&](Val row, Val unit_row) {
+        const Val flat = b_.Add(b_.Mul(image, p_.DstStep(0)), b_.Mul(row, kTile * p_.DstStep(2)));
+        StoreRow(b_.Mul(unit_row, plan_.tile_columns), row, flat);
       });
     });
-    const Val begin = b_.Mul(images.begin, p_.DstStep(0));
-    Finish({begin, b_.Mul(images.end, p_.DstStep(0))}, [&] { tail_->Pool(kNoVal, images, Channels(), sums_, begin); });
+    Finish(b_.Mul(images.end, p_.DstStep(0)));
+    if (tail_) tail_->Pool(kNoVal, images, Channels(), sums_, unit_begin_);
   }
 
   void ImageRows(Val image, Range rows) {
     const Val first = b_.Mul(rows.begin, kTile);
+    if (!copied_) {
+      const Val src = b_.Add(b_.I64(FirstCell()), b_.Mul(image, Stride(0)));
+      b_.Loop(rows.begin, rows.end, plan_.unit, [&](Val begin) {
+        RowsUnit(image, {begin, b_.Min(b_.Add(begin, b_.I64(plan_.unit)), rows.end)}, src);
+      });
+      return;
+    }
     // Slabs of the task's copy that belong to it: up to the first of the next task of the image.
     const Val all = b_.I64(source_.slabs());
     const Val own = plan_.blocks == 1 ? all
                                       : b_.Select(b_.Binary(IrOp::kLt, rows.end, b_.I64(plan_.tile_rows)),
                                                   Minus(b_.Mul(rows.end, kTile), first), all);
-    const ConvSource::Box box{image, first, b_.I64(0), own};
+    const Val src = b_.Add(b_.I64(FirstCell()), b_.Mul(first, -Stride(1)));
     b_.For(rows.begin, rows.end, plan_.unit, {b_.I64(0)}, [&](Val begin, const std::vector<Val>& copied) {
       const Range unit{begin, b_.Min(b_.Add(begin, b_.I64(plan_.unit)), rows.end)};
-      std::vector<Val> slabs = copied;
-      Val src = b_.I64(FirstCell());
-      if (source_.copied()) {
-        slabs[0] = source_.SlabsFor(b_, Minus(b_.Mul(unit.end, kTile), first));
-        source_.Copy(b_, *operand_, src_, box, copied[0], slabs[0]);
-        src = b_.Add(src, b_.Mul(first, -source_.stride(1)));
-      } else {
-        src = b_.Add(src, b_.Mul(image, source_.image_floats()));
-      }
+      const Val slabs = source_.SlabsFor(b_, Minus(b_.Mul(unit.end, kTile), first));
+      source_.Copy(b_, *operand_, src_, {image, first, b_.I64(0), own}, copied[0], slabs);
       RowsUnit(image, unit, src);
-      return slabs;
+      return std::vector<Val>{slabs};
     });
   }
 
   void RowsUnit(Val image, Range rows, Val src) {
-    b_.Loop(rows.begin, rows.end, 1, [&](Val row) {
-      TransformRow(b_.Add(src, b_.Mul(row, kTile * source_.stride(1))),
-                   b_.Mul(Minus(row, rows.begin), plan_.tile_columns));
-    });
-    Multiply(b_.Mul(Minus(rows.end, rows.begin), plan_.tile_columns), [&](Val panel) {
-      b_.Loop(rows.begin, rows.end, 1, [&](Val row) {
-        const Val within = Minus(row, rows.begin);
-        StoreRow(panel, b_.Mul(within, plan_.tile_columns), row, b_.Mul(within, kTile * p_.DstStep(2)));
-      });
-    });
+    b_.Loop(rows.begin, rows.end, 1,
+            [&](Val row) { TransformCells(b_.Add(src, b_.Mul(row, kTile * Stride(1))), row, Minus(row, rows.begin)); });
+    Multiply(Minus(rows.end, rows.begin));
     const Range outputs{b_.Mul(rows.begin, kTile), b_.Min(b_.Mul(rows.end, kTile), b_.I64(p_.axis[1].dst))};
     const Val start = b_.Mul(image, p_.DstStep(0));
-    const Val begin = b_.Add(start, b_.Mul(outputs.begin, p_.DstStep(2)));
-    Finish({begin, b_.Add(start, b_.Mul(outputs.end, p_.DstStep(2)))},
-           [&] { tail_->Pool(image, outputs, Channels(), sums_, begin); });
+    Begin(b_.Add(start, b_.Mul(outputs.begin, p_.DstStep(2))));
+    b_.Loop(rows.begin, rows.end, 1, [&](Val row) {
+      StoreRow(b_.Mul(Minus(row, rows.begin), plan_.tile_columns), row,
+               b_.Add(start, b_.Mul(row, kTile * p_.DstStep(2))));
+    });
+    Finish(b_.Add(start, b_.Mul(outputs.end, p_.DstStep(2))));
+    if (tail_) tail_->Pool(image, outputs, Channels(), sums_, unit_begin_);
   }
 
   // ---- Transforms and products --------------------------------------------------------------------------------------
-  // A row of tiles, whose first cell is element `src` of the source, to tile `tile` of the unit and those behind.
-  void TransformRow(Val src, Val tile) {
-    const int64_t channels = p_.src_channels;
-    b_.Loop(b_.I64(0), b_.I64(plan_.tile_columns), 1, [&](Val t) {
-      b_.Loop(b_.I64(0), b_.I64(plan_.source_pitch()), kLanes, [&](Val c) {
-        const Val from = b_.Add(b_.Add(src, b_.Mul(t, kTile * source_.stride(2))), c);
-        // In a copy there is room behind the last channel.
-        const Val count = channels % kLanes == 0 || source_.copied() ? kNoVal : Minus(b_.I64(channels), c);
-        const auto cell = [&](int i, int j) {
-          return b_.Load(src_, b_.Add(from, b_.I64(i * source_.stride(1) + j * source_.stride(2))), kLanes, count);
-        };
-        const Val to = b_.Add(b_.Mul(b_.Add(tile, t), plan_.source_pitch()), c);
-        const auto store = [&](int i, int j, Val v) {
-          b_.Store(transformed_, v, b_.Add(to, b_.I64((i * kCells + j) * plan_.source_element())));
-        };
-        EmitSquare<kCells, kCells>(b_, IrWinograd::Source, cell, store);
-      });
-    });
-  }
-
-  // Products of the unit's `tiles` tiles, panel by panel, handed on by store_panel(panel).
-  template <class StorePanel>
-  void Multiply(Val tiles, const StorePanel& store_panel) {
-    const TileShape& tile = plan_.product;
-    const int64_t pitch = plan_.source_pitch(), width = tile.width();
-    const bool even = b_.IsConst(tiles);
-    const Val groups = even ? b_.I64(CeilDiv(b_.ConstBits(tiles), tile.rows))
-                            : b_.Div(b_.Add(tiles, b_.I64(tile.rows - 1)), tile.rows);
-    b_.Loop(panels_.begin, panels_.end, 1, [&](Val panel) {
-      b_.Loop(b_.I64(0), b_.I64(kWinogradElements), 1, [&](Val e) {
-        const Val filter = b_.Add(b_.Mul(panel, plan_.filter_panel()), b_.Mul(e, p_.src_channels * width));
-        b_.Loop(b_.I64(0), groups, 1, [&](Val g) {
-          const Val row = b_.Add(b_.Mul(e, plan_.source_element()), b_.Mul(g, tile.rows * pitch));
-          const TileOperands operands{.row_buffer = transformed_,
-                                      .column_buffer = filter_,
-                                      .row = row,
-                                      .column = filter,
-                                      .row_pitch = pitch,
-                                      .row_step = 1,
-                                      .column_step = width};
-          const Sums sums = AddTerms(b_, tile, operands, b_.I64(p_.src_channels), ZeroSums(b_, tile), kUnroll);
-          const Val to = b_.Add(b_.Mul(e, plan_.product_element()), b_.Mul(g, tile.rows * width));
-          StoreSums(b_, tile, sums, products_, to, width, {});
+  // Row `row` of an image's tiles, which is row `unit_row` of the unit: cells along the first axis. The row's first cell
+  // is element `src` of the source.
+  void TransformCells(Val src, Val row, Val unit_row) {
+    const int64_t pitch = plan_.pitch(), channels = p_.src_channels;
+    const Val to = b_.Mul(unit_row, plan_.row_cells() * pitch);
+    const auto transform = [&](Val begin, Val end, const auto& cell) {
+      b_.Loop(begin, end, 1, [&](Val x) {
+        b_.Loop(b_.I64(0), b_.I64(pitch), kLanes, [&](Val c) {
+          const Val at = b_.Add(b_.Add(to, b_.Mul(x, pitch)), c);
+          EmitTransform<kCells, kCells>(
+              b_, IrWinograd::Source, [&](int i) { return cell(i, x, c); },
+              [&](int i, Val v) { b_.Store(cells_, v, b_.Add(at, b_.I64(i * plan_.cells_row()))); });
         });
       });
-      store_panel(panel);
+    };
+    const auto index = [&](int i, Val x, Val c) {
+      return b_.Add(b_.Add(b_.Add(src, b_.I64(i * Stride(1))), b_.Mul(x, Stride(2))), c);
+    };
+    const Val all = b_.I64(plan_.row_cells());
+    if (copied_) {
+      // Zeros have been copied too, and there is room behind the last channel.
+      transform(b_.I64(0), all, [&](int i, Val x, Val c) { return b_.Load(src_, index(i, x, c), kLanes); });
+      return;
+    }
+    // Cells outside of the image are zeros: columns in front and behind, and whole rows, whose loads have no lanes.
+    const int64_t left = p_.axis[2].phases[0].base, top = p_.axis[1].phases[0].base;
+    const int64_t begin = std::clamp<int64_t>(-left, 0, plan_.row_cells());
+    const int64_t end = std::clamp<int64_t>(p_.axis[2].src - left, begin, plan_.row_cells());
+    const auto zero = [&](int, Val, Val) { return b_.F32(0, kLanes); };
+    if (begin > 0) transform(b_.I64(0), b_.I64(begin), zero);
+    std::vector<Val> inside;
+    for (int i = 0; i < kCells; ++i) {
+      const Val y = b_.Add(b_.Mul(row, kTile), b_.I64(top + i));
+      const Val low = b_.Binary(IrOp::kLe, b_.I64(0), y), high = b_.Binary(IrOp::kLt, y, b_.I64(p_.axis[1].src));
+      inside.push_back(b_.Select(b_.Binary(IrOp::kAnd, low, high), b_.I64(channels), b_.I64(0)));
+    }
+    transform(b_.I64(begin), b_.I64(end), [&](int i, Val x, Val c) {
+      const Val left_over = inside[static_cast<size_t>(i)];
+      return b_.Load(src_, index(i, x, c), kLanes, channels <= kLanes ? left_over : Minus(left_over, c));
+    });
+    if (end < plan_.row_cells()) transform(b_.I64(end), all, zero);
+  }
+
+  // From the cells of the unit's `rows` rows of tiles to its outputs along the second axis.
+  void Multiply(Val rows) {
+    b_.Loop(b_.I64(0), b_.I64(kCells), 1, [&](Val i) {
+      TransformRow(i, rows);
+      b_.Loop(panels_.begin, panels_.end, 1, [&](Val panel) {
+        MultiplyRow(i, panel, b_.Mul(rows, plan_.tile_columns));
+        const Val to = b_.Mul(Minus(panel, panels_.begin), plan_.output_panel());
+        OutputRow(b_.Add(b_.Mul(i, plan_.outputs_row()), to), b_.Mul(rows, plan_.tile_columns));
+      });
     });
   }
 
-  // A row of tiles from `tile` on, row `tile_row` of its image, to element `to` of the unit's outputs.
-  void StoreRow(Val panel, Val tile, Val tile_row, Val to) {
-    const int64_t rows = p_.axis[1].dst, columns = p_.axis[2].dst;
-    const auto tiles = [&](int64_t height) {
-      const int64_t whole = columns / kTile;
-      b_.Loop(b_.I64(0), b_.I64(whole), 1, [&](Val t) { StoreTile(panel, b_.Add(tile, t), t, height, kTile, to); });
-      if (columns % kTile == 0) return;
-      StoreTile(panel, b_.Add(tile, b_.I64(whole)), b_.I64(whole), height, columns % kTile, to);
-    };
-    // Of a unit of images, there is no room behind an image's last row.
-    if (!plan_.by_images || rows % kTile == 0) return tiles(kTile);
-    const Val last = b_.Binary(IrOp::kEq, tile_row, b_.I64(plan_.tile_rows - 1));
-    b_.If(last, [&] { tiles(rows % kTile); });
-    if (plan_.tile_rows > 1) b_.If(b_.Unary(IrOp::kNot, last), [&] { tiles(kTile); });
+  // Row `i` of elements, from the cells along the first axis.
+  void TransformRow(Val i, Val rows) {
+    const int64_t pitch = plan_.pitch();
+    b_.Loop(b_.I64(0), rows, 1, [&](Val row) {
+      b_.Loop(b_.I64(0), b_.I64(plan_.tile_columns), 1, [&](Val t) {
+        const Val cell = b_.Add(b_.Mul(row, plan_.row_cells()), b_.Mul(t, kTile));
+        const Val from = b_.Add(b_.Mul(i, plan_.cells_row()), b_.Mul(cell, pitch));
+        const Val to = b_.Mul(b_.Add(b_.Mul(row, plan_.tile_columns), t), pitch);
+        b_.Loop(b_.I64(0), b_.I64(pitch), kLanes, [&](Val c) {
+          EmitTransform<kCells, kCells>(
+              b_, IrWinograd::Source,
+              [&](int j) { return b_.Load(cells_, b_.Add(b_.Add(from, c), b_.I64(j * pitch)), kLanes); },
+              [&](int j, Val v) {
+                b_.Store(transformed_, v, b_.Add(b_.Add(to, c), b_.I64(j * plan_.source_element())));
+              });
+        });
+      });
+    });
   }
 
-  void StoreTile(Val panel, Val tile, Val tile_column, int64_t height, int64_t width, Val to) {
-    const int64_t channels = p_.dst_channels, panel_width = plan_.product.width();
-    const Val first = b_.Mul(panel, panel_width);
-    const auto vector = [&](Val v) {
-      const Val column = b_.Add(first, v), from = b_.Add(b_.Mul(tile, panel_width), v);
-      const Val count = channels % kLanes == 0 ? kNoVal : Minus(b_.I64(channels), column);
-      const Val at = b_.Add(b_.Add(to, b_.Mul(tile_column, kTile * channels)), column);
-      const auto load = [&](int i, int j) {
-        return b_.Load(products_, b_.Add(from, b_.I64((i * kCells + j) * plan_.product_element())), kLanes);
+  // Products of row `i` of elements of `tiles` tiles and a panel of the filter.
+  void MultiplyRow(Val i, Val panel, Val tiles) {
+    const TileShape& tile = plan_.product;
+    const int64_t pitch = plan_.pitch(), width = tile.width(), element = p_.src_channels * width;
+    const Val groups = b_.Div(b_.Add(tiles, b_.I64(tile.rows - 1)), tile.rows);
+    const Val filter = b_.Add(b_.Mul(panel, plan_.filter_panel()), b_.Mul(i, kCells * element));
+    b_.Loop(b_.I64(0), b_.I64(kCells), 1, [&](Val j) {
+      b_.Loop(b_.I64(0), groups, 1, [&](Val g) {
+        const TileOperands operands{.row_buffer = transformed_,
+                                    .column_buffer = filter_,
+                                    .row = b_.Add(b_.Mul(j, plan_.source_element()), b_.Mul(g, tile.rows * pitch)),
+                                    .column = b_.Add(filter, b_.Mul(j, element)),
+                                    .row_pitch = pitch,
+                                    .row_step = 1,
+                                    .column_step = width};
+        const Sums sums = AddTerms(b_, tile, operands, b_.I64(p_.src_channels), ZeroSums(b_, tile), kUnroll);
+        const Val to = b_.Add(b_.Mul(j, plan_.product_element()), b_.Mul(g, tile.rows * width));
+        StoreSums(b_, tile, sums, products_, to, width, {});
+      });
+    });
+  }
+
+  // Those products along the second axis, to `to` on.
+  void OutputRow(Val to, Val tiles) {
+    const int64_t width = plan_.product.width();
+    b_.Loop(b_.I64(0), tiles, 1, [&](Val t) {
+      b_.Loop(b_.I64(0), b_.I64(width), kLanes, [&](Val v) {
+        const Val from = b_.Add(b_.Mul(t, width), v), at = b_.Add(b_.Add(to, b_.Mul(t, kTile * width)), v);
+        EmitTransform<kCells, kTile>(
+            b_, IrWinograd::Output,
+            [&](int j) { return b_.Load(products_, b_.Add(from, b_.I64(j * plan_.product_element())), kLanes); },
+            [&](int j, Val y) { b_.Store(outputs_, y, b_.Add(at, b_.I64(j * width))); });
+      });
+    });
+  }
+
+  // Outputs along the first axis of a row of tiles, the unit's from `tile` on, whose first is element `flat` of the
+  // output. `tile_row` is its row of the image.
+  void StoreRow(Val tile, Val tile_row, Val flat) {
+    const int64_t rows = p_.axis[1].dst;
+    if (rows % kTile == 0) return StoreRows(tile, kTile, flat);
+    const Val last = b_.Binary(IrOp::kEq, tile_row, b_.I64(plan_.tile_rows - 1));
+    b_.If(last, [&] { StoreRows(tile, rows % kTile, flat); });
+    if (plan_.tile_rows > 1) b_.If(b_.Unary(IrOp::kNot, last), [&] { StoreRows(tile, kTile, flat); });
+  }
+
+  // The first `height` of the tiles' rows, all columns.
+  void StoreRows(Val tile, int64_t height, Val flat) {
+    const int64_t channels = p_.dst_channels, width = plan_.product.width();
+    b_.Loop(b_.I64(0), b_.I64(p_.axis[2].dst), 1, [&](Val x) {
+      const Val within = b_.Add(b_.Mul(tile, kTile * width), b_.Mul(x, width));
+      const Val pixel = b_.Add(flat, b_.Mul(x, channels));
+      const auto vectors = [&](Val panel) {
+        const Val first = b_.Mul(panel, width);
+        const Val from = b_.Add(b_.Mul(Minus(panel, panels_.begin), plan_.output_panel()), within);
+        // The last panel may have vectors beyond the last channel.
+        const int64_t all = CeilDiv(channels, kLanes) * kLanes;
+        const Val end = all % width == 0 ? b_.I64(width) : b_.Min(b_.I64(width), Minus(b_.I64(all), first));
+        b_.Loop(b_.I64(0), end, kLanes, [&](Val v) { Store(b_.Add(from, v), pixel, b_.Add(first, v), height); });
       };
-      const auto store = [&](int i, int j, Val y) {
-        if (i < height && j < width) b_.Store(sums_, y, b_.Add(at, b_.I64(i * p_.DstStep(2) + j * channels)), count);
-      };
-      EmitSquare<kCells, kTile>(b_, IrWinograd::Output, load, store);
-    };
-    // The last panel may have vectors beyond the last channel.
-    const int64_t vectors = CeilDiv(channels, kLanes);
-    if (vectors % plan_.product.vectors == 0) {
-      b_.Loop(b_.I64(0), b_.I64(panel_width), kLanes, vector);
-    } else {
-      b_.Loop(b_.I64(0), b_.Min(b_.I64(panel_width), Minus(b_.I64(vectors * kLanes), first)), kLanes, vector);
+      if (plan_.panels == 1) {
+        vectors(b_.I64(0));
+      } else {
+        b_.Loop(panels_.begin, panels_.end, 1, vectors);
+      }
+    });
+  }
+
+  // A column of outputs: to the epilogue, or to the sums that a long one runs over later.
+  void Store(Val from, Val pixel, Val column, int64_t height) {
+    const int64_t channels = p_.dst_channels;
+    const bool whole = channels % kLanes == 0;
+    const Val count = whole ? kNoVal : Minus(b_.I64(channels), column);
+    std::vector<Point> points;
+    std::vector<Val> values;
+    EmitTransform<kCells, kTile>(
+        b_, IrWinograd::Output,
+        [&](int i) { return b_.Load(outputs_, b_.Add(from, b_.I64(i * plan_.outputs_row())), kLanes); },
+        [&](int i, Val y) {
+          if (i >= height) return;
+          const Val at = b_.Add(b_.Add(pixel, column), b_.I64(i * p_.DstStep(2)));
+          points.push_back({.flat = at, .count = count, .aligned = whole, .in_row = true, .column = column});
+          values.push_back(y);
+        });
+    if (short_epilogue_) {
+      epilogue_->Emit(points, values);
+      return;
     }
+    for (size_t k = 0; k < points.size(); ++k)
+      b_.Store(sums_, values[k], Minus(points[k].flat, unit_begin_), points[k].count);
   }
 
   // ---- The epilogue -------------------------------------------------------------------------------------------------
-  // Over the unit's outputs, elements [begin, end) of the whole, and then the tail.
-  template <class PoolUnit>
-  void Finish(Range flat, const PoolUnit& pool) {
-    // Over the sums, which have been read by then.
-    if (tail_ && tail_->kept()) epilogue_->Keep(tail_->operand(), sums_, flat.begin);
+  // Of a unit whose outputs begin with element `flat`.
+  void Begin(Val flat) {
+    unit_begin_ = flat;
+    // Over the sums of a long epilogue, which has read them by then.
+    if (tail_ && tail_->kept()) epilogue_->Keep(tail_->operand(), sums_, flat);
+  }
+
+  // The long epilogue over the sums of a unit, up to element `end`.
+  void Finish(Val end) {
+    if (short_epilogue_) return;
     const int64_t channels = p_.dst_channels;
-    EpilogueRange range{.buffer = sums_, .aligned = channels % kLanes == 0};
+    EpilogueRange range{.buffer = sums_, .whole = channels % kLanes == 0, .aligned = channels % kLanes == 0};
     if (plan_.parts == 1) {
       range.base = b_.I64(0);
-      range.flat = flat.begin;
-      range.count = Minus(flat.end, flat.begin);
-      range.whole = channels % kLanes == 0;
-      // Units begin with rows of tiles of an image, or with images.
+      range.flat = unit_begin_;
+      range.count = Minus(end, unit_begin_);
+      // Units begin with images, or with rows of tiles of one.
       const int64_t image = p_.DstStep(0);
-      const int64_t granularity = plan_.by_images ? image : std::gcd(image, kTile * p_.DstStep(2));
-      range.blocks = granularity % kRandomBlock == 0;
+      range.blocks = (plan_.by_images ? image : std::gcd(image, kTile * p_.DstStep(2))) % kRandomBlock == 0;
       EmitRange(b_, *epilogue_, range);
-    } else {
-      const Range task = Channels();
-      b_.Loop(flat.begin, flat.end, channels, [&](Val pixel) {
-        range.base = b_.Add(Minus(pixel, flat.begin), task.begin);
-        range.flat = b_.Add(pixel, task.begin);
-        range.count = Minus(task.end, task.begin);
-        range.whole = channels % kLanes == 0;
-        range.column = task.begin;
-        EmitRange(b_, *epilogue_, range);
-      });
+      return;
     }
-    if (tail_) pool();
+    const Range task = Channels();
+    b_.Loop(unit_begin_, end, channels, [&](Val pixel) {
+      range.base = b_.Add(Minus(pixel, unit_begin_), task.begin);
+      range.flat = b_.Add(pixel, task.begin);
+      range.count = Minus(task.end, task.begin);
+      range.column = task.begin;
+      EmitRange(b_, *epilogue_, range);
+    });
   }
 
   const Cluster& cluster_;
   const Node& anchor_;
   const WinogradPlan plan_;
   const ConvProblem& p_;
-  const ConvSource source_;
+  const ConvSource source_;  // where the source lies, and how it is copied if it is
+  const bool copied_;        // a prologue is computed so
   KernelBuilder b_;
   std::optional<ConvTail> tail_;
+  bool short_epilogue_ = true;
   ClusterIr* epilogue_ = nullptr;
   AnchorOperand* operand_ = nullptr;
-  int src_ = -1, filter_ = -1, transformed_ = -1, products_ = -1, sums_ = -1;
+  int src_ = -1, filter_ = -1, cells_ = -1, transformed_ = -1, products_ = -1, outputs_ = -1, sums_ = -1;
   int64_t scratch_bytes_ = 0;
   Range panels_;
+  Val unit_begin_ = kNoVal;  // in the output
 };
 
 }  // namespace

@@ -10,6 +10,7 @@ namespace {
 
 constexpr int64_t kMostRows = 16, kMostVectors = 16;
 constexpr double kNearVectors = 640;                // of columns that stay in the first-level cache: 40 KiB
+constexpr int64_t kShortEpilogue = 24;              // instructions a vector
 constexpr int64_t kLightWork = 64;                  // operations of an epilogue repeated for a tile
 constexpr int64_t kCombineTask = int64_t{1} << 18;  // floats added by a task: some 25 us
 
@@ -209,6 +210,17 @@ void EmitRange(KernelBuilder& b, ClusterIr& epilogue, const EpilogueRange& range
     const Val v = value(i, 0, p.count);
     epilogue.Emit({&p, 1}, {&v, 1});
   });
+}
+
+bool HasShortEpilogue(const Cluster& cluster) {
+  KernelBuilder b("probe");
+  ClusterIr epilogue(b, cluster);
+  if (epilogue.has_counter()) return false;
+  const Val flat = b.Task(), sum = b.F32(0, kLanes);
+  const int64_t before = b.size();
+  const Point point{.flat = flat, .aligned = true, .in_row = true, .column = flat};
+  epilogue.Emit({&point, 1}, {&sum, 1});
+  return b.size() - before <= kShortEpilogue;
 }
 
 bool IsLight(const Cluster& cluster, const TileShape& tile) {

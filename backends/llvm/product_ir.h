@@ -81,6 +81,9 @@ struct EpilogueRange {
 };
 void EmitRange(KernelBuilder& b, ClusterIr& epilogue, const EpilogueRange& range);
 
+// Whether a convolution's epilogue is so short that its instructions may be there for every vector of a tile. Random
+// numbers, which come in blocks, are not.
+bool HasShortEpilogue(const Cluster& cluster);
 // Whether an epilogue is so short that it may be repeated for every vector of a tile.
 bool IsLight(const Cluster& cluster, const TileShape& tile);
 

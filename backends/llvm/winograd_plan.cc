@@ -9,14 +9,15 @@
 namespace weir::jit {
 namespace {
 
-constexpr double kTaskFlops = 8e6;          // of the direct sum: 20 us
-constexpr double kLeastFlops = 2e6;         // of parts of an image, and of parts of the output channels
-constexpr int64_t kTasks = 16;              // enough for eight threads
-constexpr int64_t kMostRows = 14;           // tiles of a group: with two vectors each, all of 32 registers
-constexpr int64_t kUnitBytes = 768 * 1024;  // of the source's transforms: within the second-level cache
-constexpr int64_t kMostTiles = 64;          // of a unit
-constexpr int64_t kFewTiles = 12;           // images of fewer make units together
-constexpr int64_t kFilterTask = 8 * 1024;   // pairs of channels that a task transforms the taps of
+constexpr double kTaskFlops = 8e6;            // of the direct sum: 20 us
+constexpr double kLeastFlops = 2e6;           // of parts of an image, and of parts of the output channels
+constexpr int64_t kTasks = 16;                // enough for eight threads
+constexpr int64_t kMostRows = 14;             // tiles of a group: with two vectors each, all of 32 registers
+constexpr int64_t kNearFilter = 1024 * 1024;  // bytes; a transformed filter that stays in the second-level cache
+constexpr int64_t kMostTiles = 16;     // of a unit: a row of elements and its products stay in the first-level cache,
+constexpr int64_t kMostTilesFar = 64;  // but a filter that comes from afar has to be worth its way
+constexpr int64_t kFewTiles = 12;      // images of fewer make units together
+constexpr int64_t kFilterTask = 8 * 1024;  // pairs of channels that a task transforms the taps of
 
 ConvProblem Covered(ConvProblem problem) {
   for (int a : {1, 2}) {
@@ -60,7 +61,8 @@ WinogradPlan::WinogradPlan(const ConvProblem& p, const TileLimits& limits) : pro
   // The unit and its groups that take the fewest cycles.
   const int64_t step = by_images ? image_tiles() : tile_columns;
   const int64_t most_rows = std::min(kMostRows, (limits.vector_registers - product.vectors - 1) / product.vectors);
-  const int64_t most = std::clamp<int64_t>(kUnitBytes / (kWinogradElements * source_pitch() * 4), 1, kMostTiles);
+  const int64_t most = panels * filter_panel() * 4 <= kNearFilter ? kMostTiles : kMostTilesFar;
+  product.rows = 1;
   double least = 0;
   for (int64_t u = 1; u <= (by_images ? p.batch : block); ++u) {
     const bool whole = u % quantum == 0 || u == block;
