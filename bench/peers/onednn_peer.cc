@@ -139,8 +139,7 @@ Candidate Pool(Direction direction, const std::vector<int64_t>& n, const std::st
   const memory workspace(forward.workspace_desc(), Engine());
   const memory x = Filled(forward.src_desc()), y = Filled(forward.dst_desc());
   const Arguments forward_arguments = {{DNNL_ARG_SRC, x}, {DNNL_ARG_DST, y}, {DNNL_ARG_WORKSPACE, workspace}};
-  const Candidate forward_run =
-      Run(name + " " + forward.impl_info_str(), dnnl::pooling_forward(forward), forward_arguments);
+  Candidate forward_run = Run(name + " " + forward.impl_info_str(), dnnl::pooling_forward(forward), forward_arguments);
   if (direction == Direction::kForward) return forward_run;
   if (direction == Direction::kFilterGradient) throw std::runtime_error("pooling has no filter");
   forward_run.run();  // the gradient needs to know who won

@@ -116,8 +116,9 @@ std::string ConvShape::PeerWords() const {
 }
 
 double ConvShape::ForwardFlops() const {
-  const auto out = static_cast<double>((size + 2 * padding - window) / stride + 1);
-  return 2.0 * static_cast<double>(batch * window * window * (ic / groups) * oc) * out * out;
+  const int64_t out = (size + 2 * padding - window) / stride + 1;
+  const int64_t channels = ic / groups * oc;
+  return 2.0 * static_cast<double>(batch * out * out * window * window * channels);
 }
 
 std::vector<ConvShape> TutorialConvolutions(int64_t batch) {

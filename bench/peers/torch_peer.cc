@@ -46,7 +46,7 @@ struct TutorialNet : torch::nn::Module {
 // inputs in a dense layer.
 void Constrain(TutorialNet& net) {
   const torch::NoGradGuard no_gradients;
-  const auto limit = [](torch::Tensor weights, int64_t axis) {
+  const auto limit = [](const torch::Tensor& weights, int64_t axis) {
     const torch::Tensor norms = weights.square().sum(axis, /*keepdim=*/true).sqrt_();
     weights.mul_(norms.clamp(0, kMaxNorm) / (norms + kEpsilon));
   };
