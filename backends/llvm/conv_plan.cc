@@ -80,7 +80,8 @@ void ConvPlan::Split(const FilterLayout& layout) {
   const int64_t window = problem.Pool(unit_level);
   const int64_t whole = !tile_steps() ? window : tiling().quantum % window == 0 ? 1 : steps;
   const int64_t pixels = filter_bytes > kLargeFilter ? kUnitOfLarge : kUnitPixels;
-  unit = RoundUp(std::clamp<int64_t>(pixels * p.dst_channels / (Outputs(1) * problem.DstStep(unit_level)), 1, steps), whole);
+  unit = RoundUp(std::clamp<int64_t>(pixels * p.dst_channels / (Outputs(1) * problem.DstStep(unit_level)), 1, steps),
+                 whole);
   const double flops = std::max(p.flops(), 1.0);
   const auto per_task = [&](double each) { return std::max<int64_t>(1, static_cast<int64_t>(kTaskFlops / each)); };
   block = steps;

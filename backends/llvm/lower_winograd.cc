@@ -26,7 +26,8 @@ class WinogradLowering {
         anchor_(cluster.node(*cluster.anchor)),
         plan_(problem, limits),
         p_(plan_.problem),
-        source_(plan_.Source()),
+        copies_(plan_.Source()),
+        unit_(plan_.UnitLayout()),
         copied_(cluster.prologue > 0),
         b_(Describe(cluster)) {
     short_epilogue_ = HasShortEpilogue(cluster);
@@ -39,7 +40,7 @@ class WinogradLowering {
     lowering.stages.push_back(TransformFilterStage(plan_, filter, StrCat(Describe(cluster_), ", filter")));
     EmitKernel();
     lowering.kernel = StrCat("jit, winograd ", plan_.product.rows, "x", plan_.product.vectors, ", units of ",
-                             plan_.unit_tiles(), " tiles", cluster_.prologue > 0 ? ", computed as copied" : "",
+                             unit_.tiles(), " tiles", cluster_.prologue > 0 ? ", computed as copied" : "",
                              tail_ ? ", pooled" : "", ", ", plan_.tasks, " tasks");
     lowering.in_place = PointwisePairs(cluster_);
     lowering.workspace_bytes = plan_.panels * plan_.filter_panel() * 4;
@@ -64,11 +65,16 @@ class WinogradLowering {
     epilogue_ = &epilogue;
     AnchorOperand operand(b_, cluster_);
     operand_ = &operand;
-    src_ = copied_ ? Take(source_.scratch_floats())
-                   : b_.Buffer({IrBuffer::Kind::kInput, cluster_.input_index(anchor_.inputs[0]), Elem::kF32, 0});
+    if (copied_) {
+      place_ = {Take(copies_.scratch_floats()), true, {copies_.stride(0), copies_.stride(1), copies_.stride(2)}};
+    } else {
+      const int input = cluster_.input_index(anchor_.inputs[0]);
+      place_ = WinogradSource::InPlace(p_, b_.Buffer({IrBuffer::Kind::kInput, input, Elem::kF32, 0}));
+    }
     filter_ = b_.Buffer({IrBuffer::Kind::kWorkspace, 0, Elem::kF32, 0});
-    cells_ = Take(kCells * plan_.cells_row());
-    transformed_ = Take(kCells * plan_.source_element());
+    const int cells = Take(kCells * unit_.cells_row());
+    elements_ = Take(kCells * unit_.element());
+    source_.emplace(b_, p_, unit_, place_, cells, elements_);
     products_ = Take(kCells * plan_.product_element());
     outputs_ = Take(kCells * plan_.outputs_row());
     if (!short_epilogue_ || (tail_ && tail_->kept())) sums_ = Take(plan_.unit_floats());
@@ -89,15 +95,15 @@ class WinogradLowering {
 
   // Tiles that fill the last group up are multiplied too: with zeros, until they have been tiles of some unit.
   void ClearRest() {
-    const int64_t pitch = plan_.pitch(), all = plan_.groups() * plan_.product.rows * pitch;
+    const int64_t pitch = unit_.pitch, all = plan_.groups() * plan_.product.rows * pitch;
     const int64_t least = plan_.by_images ? plan_.image_tiles() : plan_.tile_columns;
     const bool even = plan_.by_images ? p_.batch % plan_.unit == 0 && plan_.images % plan_.unit == 0
                                       : plan_.tile_rows % plan_.block == 0 && plan_.block % plan_.unit == 0;
-    const int64_t begin = (even ? plan_.unit_tiles() : least) * pitch;
+    const int64_t begin = (even ? unit_.tiles() : least) * pitch;
     if (begin == all) return;
     b_.Loop(b_.I64(0), b_.I64(kCells), 1, [&](Val e) {
       b_.Loop(b_.I64(begin), b_.I64(all), kLanes,
-              [&](Val i) { b_.Store(transformed_, b_.F32(0, kLanes), b_.Add(b_.Mul(e, plan_.source_element()), i)); });
+              [&](Val i) { b_.Store(elements_, b_.F32(0, kLanes), b_.Add(b_.Mul(e, unit_.element()), i)); });
     });
   }
 
@@ -108,18 +114,12 @@ class WinogradLowering {
     return {b_.Mul(panels_.begin, width), b_.Min(b_.Mul(panels_.end, width), b_.I64(p_.dst_channels))};
   }
 
-  // Floats from one coordinate of the source to the next.
-  int64_t Stride(int axis) const {
-    if (copied_) return source_.stride(axis);
-    int64_t stride = p_.src_channels;
-    for (int a = axis + 1; a < 3; ++a) stride *= p_.axis[a].src;
-    return stride;
-  }
+  int64_t Stride(int axis) const { return place_.stride[axis]; }
   // Element of the source that the first cell of an image's first tile reads, the image's copy or itself being at 0.
   int64_t FirstCell() const {
     int64_t at = 0;
     for (int a = 0; a < 3; ++a) {
-      at += p_.axis[a].phases[0].base * Stride(a) + (copied_ ? source_.origin(a) : 0);
+      at += p_.axis[a].phases[0].base * Stride(a) + (copied_ ? copies_.origin(a) : 0);
     }
     return at;
   }
@@ -135,14 +135,15 @@ class WinogradLowering {
     b_.Loop(images.begin, images.end, 1, [&](Val image) {
       Val src = b_.Add(b_.I64(FirstCell()), b_.Mul(image, copied_ ? 0 : Stride(0) * p_.axis[0].src));
       if (copied_) {
-        const Val slot = Minus(image, images.begin), all = b_.I64(source_.slabs());
-        source_.Copy(b_, *operand_, src_, {image, b_.I64(0), slot, all}, b_.I64(0), all);
-        src = b_.Add(src, b_.Mul(slot, source_.image_floats()));
+        const Val slot = Minus(image, images.begin), all = b_.I64(copies_.slabs());
+        copies_.Copy(b_, *operand_, place_.buffer, {image, b_.I64(0), slot, all}, b_.I64(0), all);
+        src = b_.Add(src, b_.Mul(slot, copies_.image_floats()));
       }
       each_row(image, [&](Val row, Val unit_row) {
-        TransformCells(b_.Add(src, b_.Mul(row, kTile * Stride(1))), row, unit_row);
+        source_->Cells(b_.Add(src, b_.Mul(row, kTile * Stride(1))), row, unit_row, b_.I64(0));
       });
     });
+    FindStreams(b_.Mul(images.begin, p_.DstStep(0)), b_.Mul(images.end, Stride(0)));
     Multiply(rows);
     Begin(b_.Mul(images.begin, p_.DstStep(0)));
     b_.Loop(images.begin, images.end, 1, [&](Val image) {
@@ -165,26 +166,31 @@ class WinogradLowering {
       return;
     }
     // Slabs of the task's copy that belong to it: up to the first of the next task of the image.
-    const Val all = b_.I64(source_.slabs());
+    const Val all = b_.I64(copies_.slabs());
     const Val own = plan_.blocks == 1 ? all
                                       : b_.Select(b_.Binary(IrOp::kLt, rows.end, b_.I64(plan_.tile_rows)),
                                                   Minus(b_.Mul(rows.end, kTile), first), all);
     const Val src = b_.Add(b_.I64(FirstCell()), b_.Mul(first, -Stride(1)));
     b_.For(rows.begin, rows.end, plan_.unit, {b_.I64(0)}, [&](Val begin, const std::vector<Val>& copied) {
       const Range unit{begin, b_.Min(b_.Add(begin, b_.I64(plan_.unit)), rows.end)};
-      const Val slabs = source_.SlabsFor(b_, Minus(b_.Mul(unit.end, kTile), first));
-      source_.Copy(b_, *operand_, src_, {image, first, b_.I64(0), own}, copied[0], slabs);
+      const Val slabs = copies_.SlabsFor(b_, Minus(b_.Mul(unit.end, kTile), first));
+      copies_.Copy(b_, *operand_, place_.buffer, {image, first, b_.I64(0), own}, copied[0], slabs);
       RowsUnit(image, unit, src);
       return std::vector<Val>{slabs};
     });
   }
 
   void RowsUnit(Val image, Range rows, Val src) {
-    b_.Loop(rows.begin, rows.end, 1,
-            [&](Val row) { TransformCells(b_.Add(src, b_.Mul(row, kTile * Stride(1))), row, Minus(row, rows.begin)); });
+    b_.Loop(rows.begin, rows.end, 1, [&](Val row) {
+      source_->Cells(b_.Add(src, b_.Mul(row, kTile * Stride(1))), row, Minus(row, rows.begin), b_.I64(0));
+    });
+    const Val start = b_.Mul(image, p_.DstStep(0));
+    const Val read = b_.Min(b_.Add(b_.Mul(rows.end, kTile), b_.I64(p_.axis[1].phases[0].base + kCells - kTile)),
+                            b_.I64(p_.axis[1].src));
+    FindStreams(b_.Add(start, b_.Mul(rows.begin, kTile * p_.DstStep(2))),
+                b_.Add(b_.Mul(image, Stride(0)), b_.Mul(read, Stride(1))));
     Multiply(Minus(rows.end, rows.begin));
     const Range outputs{b_.Mul(rows.begin, kTile), b_.Min(b_.Mul(rows.end, kTile), b_.I64(p_.axis[1].dst))};
-    const Val start = b_.Mul(image, p_.DstStep(0));
     Begin(b_.Add(start, b_.Mul(outputs.begin, p_.DstStep(2))));
     b_.Loop(rows.begin, rows.end, 1, [&](Val row) {
       StoreRow(b_.Mul(Minus(row, rows.begin), plan_.tile_columns), row,
@@ -195,53 +201,10 @@ class WinogradLowering {
   }
 
   // ---- Transforms and products --------------------------------------------------------------------------------------
-  // Row `row` of an image's tiles, which is row `unit_row` of the unit: cells along the first axis. The row's first cell
-  // is element `src` of the source.
-  void TransformCells(Val src, Val row, Val unit_row) {
-    const int64_t pitch = plan_.pitch(), channels = p_.src_channels;
-    const Val to = b_.Mul(unit_row, plan_.row_cells() * pitch);
-    const auto transform = [&](Val begin, Val end, const auto& cell) {
-      b_.Loop(begin, end, 1, [&](Val x) {
-        b_.Loop(b_.I64(0), b_.I64(pitch), kLanes, [&](Val c) {
-          const Val at = b_.Add(b_.Add(to, b_.Mul(x, pitch)), c);
-          EmitTransform<kCells, kCells>(
-              b_, IrWinograd::Source, [&](int i) { return cell(i, x, c); },
-              [&](int i, Val v) { b_.Store(cells_, v, b_.Add(at, b_.I64(i * plan_.cells_row()))); });
-        });
-      });
-    };
-    const auto index = [&](int i, Val x, Val c) {
-      return b_.Add(b_.Add(b_.Add(src, b_.I64(i * Stride(1))), b_.Mul(x, Stride(2))), c);
-    };
-    const Val all = b_.I64(plan_.row_cells());
-    if (copied_) {
-      // Zeros have been copied too, and there is room behind the last channel.
-      transform(b_.I64(0), all, [&](int i, Val x, Val c) { return b_.Load(src_, index(i, x, c), kLanes); });
-      return;
-    }
-    // Cells outside of the image are zeros: columns in front and behind, and whole rows, whose loads have no lanes.
-    const int64_t left = p_.axis[2].phases[0].base, top = p_.axis[1].phases[0].base;
-    const int64_t begin = std::clamp<int64_t>(-left, 0, plan_.row_cells());
-    const int64_t end = std::clamp<int64_t>(p_.axis[2].src - left, begin, plan_.row_cells());
-    const auto zero = [&](int, Val, Val) { return b_.F32(0, kLanes); };
-    if (begin > 0) transform(b_.I64(0), b_.I64(begin), zero);
-    std::vector<Val> inside;
-    for (int i = 0; i < kCells; ++i) {
-      const Val y = b_.Add(b_.Mul(row, kTile), b_.I64(top + i));
-      const Val low = b_.Binary(IrOp::kLe, b_.I64(0), y), high = b_.Binary(IrOp::kLt, y, b_.I64(p_.axis[1].src));
-      inside.push_back(b_.Select(b_.Binary(IrOp::kAnd, low, high), b_.I64(channels), b_.I64(0)));
-    }
-    transform(b_.I64(begin), b_.I64(end), [&](int i, Val x, Val c) {
-      const Val left_over = inside[static_cast<size_t>(i)];
-      return b_.Load(src_, index(i, x, c), kLanes, channels <= kLanes ? left_over : Minus(left_over, c));
-    });
-    if (end < plan_.row_cells()) transform(b_.I64(end), all, zero);
-  }
-
   // From the cells of the unit's `rows` rows of tiles to its outputs along the second axis.
   void Multiply(Val rows) {
     b_.Loop(b_.I64(0), b_.I64(kCells), 1, [&](Val i) {
-      TransformRow(i, rows);
+      source_->Elements(i, rows);
       b_.Loop(panels_.begin, panels_.end, 1, [&](Val panel) {
         MultiplyRow(i, panel, b_.Mul(rows, plan_.tile_columns));
         const Val to = b_.Mul(Minus(panel, panels_.begin), plan_.output_panel());
@@ -250,46 +213,61 @@ class WinogradLowering {
     });
   }
 
-  // Row `i` of elements, from the cells along the first axis.
-  void TransformRow(Val i, Val rows) {
-    const int64_t pitch = plan_.pitch();
-    b_.Loop(b_.I64(0), rows, 1, [&](Val row) {
-      b_.Loop(b_.I64(0), b_.I64(plan_.tile_columns), 1, [&](Val t) {
-        const Val cell = b_.Add(b_.Mul(row, plan_.row_cells()), b_.Mul(t, kTile));
-        const Val from = b_.Add(b_.Mul(i, plan_.cells_row()), b_.Mul(cell, pitch));
-        const Val to = b_.Mul(b_.Add(b_.Mul(row, plan_.tile_columns), t), pitch);
-        b_.Loop(b_.I64(0), b_.I64(pitch), kLanes, [&](Val c) {
-          EmitTransform<kCells, kCells>(
-              b_, IrWinograd::Source,
-              [&](int j) { return b_.Load(cells_, b_.Add(b_.Add(from, c), b_.I64(j * pitch)), kLanes); },
-              [&](int j, Val v) {
-                b_.Store(transformed_, v, b_.Add(b_.Add(to, c), b_.I64(j * plan_.source_element())));
-              });
-        });
-      });
-    });
-  }
-
   // Products of row `i` of elements of `tiles` tiles and a panel of the filter.
   void MultiplyRow(Val i, Val panel, Val tiles) {
     const TileShape& tile = plan_.product;
-    const int64_t pitch = plan_.pitch(), width = tile.width(), element = p_.src_channels * width;
+    const int64_t pitch = unit_.pitch, width = tile.width(), element = p_.src_channels * width;
     const Val groups = b_.Div(b_.Add(tiles, b_.I64(tile.rows - 1)), tile.rows);
     const Val filter = b_.Add(b_.Mul(panel, plan_.filter_panel()), b_.Mul(i, kCells * element));
     b_.Loop(b_.I64(0), b_.I64(kCells), 1, [&](Val j) {
       b_.Loop(b_.I64(0), groups, 1, [&](Val g) {
-        const TileOperands operands{.row_buffer = transformed_,
-                                    .column_buffer = filter_,
-                                    .row = b_.Add(b_.Mul(j, plan_.source_element()), b_.Mul(g, tile.rows * pitch)),
-                                    .column = b_.Add(filter, b_.Mul(j, element)),
-                                    .row_pitch = pitch,
-                                    .row_step = 1,
-                                    .column_step = width};
+        TileOperands operands{.row_buffer = elements_,
+                              .column_buffer = filter_,
+                              .row = b_.Add(b_.Mul(j, unit_.element()), b_.Mul(g, tile.rows * pitch)),
+                              .column = b_.Add(filter, b_.Mul(j, element)),
+                              .row_pitch = pitch,
+                              .row_step = 1,
+                              .column_step = width};
+        const Val round = b_.Add(b_.Mul(b_.Add(b_.Mul(i, kCells), j), plan_.groups()), g);
+        AddFetches(operands, round, panel);
         const Sums sums = AddTerms(b_, tile, operands, b_.I64(p_.src_channels), ZeroSums(b_, tile), kUnroll);
         const Val to = b_.Add(b_.Mul(j, plan_.product_element()), b_.Mul(g, tile.rows * width));
         StoreSums(b_, tile, sums, products_, to, width, {});
       });
     });
+  }
+
+  // While products are computed, memory brings what the unit's epilogue reads and writes and the source of the next
+  // unit. `round` counts the groups' products of a panel.
+  void AddFetches(TileOperands& operands, Val round, Val panel) {
+    const int64_t rounds = kWinogradElements * plan_.groups() * plan_.part_panels;
+    const Val terms = b_.Mul(b_.Add(b_.Mul(round, plan_.part_panels), Minus(panel, panels_.begin)), p_.src_channels);
+    for (const Stream& stream : streams_) {
+      const int64_t step = CeilDiv(stream.size, rounds * p_.src_channels);
+      operands.fetches.push_back({.buffer = stream.buffer,
+                                  .at = b_.Add(stream.at, b_.Mul(terms, step)),
+                                  .step = step,
+                                  .to_first = false,
+                                  .line = 64 / BytesOf(stream.elem)});
+    }
+  }
+  // The unit's outputs begin with element `flat`, the next unit's source with element `next`.
+  void FindStreams(Val flat, Val next) {
+    streams_.clear();
+    const int64_t size = plan_.unit_floats();
+    const auto add = [&](IrBuffer::Kind kind, size_t index, Ref ref) {
+      const TensorType& type = cluster_.type(ref);
+      if (type.shape != cluster_.shape) return;
+      const Elem elem = SizeOf(type.dtype) == 1 ? Elem::kU8 : Elem::kF32;
+      streams_.push_back({b_.Buffer({kind, static_cast<int>(index), elem, 0}), elem, flat, size});
+    };
+    for (size_t i = 0; i < cluster_.inputs.size(); ++i) {
+      const Ref ref = cluster_.inputs[i];
+      if (ref != anchor_.inputs[0] && ref != anchor_.inputs[1]) add(IrBuffer::Kind::kInput, i, ref);
+    }
+    for (size_t i = 0; i < cluster_.outputs.size(); ++i) add(IrBuffer::Kind::kOutput, i, cluster_.outputs[i]);
+    if (!copied_)
+      streams_.push_back({place_.buffer, Elem::kF32, next, plan_.unit_outputs() * Stride(plan_.by_images ? 0 : 1)});
   }
 
   // Those products along the second axis, to `to` on.
@@ -399,15 +377,25 @@ class WinogradLowering {
   const Node& anchor_;
   const WinogradPlan plan_;
   const ConvProblem& p_;
-  const ConvSource source_;  // where the source lies, and how it is copied if it is
-  const bool copied_;        // a prologue is computed so
+  const ConvSource copies_;  // of the source,
+  const WinogradUnit unit_;
+  const bool copied_;  // if a prologue is computed so
+  std::optional<WinogradSource> source_;
   KernelBuilder b_;
   std::optional<ConvTail> tail_;
   bool short_epilogue_ = true;
   ClusterIr* epilogue_ = nullptr;
   AnchorOperand* operand_ = nullptr;
-  int src_ = -1, filter_ = -1, cells_ = -1, transformed_ = -1, products_ = -1, outputs_ = -1, sums_ = -1;
+  WinogradSource::Place place_;
+  int filter_ = -1, elements_ = -1, products_ = -1, outputs_ = -1, sums_ = -1;
   int64_t scratch_bytes_ = 0;
+  struct Stream {
+    int buffer;
+    Elem elem;
+    Val at;
+    int64_t size;
+  };
+  std::vector<Stream> streams_;
   Range panels_;
   Val unit_begin_ = kNoVal;  // in the output
 };

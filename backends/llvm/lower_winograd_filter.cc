@@ -1,12 +1,14 @@
 // Winograd's filter gradient. A task sums one chunk of images for a block of channels on both sides: units of tiles are
-// transformed, and their products added to the block's 36 matrices of sums, which lie in the workspace and stay in the
-// second-level cache meanwhile. A second kernel adds the chunks, transforms back, and runs the epilogue.
+// transformed, and their products added to the block's 36 matrices of sums, which stay in the second-level cache
+// meanwhile. Of a single chunk the task transforms them back and runs the epilogue; the sums of several lie in the
+// workspace, until a second kernel adds the chunks and does so.
 #include <algorithm>
+#include <optional>
 #include <utility>
+#include <vector>
 
-#include "weir/backends/llvm/conv_source.h"
 #include "weir/backends/llvm/product_ir.h"
-#include "weir/backends/llvm/winograd_ir.h"
+#include "weir/backends/llvm/winograd_source.h"
 #include "weir/core/strings.h"
 
 namespace weir::jit {
@@ -25,7 +27,7 @@ constexpr int kCells = kWinogradCells, kTile = kWinogradTile;
 int64_t BlockOf(int64_t channels, int64_t most) { return RoundUp(CeilDiv(channels, CeilDiv(channels, most)), kLanes); }
 
 struct Plan {
-  ConvProblem covered;  // the forward problem, outputs up to the end of the last tiles
+  ConvProblem problem;  // of the forward convolution
   ConvGeometry geometry;
   int64_t batch = 0, tile_rows = 1, tile_columns = 1;
   int64_t chunk = 1, chunks = 0;        // images of a chunk
@@ -36,23 +38,24 @@ struct Plan {
   TileShape tile;
 
   int64_t image_tiles() const { return tile_rows * tile_columns; }
-  int64_t unit_tiles() const { return unit * (by_images ? image_tiles() : tile_columns); }
   int64_t in_blocks() const { return CeilDiv(in, in_block); }
   int64_t out_blocks() const { return CeilDiv(out, out_block); }
   int64_t block_floats() const { return kWinogradElements * in_block * out_block; }
   int64_t chunk_floats() const { return in_blocks() * out_blocks() * block_floats(); }
-  int64_t source_element() const { return unit_tiles() * in_block + kLanes; }
-  int64_t cotangent_element() const { return unit_tiles() * out_block + kLanes; }
+  WinogradUnit UnitLayout() const {
+    const int64_t rows = unit * (by_images ? tile_rows : 1);
+    return {rows, tile_columns, rows * tile_columns, in_block};
+  }
+  // Floats in scratch of a row of elements of the cotangents along the first axis, [tile][4][channel], and of one of its
+  // elements, [tile][channel].
+  int64_t cotangents_row() const { return UnitLayout().tiles() * kWinogradTile * out_block + kLanes; }
+  int64_t cotangent_element() const { return UnitLayout().tiles() * out_block + kLanes; }
 };
 
 Plan MakePlan(const ConvGeometry& geometry, const TileLimits& limits) {
   Plan p;
-  p.covered = ForwardProblem(geometry);
+  p.problem = ForwardProblem(geometry);
   p.geometry = geometry;
-  for (int a : {1, 2}) {
-    ConvAxis& axis = p.covered.axis[a];
-    axis.dst = axis.phases[0].count = RoundUp(axis.dst, kWinogradTile);
-  }
   p.batch = geometry.batch;
   p.tile_rows = WinogradTiles(geometry.axis[1].output);
   p.tile_columns = WinogradTiles(geometry.axis[2].output);
@@ -62,7 +65,7 @@ Plan MakePlan(const ConvGeometry& geometry, const TileLimits& limits) {
   p.out = geometry.out_channels;
   p.in_block = BlockOf(p.in, kBlock);
   p.out_block = BlockOf(p.out, kBlock);
-  const double flops = std::max(p.covered.flops(), 1.0);
+  const double flops = std::max(p.problem.flops(), 1.0);
   const auto tasks = [&] { return std::max<int64_t>(1, p.chunks) * p.in_blocks() * p.out_blocks(); };
   while (tasks() < kTasks && flops / static_cast<double>(2 * tasks()) > kLeastFlops) {
     int64_t& larger = p.in_block > p.out_block ? p.in_block : p.out_block;
@@ -83,30 +86,29 @@ Plan MakePlan(const ConvGeometry& geometry, const TileLimits& limits) {
 class SumKernel {
  public:
   SumKernel(const Cluster& cluster, const Plan& plan)
-      : cluster_(cluster),
-        p_(plan),
-        source_(plan.covered, plan.by_images ? 0 : 1, plan.by_images ? 1 : plan.covered.axis[1].dst,
-                plan.by_images ? plan.unit : 1),
-        b_(StrCat(Describe(cluster), ", chunks")) {}
+      : cluster_(cluster), p_(plan), unit_(plan.UnitLayout()), b_(StrCat(Describe(cluster), ", chunks")) {}
 
   Stage Make() {
     const Node& anchor = cluster_.node(*cluster_.anchor);
     const Val task = b_.Task();
-    AnchorOperand operand(b_, cluster_);
-    operand_ = &operand;
+    std::optional<ClusterIr> epilogue;
+    if (p_.chunks == 1) epilogue.emplace(b_, cluster_);
     const auto input = [&](size_t i) {
       return b_.Buffer({IrBuffer::Kind::kInput, cluster_.input_index(anchor.inputs[i]), Elem::kF32, 0});
     };
-    src_ = source_.copied() ? Take(source_.scratch_floats()) : input(0);
+    place_ = WinogradSource::InPlace(p_.problem, input(0));
     dy_ = input(1);
-    sums_ = b_.Buffer({IrBuffer::Kind::kWorkspace, 0, Elem::kF32, 0});
-    transformed_ = Take(kWinogradElements * p_.source_element());
-    cotangents_ = Take(kWinogradElements * p_.cotangent_element());
+    sums_ = epilogue ? Take(p_.block_floats()) : b_.Buffer({IrBuffer::Kind::kWorkspace, 0, Elem::kF32, 0});
+    const int cells = Take(kCells * unit_.cells_row());
+    elements_ = Take(kCells * unit_.element());
+    source_.emplace(b_, p_.problem, unit_, place_, cells, elements_);
+    cotangents_ = Take(kCells * p_.cotangents_row());
+    cotangent_elements_ = Take(kCells * p_.cotangent_element());
     const int64_t blocks = p_.in_blocks() * p_.out_blocks();
     const Val block = b_.Rem(task, blocks);
     in_ = b_.Mul(b_.Div(block, p_.out_blocks()), p_.in_block);
     out_ = b_.Mul(b_.Rem(block, p_.out_blocks()), p_.out_block);
-    to_ = b_.Mul(task, p_.block_floats());
+    to_ = epilogue ? b_.I64(0) : b_.Mul(task, p_.block_floats());
     b_.Loop(b_.I64(0), b_.I64(p_.block_floats()), kLanes,
             [&](Val i) { b_.Store(sums_, b_.F32(0, kLanes), b_.Add(to_, i)); });
     const Val image = b_.Mul(b_.Div(task, blocks), p_.chunk);
@@ -116,6 +118,7 @@ class SumKernel {
     } else {
       b_.Loop(image, end, 1, [&](Val i) { ImageRows(i); });
     }
+    if (epilogue) Finish(*epilogue);
     return MakeStage(b_.Take(), p_.chunks * blocks, scratch_bytes_);
   }
 
@@ -126,149 +129,168 @@ class SumKernel {
     scratch_bytes_ += RoundUp(floats * 4, 64);
     return buffer;
   }
-  // Element of the source that the first cell of an image's first tile reads, the image's copy or itself being at 0.
-  int64_t FirstCell() const {
-    int64_t at = 0;
-    for (int a = 0; a < 3; ++a) at += p_.covered.axis[a].phases[0].base * source_.stride(a) + source_.origin(a);
-    return at;
+  // Elements of x and dy that the first cells of an image's tile row `row` read.
+  Val FirstCell(Val image, Val row) {
+    int64_t first = 0;
+    for (int a = 0; a < 3; ++a) first += p_.problem.axis[a].phases[0].base * place_.stride[a];
+    return b_.Add(b_.I64(first), b_.Add(b_.Mul(image, place_.stride[0]), b_.Mul(row, kTile * place_.stride[1])));
   }
-  Val CotangentRow(Val image, Val row) {
-    const int64_t columns = p_.geometry.axis[2].output * p_.out;
-    return b_.Add(b_.Mul(image, p_.geometry.axis[1].output * columns), b_.Mul(row, kTile * columns));
+  Val FirstCotangent(Val image, Val row) {
+    return b_.Add(b_.Mul(image, p_.problem.DstStep(0)), b_.Mul(row, kTile * p_.problem.DstStep(2)));
   }
 
   // ---- Units --------------------------------------------------------------------------------------------------------
   void ImagesUnit(Val begin, Val end) {
     b_.Loop(begin, end, 1, [&](Val image) {
-      const Val slot = Minus(image, begin), slabs = b_.I64(source_.slabs());
-      Val src = b_.I64(FirstCell());
-      if (source_.copied()) source_.Copy(b_, *operand_, src_, {image, b_.I64(0), slot, slabs}, b_.I64(0), slabs);
-      src = b_.Add(src, b_.Mul(source_.copied() ? slot : image, source_.image_floats()));
-      const Val tiles = b_.Mul(slot, p_.image_tiles());
-      b_.Loop(b_.I64(0), b_.I64(p_.tile_rows), 1, [&](Val row) {
-        TransformRow(b_.Add(src, b_.Mul(row, kTile * source_.stride(1))), image, row,
-                     b_.Add(tiles, b_.Mul(row, p_.tile_columns)));
-      });
+      const Val slot = b_.Mul(Minus(image, begin), p_.tile_rows);
+      b_.Loop(b_.I64(0), b_.I64(p_.tile_rows), 1, [&](Val row) { Transform(image, row, b_.Add(slot, row)); });
     });
-    Multiply(b_.Mul(Minus(end, begin), p_.image_tiles()));
+    Multiply(b_.Mul(Minus(end, begin), p_.tile_rows), end, b_.I64(0));
   }
 
   void ImageRows(Val image) {
-    const ConvSource::Box box{image, b_.I64(0), b_.I64(0), b_.I64(source_.slabs())};
-    b_.For(b_.I64(0), b_.I64(p_.tile_rows), p_.unit, {b_.I64(0)}, [&](Val begin, const std::vector<Val>& copied) {
+    b_.Loop(b_.I64(0), b_.I64(p_.tile_rows), p_.unit, [&](Val begin) {
       const bool even = p_.tile_rows % p_.unit == 0;
       const Val rows = even ? b_.I64(p_.unit) : b_.Min(b_.I64(p_.unit), Minus(b_.I64(p_.tile_rows), begin));
-      std::vector<Val> slabs = copied;
-      Val src = b_.I64(FirstCell());
-      if (source_.copied()) {
-        slabs[0] = source_.SlabsFor(b_, b_.Mul(b_.Add(begin, rows), kTile));
-        source_.Copy(b_, *operand_, src_, box, copied[0], slabs[0]);
-      } else {
-        src = b_.Add(src, b_.Mul(image, source_.image_floats()));
-      }
-      b_.Loop(b_.I64(0), rows, 1, [&](Val i) {
-        const Val row = b_.Add(begin, i);
-        TransformRow(b_.Add(src, b_.Mul(row, kTile * source_.stride(1))), image, row, b_.Mul(i, p_.tile_columns));
-      });
-      Multiply(b_.Mul(rows, p_.tile_columns));
-      return slabs;
+      b_.Loop(b_.I64(0), rows, 1, [&](Val i) { Transform(image, b_.Add(begin, i), i); });
+      Multiply(rows, image, b_.Add(begin, rows));
     });
   }
 
   // ---- Transforms ---------------------------------------------------------------------------------------------------
-  // A row of tiles, row `row` of the image, to tile `tile` of the unit and those behind.
-  void TransformRow(Val src, Val image, Val row, Val tile) {
-    b_.Loop(b_.I64(0), b_.I64(p_.tile_columns), 1, [&](Val t) {
-      Channels(p_.in, p_.in_block, in_, source_.copied(), [&](Val c, Val count) {
-        const Val from = b_.Add(b_.Add(src, b_.Mul(t, kTile * source_.stride(2))), b_.Add(in_, c));
-        const Val to = b_.Add(b_.Mul(b_.Add(tile, t), p_.in_block), c);
-        EmitSquare<kCells, kCells>(
-            b_, IrWinograd::Source,
-            [&](int i, int j) {
-              return b_.Load(src_, b_.Add(from, b_.I64(i * source_.stride(1) + j * source_.stride(2))), kLanes, count);
-            },
-            [&](int i, int j, Val v) {
-              b_.Store(transformed_, v, b_.Add(to, b_.I64((i * kCells + j) * p_.source_element())));
+  // A row of tiles along the first axis, row `row` of the image and row `unit_row` of the unit.
+  void Transform(Val image, Val row, Val unit_row) {
+    source_->Cells(FirstCell(image, row), row, unit_row, in_);
+    const int64_t rows = p_.geometry.axis[1].output;
+    const Val dy = FirstCotangent(image, row), to = b_.Mul(unit_row, p_.tile_columns * kTile * p_.out_block);
+    if (rows % kTile == 0) return Cotangents(dy, to, kTile);
+    const Val last = b_.Binary(IrOp::kEq, row, b_.I64(p_.tile_rows - 1));
+    b_.If(last, [&] { Cotangents(dy, to, rows % kTile); });
+    if (p_.tile_rows > 1) b_.If(b_.Unary(IrOp::kNot, last), [&] { Cotangents(dy, to, kTile); });
+  }
+
+  // Of four rows of cotangents the first `height` exist; the others, and columns behind the last, are 0.
+  void Cotangents(Val from, Val to, int64_t height) {
+    const int64_t columns = p_.geometry.axis[2].output, pitch = p_.out_block;
+    const auto transform = [&](int64_t begin, int64_t end, int64_t exist) {
+      b_.Loop(b_.I64(begin), b_.I64(end), 1, [&](Val x) {
+        b_.Loop(b_.I64(0), b_.I64(pitch), kLanes, [&](Val c) {
+          Val count = kNoVal;
+          if (p_.out % p_.out_block != 0) count = Minus(b_.I64(p_.out), b_.Add(out_, c));
+          const Val at = b_.Add(b_.Add(from, b_.Mul(x, p_.out)), b_.Add(out_, c));
+          const Val dst = b_.Add(b_.Add(to, b_.Mul(x, pitch)), c);
+          EmitTransform<kTile, kCells>(
+              b_, IrWinograd::Cotangent,
+              [&](int i) {
+                return i < exist ? b_.Load(dy_, b_.Add(at, b_.I64(i * p_.problem.DstStep(2))), kLanes, count)
+                                 : b_.F32(0, kLanes);
+              },
+              [&](int i, Val e) { b_.Store(cotangents_, e, b_.Add(dst, b_.I64(i * p_.cotangents_row()))); });
+        });
+      });
+    };
+    transform(0, columns, height);
+    if (columns % kTile != 0) transform(columns, p_.tile_columns * kTile, 0);
+  }
+
+  // Elements (i, 0) to (i, 5) of the cotangents of the first `tiles` tiles.
+  void CotangentElements(Val i, Val tiles) {
+    const int64_t pitch = p_.out_block;
+    b_.Loop(b_.I64(0), tiles, 1, [&](Val t) {
+      const Val from = b_.Add(b_.Mul(i, p_.cotangents_row()), b_.Mul(t, kTile * pitch)), to = b_.Mul(t, pitch);
+      b_.Loop(b_.I64(0), b_.I64(pitch), kLanes, [&](Val c) {
+        EmitTransform<kTile, kCells>(
+            b_, IrWinograd::Cotangent,
+            [&](int j) { return b_.Load(cotangents_, b_.Add(b_.Add(from, c), b_.I64(j * pitch)), kLanes); },
+            [&](int j, Val e) {
+              b_.Store(cotangent_elements_, e, b_.Add(b_.Add(to, c), b_.I64(j * p_.cotangent_element())));
             });
       });
-    });
-    const int64_t rows = p_.geometry.axis[1].output, columns = p_.geometry.axis[2].output;
-    const Val dy = CotangentRow(image, row);
-    const auto tiles = [&](int64_t height) {
-      b_.Loop(b_.I64(0), b_.I64(columns / kTile), 1,
-              [&](Val t) { CotangentTile(b_.Add(dy, b_.Mul(t, kTile * p_.out)), b_.Add(tile, t), height, kTile); });
-      if (columns % kTile == 0) return;
-      const int64_t whole = columns / kTile;
-      CotangentTile(b_.Add(dy, b_.I64(whole * kTile * p_.out)), b_.Add(tile, b_.I64(whole)), height, columns % kTile);
-    };
-    if (rows % kTile == 0) return tiles(kTile);
-    const Val last = b_.Binary(IrOp::kEq, row, b_.I64(p_.tile_rows - 1));
-    b_.If(last, [&] { tiles(rows % kTile); });
-    if (p_.tile_rows > 1) b_.If(b_.Unary(IrOp::kNot, last), [&] { tiles(kTile); });
-  }
-
-  // The first `height` x `width` cotangents of a tile exist; the others are 0.
-  void CotangentTile(Val from, Val tile, int64_t height, int64_t width) {
-    const int64_t row = p_.geometry.axis[2].output * p_.out;
-    Channels(p_.out, p_.out_block, out_, false, [&](Val c, Val count) {
-      const Val at = b_.Add(from, b_.Add(out_, c)), to = b_.Add(b_.Mul(tile, p_.out_block), c);
-      EmitSquare<kTile, kCells>(
-          b_, IrWinograd::Cotangent,
-          [&](int i, int j) {
-            if (i >= height || j >= width) return b_.F32(0, kLanes);
-            return b_.Load(dy_, b_.Add(at, b_.I64(i * row + j * p_.out)), kLanes, count);
-          },
-          [&](int i, int j, Val e) {
-            b_.Store(cotangents_, e, b_.Add(to, b_.I64((i * kCells + j) * p_.cotangent_element())));
-          });
-    });
-  }
-
-  // body(channel of the block, lanes that exist) for a block's vectors of `channels` from `first` on. Lanes and vectors
-  // beyond the last channel are computed too, of whatever lies there if there is `room`, else of zeros.
-  template <class Body>
-  void Channels(int64_t channels, int64_t block, Val first, bool room, const Body& body) {
-    const bool whole = channels % block == 0;
-    b_.Loop(b_.I64(0), b_.I64(block), kLanes, [&](Val c) {
-      Val count = kNoVal;
-      if (!whole && !(room && RoundUp(channels, kLanes) % block == 0)) {
-        const Val left = Minus(b_.I64(channels), b_.Add(first, c));
-        count = b_.Select(b_.Binary(IrOp::kLt, left, b_.I64(0)), b_.I64(0), left);
-      }
-      body(c, count);
     });
   }
 
   // ---- Products -----------------------------------------------------------------------------------------------------
-  // Adds those of the unit's `tiles` tiles.
-  void Multiply(Val tiles) {
+  // Adds those of the unit's `rows` rows of tiles. The next unit begins with tile row `next_row` of image `image`.
+  void Multiply(Val rows, Val image, Val next_row) {
     const TileShape& tile = p_.tile;
-    b_.Loop(b_.I64(0), b_.I64(kWinogradElements), 1, [&](Val e) {
-      const Val rows = b_.Mul(e, p_.source_element()), columns = b_.Mul(e, p_.cotangent_element());
-      const Val sums = b_.Add(to_, b_.Mul(e, p_.in_block * p_.out_block));
-      b_.Loop(b_.I64(0), b_.I64(p_.in_block), tile.rows, [&](Val i) {
-        b_.Loop(b_.I64(0), b_.I64(p_.out_block), tile.width(), [&](Val o) {
-          const TileOperands operands{.row_buffer = transformed_,
-                                      .column_buffer = cotangents_,
-                                      .row = b_.Add(rows, i),
-                                      .column = b_.Add(columns, o),
-                                      .row_pitch = 1,
-                                      .row_step = p_.in_block,
-                                      .column_step = p_.out_block};
-          const Val at = b_.Add(b_.Add(sums, b_.Mul(i, p_.out_block)), o);
-          const Sums begin = LoadSums(b_, tile, sums_, at, p_.out_block, {});
-          StoreSums(b_, tile, AddTerms(b_, tile, operands, tiles, begin, kUnroll), sums_, at, p_.out_block, {});
+    const Val tiles = b_.Mul(rows, p_.tile_columns);
+    const int64_t panels = p_.in_block / tile.rows * (p_.out_block / tile.width());
+    b_.Loop(b_.I64(0), b_.I64(kCells), 1, [&](Val row) {
+      source_->Elements(row, rows);
+      CotangentElements(row, tiles);
+      b_.Loop(b_.I64(0), b_.I64(kCells), 1, [&](Val j) {
+        const Val element = b_.Add(b_.Mul(row, kCells), j);
+        const Val sums = b_.Add(to_, b_.Mul(element, p_.in_block * p_.out_block));
+        b_.Loop(b_.I64(0), b_.I64(p_.in_block), tile.rows, [&](Val i) {
+          b_.Loop(b_.I64(0), b_.I64(p_.out_block), tile.width(), [&](Val o) {
+            TileOperands operands{.row_buffer = elements_,
+                                  .column_buffer = cotangent_elements_,
+                                  .row = b_.Add(b_.Mul(j, unit_.element()), i),
+                                  .column = b_.Add(b_.Mul(j, p_.cotangent_element()), o),
+                                  .row_pitch = 1,
+                                  .row_step = p_.in_block,
+                                  .column_step = p_.out_block};
+            const Val panel =
+                b_.Add(b_.Mul(b_.Div(i, tile.rows), p_.out_block / tile.width()), b_.Div(o, tile.width()));
+            AddFetches(operands, b_.Add(b_.Mul(element, panels), panel), kWinogradElements * panels, image, next_row);
+            const Val at = b_.Add(b_.Add(sums, b_.Mul(i, p_.out_block)), o);
+            const Sums begin = LoadSums(b_, tile, sums_, at, p_.out_block, {});
+            StoreSums(b_, tile, AddTerms(b_, tile, operands, tiles, begin, kUnroll), sums_, at, p_.out_block, {});
+          });
         });
+      });
+    });
+  }
+
+  // Memory brings the next unit's operands meanwhile.
+  void AddFetches(TileOperands& operands, Val round, int64_t rounds, Val image, Val next_row) {
+    const int64_t terms = rounds * unit_.tiles();
+    const auto add = [&](int buffer, Val from, int64_t row) {
+      const int64_t step = CeilDiv(unit_.rows * kTile * row, terms);
+      operands.fetches.push_back(
+          {.buffer = buffer, .at = b_.Add(from, b_.Mul(round, unit_.tiles() * step)), .step = step, .to_first = false});
+    };
+    add(place_.buffer, FirstCell(image, next_row), place_.stride[1]);
+    add(dy_, FirstCotangent(image, next_row), p_.problem.DstStep(2));
+  }
+
+  // The block's taps and the epilogue, input channel by input channel.
+  void Finish(ClusterIr& epilogue) {
+    const int taps = Take(9 * p_.out_block);
+    const bool whole_in = p_.in % p_.in_block == 0, whole_out = p_.out % p_.out_block == 0;
+    const Val channels = whole_in ? b_.I64(p_.in_block) : b_.Min(b_.I64(p_.in_block), Minus(b_.I64(p_.in), in_));
+    const Val count = whole_out ? b_.I64(p_.out_block) : b_.Min(b_.I64(p_.out_block), Minus(b_.I64(p_.out), out_));
+    b_.Loop(b_.I64(0), channels, 1, [&](Val c) {
+      b_.Loop(b_.I64(0), count, kLanes, [&](Val o) {
+        const Val from = b_.Add(b_.Mul(c, p_.out_block), o);
+        EmitSquare<kCells, 3>(
+            b_, IrWinograd::FilterGradient,
+            [&](int i, int j) {
+              return b_.Load(sums_, b_.Add(from, b_.I64((i * kCells + j) * p_.in_block * p_.out_block)), kLanes);
+            },
+            [&](int i, int j, Val g) { b_.Store(taps, g, b_.Add(o, b_.I64((i * 3 + j) * p_.out_block))); });
+      });
+      b_.Loop(b_.I64(0), b_.I64(9), 1, [&](Val t) {
+        const Val row = b_.Add(b_.Mul(t, p_.in), b_.Add(in_, c));
+        EmitRange(b_, epilogue,
+                  {.buffer = taps,
+                   .base = b_.Mul(t, p_.out_block),
+                   .flat = b_.Add(b_.Mul(row, p_.out), out_),
+                   .count = count,
+                   .whole = p_.out % kLanes == 0,
+                   .aligned = p_.out % kLanes == 0,
+                   .column = out_});
       });
     });
   }
 
   const Cluster& cluster_;
   const Plan& p_;
-  const ConvSource source_;
+  const WinogradUnit unit_;
   KernelBuilder b_;
-  AnchorOperand* operand_ = nullptr;
-  int src_ = -1, dy_ = -1, sums_ = -1, transformed_ = -1, cotangents_ = -1;
+  WinogradSource::Place place_;
+  std::optional<WinogradSource> source_;
+  int dy_ = -1, sums_ = -1, elements_ = -1, cotangents_ = -1, cotangent_elements_ = -1;
   int64_t scratch_bytes_ = 0;
   Val in_ = kNoVal, out_ = kNoVal;  // first channels of the task
   Val to_ = kNoVal;                 // its first sum
@@ -337,12 +359,13 @@ LowerResult LowerWinogradFilterGradient(const Cluster& cluster, const TileLimits
   const Plan plan =
       MakePlan(ConvGeometryOf(anchor.attrs, cluster.type(anchor.inputs[0]).shape, anchor.outputs[0].shape), limits);
   Lowering lowering;
-  lowering.kernel =
-      StrCat("jit, winograd filter gradient ", plan.tile.rows, "x", plan.tile.vectors, ", units of ", plan.unit_tiles(),
-             " tiles, by ", plan.chunks, " chunks, ", plan.chunks * plan.in_blocks() * plan.out_blocks(), " tasks");
+  lowering.kernel = StrCat("jit, winograd filter gradient ", plan.tile.rows, "x", plan.tile.vectors, ", units of ",
+                           plan.UnitLayout().tiles(), " tiles, by ", plan.chunks, " chunks, ",
+                           plan.chunks * plan.in_blocks() * plan.out_blocks(), " tasks");
   lowering.in_place = PointwisePairs(cluster);
-  lowering.workspace_bytes = plan.chunks * plan.chunk_floats() * 4;
   if (plan.chunks > 0) lowering.stages.push_back(SumKernel(cluster, plan).Make());
+  if (plan.chunks == 1) return lowering;
+  lowering.workspace_bytes = plan.chunks * plan.chunk_floats() * 4;
   lowering.stages.push_back(CombineStage(cluster, plan));
   return lowering;
 }

@@ -77,7 +77,11 @@ Sums AddTerms(KernelBuilder& b, const TileShape& tile, const TileOperands& o, Va
   // Term t + k: addresses of a round differ by constants.
   const auto add = [&](Val t, int64_t k, Sums acc) {
     const auto at = [&](Val base, int64_t step) { return b.Add(b.Add(base, b.Mul(t, step)), b.I64(k * step)); };
-    if (o.stream_buffer >= 0) b.Prefetch(o.stream_buffer, at(o.stream, o.stream_step));
+    for (const TileOperands::Fetch& fetch : o.fetches) {
+      // Terms of a round that would fetch the line of the term before don't.
+      const int64_t every = std::max<int64_t>(1, fetch.line / std::max<int64_t>(1, fetch.step));
+      if (k % every == 0) b.Prefetch(fetch.buffer, at(fetch.at, fetch.step), fetch.to_first);
+    }
     const Val column = at(o.column, o.column_step);
     for (int64_t j = 0; o.ahead > 0 && j < tile.vectors; ++j) {
       b.Prefetch(o.column_buffer, b.Add(column, b.I64(o.ahead * o.column_step + j * kLanes)));

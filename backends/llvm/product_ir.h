@@ -28,10 +28,16 @@ struct TileOperands {
   int row_buffer = -1, column_buffer = -1;
   Val row = kNoVal, column = kNoVal;
   int64_t row_pitch = 0, row_step = 0, column_step = 0;
-  int64_t ahead = 0;       // terms that columns are fetched ahead
-  int stream_buffer = -1;  // memory that will be wanted next: a term fetches the line of stream + t * stream_step
-  Val stream = kNoVal;
-  int64_t stream_step = 0;
+  int64_t ahead = 0;  // terms that columns are fetched ahead
+  // Memory that will be wanted next: term t fetches the line of at + t * step, to the first-level cache or the second.
+  struct Fetch {
+    int buffer = -1;
+    Val at = kNoVal;
+    int64_t step = 0;
+    bool to_first = true;
+    int64_t line = 16;  // elements
+  };
+  std::vector<Fetch> fetches = {};
   std::vector<Val> counts = {};  // lanes to load of each vector of columns, or kNoVal for all
 };
 

@@ -16,7 +16,7 @@ constexpr int64_t kMostRows = 14;             // tiles of a group: with two vect
 constexpr int64_t kNearFilter = 1024 * 1024;  // bytes; a transformed filter that stays in the second-level cache
 constexpr int64_t kMostTiles = 16;     // of a unit: a row of elements and its products stay in the first-level cache,
 constexpr int64_t kMostTilesFar = 64;  // but a filter that comes from afar has to be worth its way
-constexpr int64_t kFewTiles = 12;      // images of fewer make units together
+constexpr int64_t kFewTiles = 12, kFewTilesFar = 64;  // images of fewer make units together
 constexpr int64_t kFilterTask = 8 * 1024;  // pairs of channels that a task transforms the taps of
 
 ConvProblem Covered(ConvProblem problem) {
@@ -49,7 +49,8 @@ WinogradPlan::WinogradPlan(const ConvProblem& p, const TileLimits& limits) : pro
   part_panels = panels;
 
   const double flops = std::max(p.flops(), 1.0), image = flops / static_cast<double>(std::max<int64_t>(1, p.batch));
-  by_images = image_tiles() < kFewTiles && p.batch > 1;
+  const bool near = panels * filter_panel() * 4 <= kNearFilter;
+  by_images = image_tiles() < (near ? kFewTiles : kFewTilesFar) && p.batch > 1;
   // Units begin and end with windows of the tail.
   const int64_t quantum = by_images ? 1 : std::lcm(kWinogradTile, p.axis[1].pool) / kWinogradTile;
   const int64_t cuts = std::clamp<int64_t>(
@@ -61,7 +62,7 @@ WinogradPlan::WinogradPlan(const ConvProblem& p, const TileLimits& limits) : pro
   // The unit and its groups that take the fewest cycles.
   const int64_t step = by_images ? image_tiles() : tile_columns;
   const int64_t most_rows = std::min(kMostRows, (limits.vector_registers - product.vectors - 1) / product.vectors);
-  const int64_t most = panels * filter_panel() * 4 <= kNearFilter ? kMostTiles : kMostTilesFar;
+  const int64_t most = near ? kMostTiles : kMostTilesFar;
   product.rows = 1;
   double least = 0;
   for (int64_t u = 1; u <= (by_images ? p.batch : block); ++u) {
@@ -81,7 +82,6 @@ WinogradPlan::WinogradPlan(const ConvProblem& p, const TileLimits& limits) : pro
   const auto per_task = static_cast<int64_t>(kTaskFlops / image);
   if (by_images) {
     images = TaskSize(p.batch, std::max<int64_t>(1, per_task), 1);
-    unit = std::min(unit, images);
     images = RoundUp(images, unit);
   } else if (blocks == 1) {
     images = TaskSize(p.batch, std::max<int64_t>(1, per_task), 1);

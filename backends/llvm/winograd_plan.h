@@ -10,6 +10,7 @@
 #include "weir/backends/llvm/conv_source.h"
 #include "weir/backends/llvm/lowering.h"
 #include "weir/backends/llvm/product_ir.h"
+#include "weir/backends/llvm/winograd_source.h"
 #include "weir/ops/winograd.h"
 
 namespace weir::jit {
@@ -31,19 +32,15 @@ struct WinogradPlan {
   int64_t tasks = 1;
 
   int64_t image_tiles() const { return tile_rows * tile_columns; }
-  int64_t unit_rows() const { return unit * (by_images ? tile_rows : 1); }  // of tiles
-  int64_t unit_tiles() const { return unit_rows() * tile_columns; }
-  int64_t groups() const { return CeilDiv(unit_tiles(), product.rows); }  // of a unit, at most
-  // Floats of a cell's channels, rounded up to vectors.
-  int64_t pitch() const { return RoundUp(problem.src_channels, kLanes); }
-  // What a unit's six rows of elements are in scratch, each with room behind it that keeps them off the same cache sets:
-  // cells transformed along the first axis [unit row][cell][channel]; and of one row of elements, its six elements
-  // [tile][channel], their products [tile][panel's channel], and all panels' outputs of it [panel][tile][4][channel].
-  int64_t row_cells() const { return kWinogradTile * tile_columns + kWinogradCells - kWinogradTile; }
-  int64_t cells_row() const { return unit_rows() * row_cells() * pitch() + kLanes; }
-  int64_t source_element() const { return groups() * product.rows * pitch() + kLanes; }
-  int64_t product_element() const { return groups() * product.rows * product.width() + kLanes; }
-  int64_t output_panel() const { return unit_tiles() * kWinogradTile * product.width(); }
+  WinogradUnit UnitLayout() const {
+    const int64_t rows = unit * (by_images ? tile_rows : 1), tiles = rows * tile_columns;
+    return {rows, tile_columns, RoundUp(tiles, product.rows), RoundUp(problem.src_channels, kLanes)};
+  }
+  int64_t groups() const { return CeilDiv(UnitLayout().tiles(), product.rows); }  // of a unit, at most
+  // Floats in scratch of a row of elements: of one of its six products, [tile][panel's channel], and of its outputs along
+  // the second axis, [panel][tile][4][panel's channel].
+  int64_t product_element() const { return UnitLayout().room * product.width() + kLanes; }
+  int64_t output_panel() const { return UnitLayout().tiles() * kWinogradTile * product.width(); }
   int64_t outputs_row() const { return part_panels * output_panel() + kLanes; }
   int64_t filter_panel() const;
   // The level of the loops over outputs (images, then three axes) that units are steps of, and its outputs a step.
