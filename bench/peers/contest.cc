@@ -20,6 +20,7 @@ constexpr int64_t kMaxIterations = 20'000;
 constexpr auto kPoll = std::chrono::milliseconds(2);
 constexpr double kIdle = 0.02;  // of one processor: an idle process's share is less
 constexpr auto kPatience = std::chrono::milliseconds(500);
+constexpr double kLongest = 20;  // seconds after which a contest gets no more spare rounds
 // A round is disturbed if other processes had more than this share of the processors (beyond what can't be told
 // from the system's clock), and a party's threads waited for a processor for more than this share of the time. Either
 // alone is harmless: others on an idle processor, or threads of a party that stand in each other's way.
@@ -96,7 +97,9 @@ Outcome Compete(std::span<const Party> parties, const Pace& pace) {
         std::clamp(std::llround(pace.round_seconds / estimate), 1LL, static_cast<long long>(kMaxIterations)));
   }
   std::vector<Round> calm, rough;
-  for (int r = 0; r < pace.rounds + pace.spare_rounds && static_cast<int>(calm.size()) < pace.rounds; ++r) {
+  const auto begin = Clock::now();
+  for (int r = 0; static_cast<int>(calm.size()) < pace.rounds; ++r) {
+    if (r >= pace.rounds && (r >= pace.rounds + pace.spare_rounds || Since(begin) > kLongest)) break;
     Round round = RunRound(parties, iterations, r % 2 == 1);
     (round.disturbed() ? rough : calm).push_back(std::move(round));
   }

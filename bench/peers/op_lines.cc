@@ -181,7 +181,7 @@ void AddWorst(Session& session, const std::string& what, const std::vector<const
     line.weir = TimeText(worst->weir);
     line.peer = TimeText(worst->peer);
     line.value = worst->ratio();
-    line.note = worst->name;
+    line.note = StrCat(worst->name, worst->disturbed ? ", disturbed by other processes" : "");
   } else {
     line.note = session.onednn.there() ? "none was run" : session.onednn.version();
   }
@@ -213,7 +213,7 @@ void Networks(Session& session) {
   session.table.Add(Line{.what = StrCat("other networks' ", all.size(), " convolutions, to oneDNN: geometric mean"),
                          .value = GeometricMean(all),
                          .asked = 1.0,
-                         .note = session.onednn.there() ? "" : session.onednn.version()});
+                         .note = session.onednn.there() ? DisturbedText(all) : session.onednn.version()});
   AddWorst(session, "other networks' convolutions, to oneDNN: the worst", all, 0.7);
 }
 

@@ -35,7 +35,8 @@ std::vector<plot::BarGroup> Bars(const Table& table) {
   constexpr size_t kFew = 30;
   std::vector<plot::BarGroup> bars;
   for (const std::string& group : Groups(table.rows())) {
-    const std::vector<const Row*> rows = table.Complete(group);
+    std::vector<const Row*> rows = table.Complete(group);
+    std::erase_if(rows, [](const Row* row) { return row->itself; });
     if (rows.empty()) continue;
     if (rows.size() > kFew) {
       bars.push_back({StrCat(group, ": mean of ", rows.size()), {GeometricMean(rows)}});
@@ -69,6 +70,11 @@ double GeometricMean(const std::vector<const Row*>& rows) {
   double logs = 0;
   for (const Row* row : rows) logs += std::log(row->ratio());
   return rows.empty() ? kUnknown : std::exp(logs / static_cast<double>(rows.size()));
+}
+
+std::string DisturbedText(const std::vector<const Row*>& rows) {
+  const auto count = std::count_if(rows.begin(), rows.end(), [](const Row* row) { return row->disturbed; });
+  return count == 0 ? "" : StrCat(count, " disturbed by other processes");
 }
 
 const Row* Worst(const std::vector<const Row*>& rows) {

@@ -21,6 +21,7 @@ struct Row {
   double weir = kUnknown, peer = kUnknown;  // seconds
   std::string way = {};                     // what the peer ran, or why it did not
   bool disturbed = false;
+  bool itself = false;  // the peer is weir in another setting: no bar in the picture
 
   double ratio() const { return peer / weir; }
 };
@@ -72,6 +73,8 @@ std::string NumberText(double value, int digits = 2);
 
 // Of the rows' ratios. NaN if there are none.
 double GeometricMean(const std::vector<const Row*>& rows);
+// "12 disturbed by other processes"; "" if none is.
+std::string DisturbedText(const std::vector<const Row*>& rows);
 // The row with the smallest ratio; null if there are none.
 const Row* Worst(const std::vector<const Row*>& rows);
 
