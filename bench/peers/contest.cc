@@ -21,9 +21,10 @@ constexpr auto kPoll = std::chrono::milliseconds(2);
 constexpr double kIdle = 0.02;  // of one processor: an idle process's share is less
 constexpr auto kPatience = std::chrono::milliseconds(500);
 constexpr double kLongest = 20;  // seconds after which a contest gets no more spare rounds
-// A round is disturbed if other processes had more than this share of the processors (beyond what can't be told
-// from the system's clock), and a party's threads waited for a processor for more than this share of the time. Either
-// alone is harmless: others on an idle processor, or threads of a party that stand in each other's way.
+// A round is disturbed if a party's threads waited for a processor for more than this share of the time while other
+// processes may have had more than this share of the processors. Either alone is harmless: others on an idle processor,
+// or threads of a party that stand in each other's way. In a short round the system's clock can't tell what others had,
+// and waiting alone decides.
 constexpr double kDisturbed = 0.05;
 
 double Since(Clock::time_point begin) { return std::chrono::duration<double>(Clock::now() - begin).count(); }
@@ -44,7 +45,7 @@ void AwaitIdle(pid_t process) {
 struct Round {
   std::vector<double> seconds;
   double waiting = 0;  // largest share among the parties
-  double others = 0;   // share of the processors that went elsewhere
+  double others = 0;   // share of the processors that may have gone elsewhere
 
   bool disturbed() const { return waiting > kDisturbed && others > kDisturbed; }
 };
@@ -74,7 +75,7 @@ Round RunRound(std::span<const Party> parties, std::span<const int64_t> iteratio
     round.waiting = std::max(round.waiting, (WaitingSeconds(party.process) - waited) / Since(begin));
   }
   const double processors = std::thread::hardware_concurrency();
-  round.others = (OthersSeconds(parties) - others - 2 * BusyStep()) / (std::max(1.0, processors) * Since(round_begin));
+  round.others = (OthersSeconds(parties) - others + BusyStep()) / (std::max(1.0, processors) * Since(round_begin));
   return round;
 }
 

@@ -55,7 +55,7 @@ void AddRatio(Session& session, Row row, const std::string& what, double asked) 
                .value = row.ratio(),
                .asked = asked,
                .note = std::isfinite(row.ratio()) ? "" : row.way};
-  if (row.disturbed) line.note = "disturbed by other processes";
+  if (line.measured() && row.disturbed) line.note = "disturbed by other processes";
   session.table.Add(std::move(row));
   session.table.Add(std::move(line));
 }
