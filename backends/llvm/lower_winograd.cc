@@ -203,35 +203,49 @@ class WinogradLowering {
   // ---- Transforms and products --------------------------------------------------------------------------------------
   // From the cells of the unit's `rows` rows of tiles to its outputs along the second axis.
   void Multiply(Val rows) {
+    const Val tiles = b_.Mul(rows, plan_.tile_columns), height = b_.I64(plan_.product.rows);
     b_.Loop(b_.I64(0), b_.I64(kCells), 1, [&](Val i) {
-      source_->Elements(i, rows);
+      if (plan_.by_groups()) {
+        // The filter's row of elements stays close, and a group's transforms are so short that the processor computes
+        // them beside the products before and behind.
+        b_.Loop(b_.I64(0), tiles, plan_.product.rows, [&](Val begin) {
+          const Val end = b_.Min(b_.Add(begin, height), tiles);
+          source_->Elements(i, begin, end);
+          MultiplyRow(i, panels_.begin, begin, begin, end);
+          OutputRow(b_.Add(b_.Mul(i, plan_.outputs_row()), b_.Mul(begin, kTile * plan_.product.width())),
+                    Minus(end, begin));
+        });
+        return;
+      }
+      source_->Elements(i, b_.I64(0), tiles);
       b_.Loop(panels_.begin, panels_.end, 1, [&](Val panel) {
-        MultiplyRow(i, panel, b_.Mul(rows, plan_.tile_columns));
+        MultiplyRow(i, panel, b_.I64(0), b_.I64(0), tiles);
         const Val to = b_.Mul(Minus(panel, panels_.begin), plan_.output_panel());
-        OutputRow(b_.Add(b_.Mul(i, plan_.outputs_row()), to), b_.Mul(rows, plan_.tile_columns));
+        OutputRow(b_.Add(b_.Mul(i, plan_.outputs_row()), to), tiles);
       });
     });
   }
 
-  // Products of row `i` of elements of `tiles` tiles and a panel of the filter.
-  void MultiplyRow(Val i, Val panel, Val tiles) {
+  // Products of row `i` of elements of tiles [begin, end) and a panel of the filter. `first` is the tile in the elements'
+  // first place, the products' too.
+  void MultiplyRow(Val i, Val panel, Val first, Val begin, Val end) {
     const TileShape& tile = plan_.product;
     const int64_t pitch = unit_.pitch, width = tile.width(), element = p_.src_channels * width;
-    const Val groups = b_.Div(b_.Add(tiles, b_.I64(tile.rows - 1)), tile.rows);
     const Val filter = b_.Add(b_.Mul(panel, plan_.filter_panel()), b_.Mul(i, kCells * element));
     b_.Loop(b_.I64(0), b_.I64(kCells), 1, [&](Val j) {
-      b_.Loop(b_.I64(0), groups, 1, [&](Val g) {
+      b_.Loop(begin, end, tile.rows, [&](Val t) {
+        const Val place = Minus(t, first);
         TileOperands operands{.row_buffer = elements_,
                               .column_buffer = filter_,
-                              .row = b_.Add(b_.Mul(j, unit_.element()), b_.Mul(g, tile.rows * pitch)),
+                              .row = b_.Add(b_.Mul(j, unit_.element()), b_.Mul(place, pitch)),
                               .column = b_.Add(filter, b_.Mul(j, element)),
                               .row_pitch = pitch,
                               .row_step = 1,
                               .column_step = width};
-        const Val round = b_.Add(b_.Mul(b_.Add(b_.Mul(i, kCells), j), plan_.groups()), g);
+        const Val round = b_.Add(b_.Mul(b_.Add(b_.Mul(i, kCells), j), plan_.groups()), b_.Div(t, tile.rows));
         AddFetches(operands, round, panel);
         const Sums sums = AddTerms(b_, tile, operands, b_.I64(p_.src_channels), ZeroSums(b_, tile), kUnroll);
-        const Val to = b_.Add(b_.Mul(j, plan_.product_element()), b_.Mul(g, tile.rows * width));
+        const Val to = b_.Add(b_.Mul(j, plan_.product_element()), b_.Mul(place, width));
         StoreSums(b_, tile, sums, products_, to, width, {});
       });
     });

@@ -18,7 +18,7 @@ constexpr int64_t kBlock = 64;       // channels: 36 matrices of so many squared
 constexpr double kLeastFlops = 4e6;  // of a task, of the direct sum
 constexpr int64_t kTasks = 8;
 constexpr int64_t kUnitBytes = 1024 * 1024;  // of transforms, beside the sums
-constexpr int64_t kMostTiles = 64;           // of a unit: terms of a product
+constexpr int64_t kMostTiles = 32;           // of a unit: terms of a product
 constexpr int64_t kUnroll = 4;
 constexpr int64_t kCombineTask = int64_t{1} << 17;  // floats added by a task
 constexpr int kCells = kWinogradCells, kTile = kWinogradTile;
@@ -216,7 +216,7 @@ class SumKernel {
     const Val tiles = b_.Mul(rows, p_.tile_columns);
     const int64_t panels = p_.in_block / tile.rows * (p_.out_block / tile.width());
     b_.Loop(b_.I64(0), b_.I64(kCells), 1, [&](Val row) {
-      source_->Elements(row, rows);
+      source_->Elements(row, b_.I64(0), tiles);
       CotangentElements(row, tiles);
       b_.Loop(b_.I64(0), b_.I64(kCells), 1, [&](Val j) {
         const Val element = b_.Add(b_.Mul(row, kCells), j);

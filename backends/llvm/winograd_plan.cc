@@ -17,7 +17,8 @@ constexpr int64_t kNearFilter = 1024 * 1024;  // bytes; a transformed filter tha
 constexpr int64_t kMostTiles = 16;     // of a unit: a row of elements and its products stay in the first-level cache,
 constexpr int64_t kMostTilesFar = 64;  // but a filter that comes from afar has to be worth its way
 constexpr int64_t kFewTiles = 12, kFewTilesFar = 64;  // images of fewer make units together
-constexpr int64_t kFilterTask = 8 * 1024;  // pairs of channels that a task transforms the taps of
+constexpr int64_t kCloseFilterRow = 32 * 1024;  // bytes; a row of elements that leaves the first-level cache some room
+constexpr int64_t kFilterTask = 8 * 1024;       // pairs of channels that a task transforms the taps of
 
 ConvProblem Covered(ConvProblem problem) {
   for (int a : {1, 2}) {
@@ -95,6 +96,10 @@ WinogradPlan::WinogradPlan(const ConvProblem& p, const TileLimits& limits) : pro
 }
 
 int64_t WinogradPlan::filter_panel() const { return kWinogradElements * problem.src_channels * product.width(); }
+
+bool WinogradPlan::by_groups() const {
+  return part_panels == 1 && filter_panel() / kWinogradCells * 4 <= kCloseFilterRow;
+}
 
 int64_t WinogradPlan::unit_floats() const {
   if (by_images) return unit * problem.DstStep(0);

@@ -43,6 +43,8 @@ struct WinogradPlan {
   int64_t output_panel() const { return UnitLayout().tiles() * kWinogradTile * product.width(); }
   int64_t outputs_row() const { return part_panels * output_panel() + kLanes; }
   int64_t filter_panel() const;
+  // Whether rows of elements are transformed and multiplied group by group.
+  bool by_groups() const;
   // The level of the loops over outputs (images, then three axes) that units are steps of, and its outputs a step.
   int unit_level() const { return by_images ? 0 : 2; }
   int64_t unit_outputs() const { return by_images ? unit : unit * 4; }
