@@ -64,7 +64,7 @@ int main(int argc, char** argv) {
   k::examples::Start(argc, argv, "Says what a saved model takes a picture for: --model=FOLDER --image=FILE.");
   const std::string folder = absl::GetFlag(FLAGS_model), file = absl::GetFlag(FLAGS_image);
   if (folder.empty() || file.empty()) Fail("expected --model=FOLDER and --image=FILE");
-  const auto model = k::LoadModel(folder);
+  const auto model = k::LoadModel(folder, {}, /*compile=*/false);
   k::examples::ExitIfError(model.status());
   if (model->inputs().size() != 1 || model->outputs().size() != 1) Fail(folder + ": expected one input and one output");
 
