@@ -5,6 +5,7 @@
 // fma(a, b, c) is the correctly rounded fused multiply-add. Work may be cut by outputs in any way; the sum that makes
 // one output element may only be cut as said here, which depends on shapes and attributes alone.
 //
+// The three partials of a convolution are direct sums; those of algorithm kWinograd are said in winograd.h.
 // conv                  y[n,p,o]: acc = 0; over filter taps in row-major order, then input channels c of the group
 //                       ascending: acc = fma(x, w, acc). A tap that falls into padding takes part with x = 0.
 // conv_input_gradient   dx[n,i,c]: acc = 0; over filter taps in *descending* row-major order (ascending positions of

@@ -5,6 +5,7 @@
 #include "weir/ops/op_rows.h"
 #include "weir/ops/ops.h"
 #include "weir/ops/window_rules.h"
+#include "weir/ops/winograd.h"
 
 namespace weir {
 namespace {
@@ -13,6 +14,21 @@ namespace {
 std::string Label(const Shape& input, std::string_view suffix = "") {
   const int spatial = input.rank() - 2;
   return spatial >= 1 && spatial <= 3 ? StrCat("Conv", spatial, "D", suffix) : StrCat("Conv", suffix);
+}
+
+// After all other checks.
+void CheckAlgorithm(const std::string& op, const AttrMap& attrs, const Shape& input, const Shape& filter,
+                    const std::string& operands) {
+  if (attrs.Int(kAlgorithm) == static_cast<int64_t>(ConvAlgorithm::kDirect)) return;
+  if (!UsesWinograd(attrs)) {
+    ThrowInvalidArgument(op, ": unknown algorithm ", attrs.Int(kAlgorithm), " ", operands);
+  }
+  if (!IsWinograd(ConvGeometryOf(attrs, input, filter))) {
+    ThrowInvalidArgument(op,
+                         ": algorithm kWinograd is for two spatial axes, a window of 3x3 and strides, dilations "
+                         "and groups of 1; kDirect takes all others ",
+                         operands);
+  }
 }
 
 // Checks input and filter against each other and the attributes; returns the output's shape. `operands` is "(input
@@ -40,16 +56,11 @@ Shape CheckedOutput(const std::string& op, const AttrMap& attrs, const Shape& in
                          groups > 1 ? StrCat("in ", groups, " groups, ") : "", "filter expects ", filter.dim(-2),
                          groups > 1 ? " in each " : " ", operands);
   }
-  if (attrs.Int(kAlgorithm) != static_cast<int64_t>(ConvAlgorithm::kDirect)) {
-    ThrowInvalidArgument(
-        op, ": algorithm ",
-        attrs.Int(kAlgorithm) == static_cast<int64_t>(ConvAlgorithm::kWinograd) ? "kWinograd" : "unknown",
-        " is not available for window ", Times(filter.dims().first(spatial)), " ", operands);
-  }
   const Dims sizes = CheckWindows(op, attrs, input.dims().subspan(1, spatial), filter.dims().first(spatial), operands);
   Dims dims = {input.dim(0)};
   dims.insert(dims.end(), sizes.begin(), sizes.end());
   dims.push_back(filters);
+  CheckAlgorithm(op, attrs, input, filter, operands);
   return Shape(dims);
 }
 
@@ -106,6 +117,11 @@ double FilterGradientFlops(const AttrMap& attrs, std::span<const TensorType> inp
   return FlopsOf(ConvGeometryOf(attrs, inputs[0].shape, outputs[0].shape));
 }
 
+template <ReferenceFn Direct, ReferenceFn Winograd>
+void ByAlgorithm(const ReferenceCall& call) {
+  (UsesWinograd(call.attrs) ? Winograd : Direct)(call);
+}
+
 // The attributes that the three ops share.
 AttrMap SharedAttrs(const AttrMap& attrs) {
   AttrMap shared;
@@ -155,11 +171,16 @@ Value ConvOfRank(const Operand& x, const Operand& filter, const ConvOptions& opt
       padding = ResolveWindows(Label(input), options.padding, input.dims().subspan(1, axes), window.dims().first(axes),
                                strides, dilations, options.padding_before, options.padding_after);
     }
+    const auto with = [&](ConvAlgorithm algorithm) -> AttrMap {
+      return {{kStrides, strides},        {kDilations, dilations},   {kPadBefore, padding.before},
+              {kPadAfter, padding.after}, {kGroups, options.groups}, {kAlgorithm, static_cast<int64_t>(algorithm)}};
+    };
+    if (options.algorithm != ConvAlgorithm::kAuto) return with(options.algorithm);
     // kAuto is resolved here, from shapes alone: the graph never says auto.
-    const ConvAlgorithm algorithm =
-        options.algorithm == ConvAlgorithm::kAuto ? ConvAlgorithm::kDirect : options.algorithm;
-    return {{kStrides, strides},        {kDilations, dilations},   {kPadBefore, padding.before},
-            {kPadAfter, padding.after}, {kGroups, options.groups}, {kAlgorithm, static_cast<int64_t>(algorithm)}};
+    AttrMap direct = with(ConvAlgorithm::kDirect);
+    CheckedOutput(Label(input), direct, input, window,
+                  StrCat("(input ", values[0].type(), ", filter ", values[1].type(), ")"));
+    return WinogradPays(ConvGeometryOf(direct, input, window)) ? with(ConvAlgorithm::kWinograd) : direct;
   });
   return Record(ConvOp(), values, attrs, x.where);
 }
@@ -171,7 +192,7 @@ const OpDef& ConvOp() {
                                 .kind = OpKind::kAnchor,
                                 .infer = InferConv,
                                 .gradient = ConvGradient,
-                                .reference = ConvReference,
+                                .reference = ByAlgorithm<ConvReference, WinogradReference>,
                                 .flops = ConvFlops};
   return kOp;
 }
@@ -180,7 +201,7 @@ const OpDef& ConvInputGradientOp() {
                                 .kind = OpKind::kAnchor,
                                 .infer = InferInputGradient,
                                 .gradient = InputGradientGradient,
-                                .reference = ConvInputGradientReference,
+                                .reference = ByAlgorithm<ConvInputGradientReference, WinogradInputGradientReference>,
                                 .flops = InputGradientFlops};
   return kOp;
 }
@@ -189,7 +210,7 @@ const OpDef& ConvFilterGradientOp() {
                                 .kind = OpKind::kAnchor,
                                 .infer = InferFilterGradient,
                                 .gradient = FilterGradientGradient,
-                                .reference = ConvFilterGradientReference,
+                                .reference = ByAlgorithm<ConvFilterGradientReference, WinogradFilterGradientReference>,
                                 .flops = FilterGradientFlops};
   return kOp;
 }

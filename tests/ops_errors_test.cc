@@ -71,7 +71,19 @@ TEST_F(OpsErrors, NumbersOfWindows) {
   ExpectMessage([&] { Conv2D(x, w, {.padding = "smae"}); }, "did you mean 'same'");
   ExpectMessage([&] { Conv2D(x, w, {.padding = "causal"}); }, "causal");
   ExpectMessage([&] { Conv2D(x, w, {.dilations = {4, 4}}); }, "window 3x3 (9x9 dilated) is larger");
-  ExpectMessage([&] { Conv2D(x, w, {.algorithm = ConvAlgorithm::kWinograd}); }, "kWinograd");
+  for (const ConvOptions& options : {ConvOptions{.strides = {2, 1}}, {.dilations = {1, 2}}, {.groups = 4}}) {
+    ConvOptions winograd = options;
+    winograd.algorithm = ConvAlgorithm::kWinograd;
+    const Value filter = In({3, 3, 8 / options.groups, 8});
+    ExpectMessage([&] { Conv2D(In({1, 8, 8, 8}), filter, winograd); }, "kWinograd is for two spatial axes");
+  }
+  ExpectMessage(
+      [&] {
+        Conv2D(In({1, 8, 8, 8}), In({5, 5, 8, 8}), {.algorithm = ConvAlgorithm::kWinograd});
+      },
+      "a window of 3x3");
+  ExpectMessage([&] { Conv1D(In({1, 8, 8}), In({3, 8, 8}), {.algorithm = ConvAlgorithm::kWinograd}); }, "kWinograd");
+  ExpectMessage([&] { Conv2D(x, w, {.algorithm = static_cast<ConvAlgorithm>(7)}); }, "unknown algorithm 7");
 }
 
 TEST_F(OpsErrors, ConvolutionRanksAndTypes) {

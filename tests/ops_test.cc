@@ -302,7 +302,9 @@ TEST(Cases, Float32AgreesWithFloat64) {
         if (x == y || (std::isnan(x) && std::isnan(y)) || std::abs(y) > 3e38) continue;
         worst = std::max(worst, std::abs(x - y));
       }
-      EXPECT_LE(worst, 3e-6 * largest + 1e-38) << c.name;
+      // Winograd's errors are two to three times the direct sum's; winograd_test.cc bounds them.
+      const double tolerance = c.name.find("winograd") != std::string::npos ? 6e-6 : 3e-6;
+      EXPECT_LE(worst, tolerance * largest + 1e-38) << c.name;
     }
     EXPECT_FALSE(run32.errors().any()) << c.name;
   }

@@ -6,6 +6,7 @@
 #include "weir/backends/llvm/conv_plan.h"
 #include "weir/backends/llvm/conv_source.h"
 #include "weir/core/strings.h"
+#include "weir/ops/winograd.h"
 
 namespace weir::jit {
 namespace {
@@ -43,6 +44,7 @@ ConvProblem ConvProblemOf(const Graph& graph, const Node& node, const Node* tail
 }
 
 std::optional<Decline> ConvDecline(const Graph& graph, const Node& node) {
+  if (UsesWinograd(node.attrs)) return Decline{"no Winograd kernels"};
   if (graph.type(node.inputs[1]).shape.size() <= std::numeric_limits<int32_t>::max()) return std::nullopt;
   return Decline{"a filter beyond 32 bits of index"};
 }

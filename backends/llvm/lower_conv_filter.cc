@@ -6,6 +6,7 @@
 #include "weir/backends/llvm/filter_plan.h"
 #include "weir/backends/llvm/lowering.h"
 #include "weir/core/strings.h"
+#include "weir/ops/winograd.h"
 
 namespace weir::jit {
 namespace {
@@ -357,6 +358,7 @@ void LowerByRows(const Cluster& cluster, const FilterPlan& p, Lowering& lowering
 }  // namespace
 
 LowerResult LowerConvFilterGradient(const Cluster& cluster, const TileLimits& limits) {
+  if (UsesWinograd(cluster.node(*cluster.anchor).attrs)) return Decline{"no Winograd kernels"};
   const FilterPlan plan = PlanFilterGradient(cluster, limits);
   Lowering lowering;
   lowering.in_place = PointwisePairs(cluster);

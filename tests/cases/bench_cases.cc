@@ -51,6 +51,16 @@ void AddBenchCases(OpCases& cases) {
                                 .options = {.padding = "same", .groups = 64}}}) {
     Add(cases, problem.Case(ConvPartial::kFilterGradient));
   }
+  ConvOptions winograd = same;
+  winograd.algorithm = ConvAlgorithm::kWinograd;
+  for (const ConvProblem& problem : std::vector<ConvProblem>{
+           {.batch = kBatch, .in = {32, 32}, .ic = 32, .oc = 32, .window = {3, 3}, .options = winograd},
+           {.batch = 8, .in = {56, 56}, .ic = 64, .oc = 64, .window = {3, 3}, .options = winograd},
+           {.batch = 32, .in = {7, 7}, .ic = 256, .oc = 512, .window = {3, 3}, .options = winograd}}) {
+    for (ConvPartial partial : {ConvPartial::kForward, ConvPartial::kInputGradient, ConvPartial::kFilterGradient}) {
+      Add(cases, problem.Case(partial));
+    }
+  }
   Add(cases, {.name = "conv/bias_relu_mb32ic32ih32iw32oc32kh3kw3_same",
               .op = "conv",
               .inputs = {{{kBatch, 32, 32, 32}}, {{3, 3, 32, 32}}, {{32}}},

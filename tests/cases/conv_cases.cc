@@ -92,7 +92,12 @@ std::vector<ConvProblem> Problems() {
       {.batch = 1, .in = {7, 7}, .ic = 128, .oc = 144, .window = {3, 3}, .options = {.padding = "same"}},
       {.batch = 1, .in = {1500}, .ic = 32, .oc = 16, .window = {4}, .options = {.strides = {2}, .padding = "same"}},
       {.batch = 1, .in = {40, 50}, .ic = 32, .oc = 32, .window = {1, 1}},
-      {.batch = 1, .in = {40, 30}, .ic = 8, .oc = 16, .window = {3, 3}, .options = {.padding = "same"}},  // halos are few
+      {.batch = 1,
+       .in = {40, 30},
+       .ic = 8,
+       .oc = 16,
+       .window = {3, 3},
+       .options = {.padding = "same"}},  // halos are few
       // A filter beyond the second-level cache.
       {.batch = 5, .in = {2, 3}, .ic = 256, .oc = 97, .window = {3, 3}, .options = {.padding = "same"}},
   };
@@ -129,9 +134,12 @@ std::string ConvProblem::Name() const {
       "mb", batch, "ic", ic, Numbers("i", in, -1), "oc", oc, Numbers("k", window, -1), Numbers("s", options.strides, 1),
       Numbers("d", options.dilations, 1), options.groups > 1 ? StrCat("g", options.groups) : "",
       is_explicit ? StrCat("_pad", StrJoin(options.padding_before, ","), "-", StrJoin(options.padding_after, ","))
-                  : StrCat("_", options.padding));
+                  : StrCat("_", options.padding),
+      options.algorithm == ConvAlgorithm::kWinograd ? "_winograd" : "");
 }
 OpCase ConvProblem::Case(ConvPartial partial) const {
+  ConvOptions options = this->options;
+  if (options.algorithm == ConvAlgorithm::kAuto) options.algorithm = ConvAlgorithm::kDirect;
   // The attributes and the output's type, from a recording.
   const auto graph = Graph::Create();
   const Value y =
@@ -143,7 +151,7 @@ OpCase ConvProblem::Case(ConvPartial partial) const {
       return {.name = StrCat("conv/", Name()),
               .op = "conv",
               .inputs = {{x_shape}, {w_shape}},
-              .build = [options = options](Graph&, std::span<const Value> v) {
+              .build = [options](Graph&, std::span<const Value> v) {
                 return std::vector<Value>{Conv(v[0], v[1], options)};
               }};
     case ConvPartial::kInputGradient:
@@ -265,7 +273,12 @@ void AddConvCases(OpCases& cases) {
            Long{{.batch = 2, .in = {5, 5}, .ic = 6, .oc = 18, .window = {3, 3}, .options = same}},
            Long{{.batch = 1, .in = {40, 32}, .ic = 8, .oc = 16, .window = {3, 3}, .options = same}},
            Long{{.batch = 1, .in = {1500}, .ic = 64, .oc = 16, .window = {4}, .options = same}},
-           Long{{.batch = 2, .in = {6, 8}, .ic = 64, .oc = 64, .window = {3, 3}, .options = {.padding = "same", .groups = 64}}},
+           Long{{.batch = 2,
+           .in = {6, 8},
+           .ic = 64,
+           .oc = 64,
+           .window = {3, 3},
+           .options = {.padding = "same", .groups = 64}}},
            Long{{.batch = 2, .in = {8, 8}, .ic = 16, .oc = 16, .window = {3, 3}, .options = strided},
                 ConvPartial::kInputGradient},
        }) {

@@ -17,7 +17,7 @@ struct ConvProblem {
   std::vector<int64_t> in;
   int64_t ic = 1, oc = 1;
   std::vector<int64_t> window;
-  ConvOptions options = {};
+  ConvOptions options = {};  // kAuto is kDirect here
 
   Shape InputShape() const;
   Shape FilterShape() const;

@@ -105,6 +105,7 @@ std::vector<OpCase> AllOpCases() {
   AddConvCases(cases);
   AddPoolCases(cases);
   AddConvPoolCases(cases);
+  AddWinogradCases(cases);
   AddSoftmaxCases(cases);
   AddBenchCases(cases);
   return cases;

@@ -82,6 +82,7 @@ void AddMatMulCases(OpCases& cases);
 void AddConvCases(OpCases& cases);
 void AddPoolCases(OpCases& cases);
 void AddConvPoolCases(OpCases& cases);
+void AddWinogradCases(OpCases& cases);
 void AddSoftmaxCases(OpCases& cases);
 void AddBenchCases(OpCases& cases);
 

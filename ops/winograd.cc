@@ -1,0 +1,69 @@
+#include "weir/ops/winograd.h"
+
+#include "weir/ops/ops.h"
+
+namespace weir {
+namespace {
+
+// Multiply-adds that a channel's transform of a tile is worth, of the source and of the output, and a weight's.
+constexpr double kSourceWork = 200, kOutputWork = 150, kFilterWork = 200;
+// Below a vector of channels, transforms and products leave lanes empty.
+constexpr int64_t kLeastChannels = 16;
+
+}  // namespace
+
+bool UsesWinograd(const AttrMap& conv_attrs) {
+  return conv_attrs.Int(kAlgorithm) == static_cast<int64_t>(ConvAlgorithm::kWinograd);
+}
+
+bool IsWinograd(const ConvGeometry& geometry) {
+  if (geometry.groups != 1 || geometry.axis[0].window != 1 || geometry.axis[0].input != 1 ||
+      geometry.axis[0].output != 1) {
+    return false;
+  }
+  for (int a : {1, 2}) {
+    const SpatialAxis& axis = geometry.axis[a];
+    if (axis.window != 3 || axis.stride != 1 || axis.dilation != 1) return false;
+  }
+  return true;
+}
+
+bool WinogradPays(const ConvGeometry& geometry) {
+  if (!IsWinograd(geometry) || std::min(geometry.in_channels, geometry.out_channels) < kLeastChannels) return false;
+  const auto in = static_cast<double>(geometry.in_channels), out = static_cast<double>(geometry.out_channels);
+  const auto tiles = static_cast<double>(WinogradForward(geometry).tiles());
+  const double direct = static_cast<double>(geometry.out_positions() * geometry.taps()) * in * out;
+  const double winograd =
+      tiles * (static_cast<double>(kWinogradElements) * in * out + kSourceWork * in + kOutputWork * out) +
+      kFilterWork * in * out;
+  return winograd < direct;
+}
+
+WinogradShape WinogradForward(const ConvGeometry& geometry) {
+  const SpatialAxis &rows = geometry.axis[1], &columns = geometry.axis[2];
+  return {.batch = geometry.batch,
+          .src_rows = rows.input,
+          .src_columns = columns.input,
+          .src_channels = geometry.in_channels,
+          .dst_rows = rows.output,
+          .dst_columns = columns.output,
+          .dst_channels = geometry.out_channels,
+          .pad_rows = rows.pad_before,
+          .pad_columns = columns.pad_before};
+}
+
+WinogradShape WinogradInputGradient(const ConvGeometry& geometry) {
+  const SpatialAxis &rows = geometry.axis[1], &columns = geometry.axis[2];
+  return {.batch = geometry.batch,
+          .src_rows = rows.output,
+          .src_columns = columns.output,
+          .src_channels = geometry.out_channels,
+          .dst_rows = rows.input,
+          .dst_columns = columns.input,
+          .dst_channels = geometry.in_channels,
+          .pad_rows = 2 - rows.pad_before,
+          .pad_columns = 2 - columns.pad_before,
+          .gradient = true};
+}
+
+}  // namespace weir
