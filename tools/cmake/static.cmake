@@ -9,8 +9,7 @@ set(WEIR_WITH_LLVM OFF)
 set(WEIR_BUILD_TESTS OFF)
 set(WEIR_BUILD_BENCH OFF)
 set(CMAKE_FIND_LIBRARY_SUFFIXES .a)
-add_compile_options(-ffunction-sections -fdata-sections)
-add_link_options(-static -Wl,--gc-sections)
+add_link_options(-static)
 
 # weir_use_archives(PREFIX): the imported shared libraries PREFIX::* are taken from the archives beside them.
 function(weir_use_archives prefix)
