@@ -86,7 +86,8 @@ TEST(IncludeRules, BackendsKnowNeitherEachOtherNorTheFrontend) {
   ExpectOnly({"backends/reference"}, {"weir/core/", "weir/ops/", "weir/backends/reference/"});
   const auto rules = [](const char* own) {
     return std::vector<std::string>{"weir/core/", "weir/ops/attrs.h", "weir/ops/box_copy.h", "weir/ops/canonical_order.h",
-                                    "weir/ops/conv_geometry.h", "weir/ops/reduce_geometry.h", "weir/ops/scalar_", own};
+                                    "weir/ops/conv_geometry.h", "weir/ops/reduce_geometry.h", "weir/ops/scalar_",
+                                    "weir/ops/winograd", own};
   };
   ExpectOnly({"backends/highway"}, rules("weir/backends/highway/"));
   ExpectOnly({"backends/llvm"}, rules("weir/backends/llvm/"));

@@ -1,0 +1,238 @@
+// The transforms of Winograd's convolution (ops/winograd.h), channels across lanes: filters, cells of the source and
+// cotangents to 36 elements, 36 sums to outputs and to gradients of taps. The products between them are product.cc's.
+#include <cstddef>
+#include <cstdint>
+
+#include "weir/backends/highway/kernels/targets.h"
+
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "weir/backends/highway/kernels/winograd.cc"
+#include "hwy/foreach_target.h"
+// After foreach_target.h.
+#include "weir/backends/highway/kernels/dispatch.h"
+#include "weir/backends/highway/kernels/math-inl.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace weir::highway {
+namespace HWY_NAMESPACE {
+namespace {
+
+#include "weir/ops/winograd-inl.h"  // NOLINT(build/include): the formulas, as functions of this target
+
+using Transform = WinogradTransform<FloatVector>;
+using Transform1D = void (*)(const FloatVector&, const VF*, VF*);
+
+constexpr int kCells = 6, kOutputs = 4, kTaps = 3;
+
+// A vector of which `count` lanes are wanted.
+HWY_INLINE VF LoadLanes(const float* p, size_t count) {
+  return count == kLanes ? hn::LoadU(DF(), p) : LoadFirst(DF(), p, count);
+}
+HWY_INLINE void StoreLanes(VF v, float* p, size_t count) {
+  if (count == kLanes) {
+    hn::StoreU(v, DF(), p);
+  } else {
+    StoreFirst(v, DF(), p, count);
+  }
+}
+
+// Calls run(c, lanes) for all vectors of `count` channels.
+template <class Run>
+HWY_INLINE void ForVectors(int64_t count, const Run& run) {
+  int64_t c = 0;
+  for (; c + static_cast<int64_t>(kLanes) <= count; c += kLanes) run(c, kLanes);
+  if (c < count) run(c, static_cast<size_t>(count - c));
+}
+
+// Rows of a square whose columns are transformed already, to rows of elements.
+template <int kFrom, int kTo, Transform1D kTransform, class Store>
+HWY_INLINE void TransformRows(const VF (&half)[kTo][kFrom], const Store& store) {
+#pragma GCC unroll 6
+  for (int i = 0; i < kTo; ++i) {
+    VF out[kTo];
+    kTransform({}, half[i], out);
+#pragma GCC unroll 6
+    for (int j = 0; j < kTo; ++j) store(i, j, out[j]);
+  }
+}
+
+// ---- Cells of an image ---------------------------------------------------------------------------
+template <int kSize, Transform1D kTransform>
+struct Cells {
+  // Which cells of a tile lie inside of the image.
+  struct Inside {
+    bool row[kSize], column[kSize];
+  };
+
+  // Both transforms take zeros to zeros, all of them positive, so that columns outside need none.
+  template <bool kEdge>
+  HWY_INLINE static void Tile(const WinogradCellsArgs& args, const float* first, const Inside& inside, float* dst) {
+    const int64_t row_stride = args.columns * args.pixel_stride, pixel_stride = args.pixel_stride;
+    ForVectors(args.channels, [&](int64_t c, size_t lanes) HWY_ATTR {
+      VF half[kCells][kSize];
+#pragma GCC unroll 6
+      for (int j = 0; j < kSize; ++j) {
+        VF column[kSize], out[kCells];
+        if (kEdge && !inside.column[j]) {
+#pragma GCC unroll 6
+          for (int i = 0; i < kCells; ++i) half[i][j] = hn::Zero(DF());
+          continue;
+        }
+#pragma GCC unroll 6
+        for (int i = 0; i < kSize; ++i) {
+          column[i] = kEdge && !inside.row[i] ? hn::Zero(DF())
+                                              : LoadLanes(first + i * row_stride + j * pixel_stride + c, lanes);
+        }
+        kTransform({}, column, out);
+#pragma GCC unroll 6
+        for (int i = 0; i < kCells; ++i) half[i][j] = out[i];
+      }
+      TransformRows<kSize, kCells, kTransform>(half, [&](int i, int j, VF v) HWY_ATTR {
+        hn::StoreU(v, DF(), dst + (i * kCells + j) * args.element_stride + c);
+      });
+    });
+  }
+
+  static void Run(const WinogradCellsArgs& args) noexcept {
+    float* dst = args.dst;
+    Inside inside;
+    bool rows_inside = true;
+    for (int i = 0; i < kSize; ++i) {
+      inside.row[i] = args.row + i >= 0 && args.row + i < args.rows;
+      rows_inside &= inside.row[i];
+    }
+    for (int64_t t = 0; t < args.tiles; ++t, dst += args.tile_stride) {
+      const int64_t column = args.column + t * kOutputs;
+      // May point outside of the image; only cells inside are read.
+      const float* first = args.image + (args.row * args.columns + column) * args.pixel_stride;
+      if (rows_inside && column >= 0 && column + kSize <= args.columns) {
+        Tile<false>(args, first, inside, dst);
+        continue;
+      }
+      for (int j = 0; j < kSize; ++j) inside.column[j] = column + j >= 0 && column + j < args.columns;
+      Tile<true>(args, first, inside, dst);
+    }
+  }
+};
+
+// ---- Filters -------------------------------------------------------------------------------------
+void Filter(const WinogradFilterArgs& args) noexcept {
+  for (int64_t r = 0; r < args.rows; ++r) {
+    const float* w = args.w + r * args.row_stride;
+    float* dst = args.dst + r * args.width;
+    ForVectors(args.columns, [&](int64_t c, size_t lanes) HWY_ATTR {
+      VF half[kCells][kTaps];
+#pragma GCC unroll 3
+      for (int j = 0; j < kTaps; ++j) {
+        VF taps[kTaps], out[kCells];
+#pragma GCC unroll 3
+        for (int i = 0; i < kTaps; ++i) taps[i] = LoadLanes(w + (i * kTaps + j) * args.tap_stride + c, lanes);
+        Transform::Filter({}, taps, out);
+#pragma GCC unroll 6
+        for (int i = 0; i < kCells; ++i) half[i][j] = out[i];
+      }
+      TransformRows<kTaps, kCells, &Transform::Filter>(half, [&](int i, int j, VF v) HWY_ATTR {
+        hn::StoreU(v, DF(), dst + (i * kCells + j) * args.element_stride + c);
+      });
+    });
+  }
+}
+
+// ---- Outputs -------------------------------------------------------------------------------------
+template <bool kEdge>
+HWY_INLINE void OutputTile(const WinogradOutputArgs& args, const float* product, float* dst, int64_t pixels) {
+  ForVectors(args.channels, [&](int64_t c, size_t lanes) HWY_ATTR {
+    VF half[kOutputs][kCells];
+#pragma GCC unroll 6
+    for (int j = 0; j < kCells; ++j) {
+      VF sums[kCells], out[kOutputs];
+#pragma GCC unroll 6
+      for (int i = 0; i < kCells; ++i) {
+        sums[i] = hn::LoadU(DF(), product + (i * kCells + j) * args.element_stride + c);
+      }
+      Transform::Output({}, sums, out);
+#pragma GCC unroll 4
+      for (int i = 0; i < kOutputs; ++i) half[i][j] = out[i];
+    }
+#pragma GCC unroll 4
+    for (int i = 0; i < kOutputs; ++i) {
+      if (kEdge && i >= args.rows) return;
+      VF out[kOutputs];
+      Transform::Output({}, half[i], out);
+#pragma GCC unroll 4
+      for (int j = 0; j < kOutputs; ++j) {
+        if (!kEdge || j < pixels) StoreLanes(out[j], dst + i * args.row_stride + j * args.pixel_stride + c, lanes);
+      }
+    }
+  });
+}
+
+void Output(const WinogradOutputArgs& args) noexcept {
+  for (int64_t t = 0; t < args.tiles; ++t) {
+    const float* product = args.product + t * args.tile_stride;
+    float* dst = args.dst + t * kOutputs * args.pixel_stride;
+    const int64_t pixels = args.pixels - t * kOutputs;
+    if (args.rows >= kOutputs && pixels >= kOutputs) {
+      OutputTile<false>(args, product, dst, pixels);
+    } else {
+      OutputTile<true>(args, product, dst, pixels);
+    }
+  }
+}
+
+// ---- Gradients of filters ------------------------------------------------------------------------
+void Taps(const WinogradTapsArgs& args) noexcept {
+  ForVectors(args.count, [&](int64_t c, size_t lanes) HWY_ATTR {
+    VF half[kTaps][kCells];
+#pragma GCC unroll 6
+    for (int j = 0; j < kCells; ++j) {
+      VF sums[kCells], out[kTaps];
+#pragma GCC unroll 6
+      for (int i = 0; i < kCells; ++i) {
+        const float* part = args.sums + (i * kCells + j) * args.element_stride + c;
+        VF total = LoadLanes(part, lanes);
+        for (int64_t p = 1; p < args.parts; ++p) {
+          part += args.part_stride;
+          total = hn::Add(total, LoadLanes(part, lanes));
+        }
+        sums[i] = total;
+      }
+      Transform::FilterGradient({}, sums, out);
+#pragma GCC unroll 3
+      for (int i = 0; i < kTaps; ++i) half[i][j] = out[i];
+    }
+#pragma GCC unroll 3
+    for (int i = 0; i < kTaps; ++i) {
+      VF out[kTaps];
+      Transform::FilterGradient({}, half[i], out);
+#pragma GCC unroll 3
+      for (int j = 0; j < kTaps; ++j) StoreLanes(out[j], args.dst + (i * kTaps + j) * args.tap_stride + c, lanes);
+    }
+  });
+}
+
+}  // namespace
+
+WinogradKernels GetWinogradKernels() {
+  return {.filter = &Filter,
+          .source = &Cells<kCells, &Transform::Source>::Run,
+          .cotangent = &Cells<kOutputs, &Transform::Cotangent>::Run,
+          .output = &Output,
+          .taps = &Taps};
+}
+
+}  // namespace HWY_NAMESPACE
+}  // namespace weir::highway
+HWY_AFTER_NAMESPACE();
+
+#if HWY_ONCE
+namespace weir::highway {
+
+HWY_EXPORT(GetWinogradKernels);
+
+WinogradKernels WinogradKernelsFor(int64_t target) {
+  return ForTarget(HWY_DISPATCH_TABLE(GetWinogradKernels), target)();
+}
+
+}  // namespace weir::highway
+#endif  // HWY_ONCE

@@ -1,0 +1,266 @@
+// Winograd's convolution and its input gradient: filters are transformed once into the workspace; then a task takes a
+// block of tiles through transform, products, transform and epilogue. Where filters are larger than caches, tasks are
+// blocks by parts of the output channels, and the source is transformed in a stage of its own.
+#include <optional>
+
+#include "weir/backends/highway/winograd.h"
+
+namespace weir::highway {
+namespace {
+
+constexpr int64_t kSourceBytes = 1 << 20;  // of a block's elements: half a second-level cache
+constexpr int64_t kLeastTiles = 16;        // for which a panel of filters is read
+constexpr int64_t kMostTiles = 32;
+constexpr int64_t kTasks = 16;       // fewer blocks than this are made smaller, down to a register tile
+constexpr int64_t kFilterRows = 64;  // source channels of a task that transforms filters
+
+// Transformed filters: panels of output channels, each [36][source channels][panel width].
+struct FilterState {
+  WinogradShape shape;
+  const KernelTable* kernels = nullptr;
+  int filter_input = 0;
+  int64_t panel_width = 0, panels = 0;
+
+  int64_t element_floats() const { return shape.src_channels * panel_width; }
+  int64_t panel_floats() const { return kWinogradElements * element_floats(); }
+  int64_t row_tasks() const { return CeilDiv(shape.src_channels, kFilterRows); }
+
+  void Run(const KernelCall& call) const {
+    const int64_t panel = call.task / row_tasks(), row = call.task % row_tasks() * kFilterRows;
+    const int64_t column = panel * panel_width, in = shape.src_channels, out = shape.dst_channels;
+    const int64_t rows = std::min(kFilterRows, in - row), columns = std::min(panel_width, out - column);
+    const float* w = FloatInput(call, filter_input);
+    WinogradFilterArgs args{.w = w + row * out + column,
+                            .tap_stride = in * out,
+                            .row_stride = out,
+                            .rows = rows,
+                            .columns = columns,
+                            .dst = FloatsAt(call.workspace, 0) + panel * panel_floats() + row * panel_width,
+                            .element_stride = element_floats(),
+                            .width = panel_width};
+    if (shape.gradient) {
+      // Taps from the last on, and [output][source] turned round.
+      float* turned = FloatsAt(call.scratch, 0);
+      for (int64_t t = 0; t < 9; ++t) {
+        kernels->move.transpose(w + ((8 - t) * out + column) * in + row, in, columns, rows,
+                                turned + t * rows * panel_width, panel_width);
+      }
+      args.w = turned;
+      args.tap_stride = rows * panel_width;
+      args.row_stride = panel_width;
+    }
+    kernels->winograd.filter(args);
+  }
+};
+
+// The source's elements of a block, [36][tiles][channels].
+struct SourceLayout {
+  WinogradShape shape;
+  TileBlocks blocks;
+  const KernelTable* kernels = nullptr;
+  int src_input = 0;
+  int64_t tile_stride = 0, element_stride = 0;
+
+  int64_t block_floats() const { return kWinogradElements * element_stride; }
+  void Transform(const KernelCall& call, const TileBlocks::Block& block, float* dst) const {
+    TransformCells(kernels->winograd.source, block,
+                   {.image = FloatInput(call, src_input),
+                    .rows = shape.src_rows,
+                    .columns = shape.src_columns,
+                    .pixel_stride = shape.src_channels,
+                    .channels = shape.src_channels,
+                    .dst = dst,
+                    .element_stride = element_stride,
+                    .tile_stride = tile_stride},
+                   shape.pad_rows, shape.pad_columns);
+  }
+};
+
+struct SourceState {
+  SourceLayout source;
+  int64_t offset = 0;  // in the workspace
+
+  void Run(const KernelCall& call) const {
+    source.Transform(call, source.blocks.At(call.task),
+                     FloatsAt(call.workspace, offset) + call.task * source.block_floats());
+  }
+};
+
+// A task is a block and a part of the output channels; part after part.
+struct BlockState {
+  SourceLayout source;
+  FilterState filter;
+  std::optional<Epilogue> epilogue;
+  int64_t part_panels = 1, parts = 1;
+  bool shared = false;  // the source lies in the workspace
+  int64_t shared_offset = 0, source_offset = 0, product_offset = 0;
+  int64_t group_panels = 1, product_tile = 0, product_element = 0;
+  std::vector<int64_t> source_rows, product_rows;  // of each tile of a block
+
+  void Run(const KernelCall& call) const {
+    const TileBlocks& blocks = source.blocks;
+    const int64_t index = call.task % blocks.count(), part = call.task / blocks.count();
+    const TileBlocks::Block block = blocks.At(index);
+    const float* elements = FloatsAt(call.workspace, shared_offset) + index * source.block_floats();
+    if (!shared) {
+      float* own = FloatsAt(call.scratch, source_offset);
+      source.Transform(call, block, own);
+      elements = own;
+    }
+    const Destination to = DestinationOf(call, block, part);
+    for (int64_t panel = part * part_panels; panel < std::min(filter.panels, (part + 1) * part_panels);
+         panel += group_panels) {
+      const int64_t column = panel * filter.panel_width;
+      const int64_t columns = std::min({group_panels * filter.panel_width, to.column + to.columns - column});
+      Multiply(call, block, elements, panel, columns);
+      Store(call, block, to, column, columns);
+    }
+    Finish(call, block, to);
+  }
+
+  // Where a task's outputs go: pixel (4 block.row, 4 block.column) of the block's first image is at dst.
+  struct Destination {
+    float* dst = nullptr;
+    int64_t pixel = 0, row = 0, image = 0;    // strides
+    int64_t column = 0, columns = 0;          // channels
+    int64_t rows = 0, pixels = 0, begin = 0;  // of the block in an image; the first pixel's number in the output
+  };
+  Destination DestinationOf(const KernelCall& call, const TileBlocks::Block& block, int64_t part) const {
+    const WinogradShape& s = source.shape;
+    Destination to{
+        .column = part * part_panels * filter.panel_width,
+        .rows = std::min(block.rows * kWinogradTile, s.dst_rows - block.row * kWinogradTile),
+        .pixels = std::min(block.columns * kWinogradTile, s.dst_columns - block.column * kWinogradTile),
+        .begin = (block.image * s.dst_rows + block.row * kWinogradTile) * s.dst_columns + block.column * kWinogradTile};
+    to.columns = std::min(part_panels * filter.panel_width, s.dst_channels - to.column);
+    if (epilogue->direct()) {
+      to.dst = epilogue->Buffer(call, to.begin * s.dst_channels + to.column);
+      to.pixel = s.dst_channels;
+      to.row = s.dst_columns * to.pixel;
+      to.image = s.dst_rows * to.row;
+    } else {
+      to.dst = epilogue->Buffer(call, 0);
+      to.pixel = to.columns;
+      to.row = to.pixels * to.pixel;
+      to.image = to.rows * to.row;
+    }
+    return to;
+  }
+
+  void Multiply(const KernelCall& call, const TileBlocks::Block& block, const float* elements, int64_t panel,
+                int64_t columns) const {
+    const TermRun terms{0, 0, source.shape.src_channels};
+    ProductArgs args{.v_step = filter.panel_width,
+                     .panel_stride = filter.panel_floats(),
+                     .columns = columns,
+                     .rows = block.tiles(),
+                     .runs = &terms,
+                     .run_count = 1,
+                     .far = filter.element_floats() * 4 > kFarPanelBytes,
+                     .u_offset = source_rows.data(),
+                     .dst_offset = product_rows.data()};
+    for (int64_t e = 0; e < kWinogradElements; ++e) {
+      args.u = elements + e * source.element_stride;
+      args.v = FloatsAt(call.workspace, 0) + panel * filter.panel_floats() + e * filter.element_floats();
+      args.dst = FloatsAt(call.scratch, product_offset) + e * product_element;
+      filter.kernels->product.row_product(args);
+    }
+  }
+
+  void Store(const KernelCall& call, const TileBlocks::Block& block, const Destination& to, int64_t column,
+             int64_t columns) const {
+    WinogradOutputArgs args{.product = FloatsAt(call.scratch, product_offset),
+                            .element_stride = product_element,
+                            .tile_stride = product_tile,
+                            .tiles = block.columns,
+                            .channels = columns,
+                            .row_stride = to.row,
+                            .pixel_stride = to.pixel,
+                            .pixels = to.pixels};
+    for (int64_t n = 0; n < block.images; ++n) {
+      for (int64_t r = 0; r < block.rows; ++r) {
+        args.dst = to.dst + n * to.image + r * kWinogradTile * to.row + column - to.column;
+        args.rows = to.rows - r * kWinogradTile;
+        filter.kernels->winograd.output(args);
+        args.product += block.columns * product_tile;
+      }
+    }
+  }
+
+  // The epilogue, over what is contiguous in the output.
+  void Finish(const KernelCall& call, const TileBlocks::Block& block, const Destination& to) const {
+    const WinogradShape& s = source.shape;
+    if (epilogue->program().empty()) return;
+    if (to.columns < s.dst_channels) {
+      for (int64_t n = 0; n < block.images; ++n) {
+        for (int64_t r = 0; r < to.rows; ++r) {
+          for (int64_t p = 0; p < to.pixels; ++p) {
+            const int64_t pixel = to.begin + (n * s.dst_rows + r) * s.dst_columns + p;
+            epilogue->Finish(call, pixel * s.dst_channels + to.column, to.columns,
+                             to.dst + n * to.image + r * to.row + p * to.pixel);
+          }
+        }
+      }
+    } else if (to.pixels == s.dst_columns) {
+      // Several images only if all of each.
+      epilogue->Finish(call, to.begin * s.dst_channels, block.images * to.rows * to.pixels * s.dst_channels, to.dst);
+    } else {
+      for (int64_t r = 0; r < to.rows; ++r) {
+        epilogue->Finish(call, (to.begin + r * s.dst_columns) * s.dst_channels, to.pixels * s.dst_channels,
+                         to.dst + r * to.row);
+      }
+    }
+  }
+};
+
+}  // namespace
+
+Lowering LowerWinograd(const LowerContext& context, const WinogradShape& shape) {
+  const KernelTable& kernels = context.kernels;
+  auto filter = std::make_shared<FilterState>();
+  filter->shape = shape;
+  filter->kernels = &kernels;
+  filter->filter_input = context.anchor_input(1);
+  filter->panel_width = kernels.product.panel_vectors * kernels.lanes;
+  filter->panels = CeilDiv(shape.dst_channels, filter->panel_width);
+
+  auto state = std::make_shared<BlockState>();
+  state->filter = *filter;
+  SourceLayout& source = state->source;
+  source.shape = shape;
+  source.kernels = &kernels;
+  source.src_input = context.anchor_input(0);
+  source.tile_stride = RoundUp(shape.src_channels, kernels.lanes);
+  int64_t tiles = std::clamp(kSourceBytes / (kWinogradElements * source.tile_stride * 4), kLeastTiles, kMostTiles);
+  tiles = std::min(tiles, std::max(kernels.product.row_tile, shape.batch * shape.tiles() / kTasks));
+  source.blocks = CutTiles(shape.batch, shape.tile_rows(), shape.tile_columns(), tiles);
+  const int64_t block_tiles = source.blocks.tiles();
+  source.element_stride = PlaneStride(block_tiles * source.tile_stride);
+
+  state->part_panels = filter->panels;
+  state->product_tile = state->group_panels * filter->panel_width;
+  state->product_element = PlaneStride(block_tiles * state->product_tile);
+  for (int64_t t = 0; t < block_tiles; ++t) {
+    state->source_rows.push_back(t * source.tile_stride);
+    state->product_rows.push_back(t * state->product_tile);
+  }
+
+  Lowering lowering;
+  Arena workspace, scratch;
+  workspace.TakeFloats(filter->panels * filter->panel_floats());
+  const int64_t pixels = block_tiles * kWinogradTile * kWinogradTile;
+  state->epilogue.emplace(context.program,
+                          pixels * std::min(shape.dst_channels, state->part_panels * filter->panel_width), scratch);
+  state->source_offset = scratch.TakeFloats(source.block_floats());
+  state->product_offset = scratch.TakeFloats(kWinogradElements * state->product_element);
+  const int64_t turned = shape.gradient ? 9 * std::min(kFilterRows, shape.src_channels) * filter->panel_width * 4 : 0;
+  const int64_t filter_tasks = filter->panels * filter->row_tasks();
+  lowering.stages.push_back(MakeStage<FilterState>(std::move(filter), filter_tasks, turned));
+  const int64_t tasks = source.blocks.count() * state->parts;
+  lowering.kernel = StrCat("Winograd, ", block_tiles, " tiles a block, ", tasks, " tasks");
+  lowering.workspace_bytes = workspace.bytes();
+  lowering.stages.push_back(MakeStage<BlockState>(std::move(state), tasks, scratch.bytes()));
+  return lowering;
+}
+
+}  // namespace weir::highway

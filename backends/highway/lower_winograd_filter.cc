@@ -1,0 +1,1 @@
+#include "weir/backends/highway/winograd.h"
