@@ -1,6 +1,6 @@
-// Winograd's convolution and its input gradient: filters are transformed once into the workspace; then a task takes a
-// block of tiles through transform, products, transform and epilogue. Where filters are larger than caches, tasks are
-// blocks by parts of the output channels, and the source is transformed in a stage of its own.
+// Winograd's convolution and its input gradient: filters are transformed once into the workspace; then a task takes
+// blocks of tiles through transform, products, transform and epilogue, one block after the other. Where there are few
+// tiles, tasks are parts of the output channels as well, and the source is transformed in a stage of its own.
 #include <optional>
 
 #include "weir/backends/highway/winograd.h"
@@ -11,6 +11,7 @@ namespace {
 constexpr int64_t kSourceBytes = 1 << 20;  // of a block's elements: half a second-level cache
 constexpr int64_t kLeastTiles = 16;        // for which a panel of filters is read
 constexpr int64_t kMostTiles = 32;
+constexpr int64_t kTaskTiles = 64;
 constexpr int64_t kTasks = 16;       // fewer blocks than this are made smaller, down to a register tile
 constexpr int64_t kFilterRows = 64;  // source channels of a task that transforms filters
 
@@ -86,7 +87,7 @@ struct SourceState {
   }
 };
 
-// A task is a block and a part of the output channels; part after part.
+// A task is some blocks and a part of the output channels; part after part.
 struct BlockState {
   SourceLayout source;
   FilterState filter;
@@ -94,29 +95,8 @@ struct BlockState {
   int64_t part_panels = 1, parts = 1;
   bool shared = false;  // the source lies in the workspace
   int64_t shared_offset = 0, source_offset = 0, product_offset = 0;
-  int64_t group_panels = 1, product_tile = 0, product_element = 0;
-  std::vector<int64_t> source_rows, product_rows;  // of each tile of a block
-
-  void Run(const KernelCall& call) const {
-    const TileBlocks& blocks = source.blocks;
-    const int64_t index = call.task % blocks.count(), part = call.task / blocks.count();
-    const TileBlocks::Block block = blocks.At(index);
-    const float* elements = FloatsAt(call.workspace, shared_offset) + index * source.block_floats();
-    if (!shared) {
-      float* own = FloatsAt(call.scratch, source_offset);
-      source.Transform(call, block, own);
-      elements = own;
-    }
-    const Destination to = DestinationOf(call, block, part);
-    for (int64_t panel = part * part_panels; panel < std::min(filter.panels, (part + 1) * part_panels);
-         panel += group_panels) {
-      const int64_t column = panel * filter.panel_width;
-      const int64_t columns = std::min({group_panels * filter.panel_width, to.column + to.columns - column});
-      Multiply(call, block, elements, panel, columns);
-      Store(call, block, to, column, columns);
-    }
-    Finish(call, block, to);
-  }
+  int64_t product_element = 0;
+  int64_t task_blocks = 1;
 
   // Where a task's outputs go: pixel (4 block.row, 4 block.column) of the block's first image is at dst.
   struct Destination {
@@ -125,6 +105,68 @@ struct BlockState {
     int64_t column = 0, columns = 0;          // channels
     int64_t rows = 0, pixels = 0, begin = 0;  // of the block in an image; the first pixel's number in the output
   };
+
+  void Run(const KernelCall& call) const {
+    const int64_t runs = CeilDiv(source.blocks.count(), task_blocks);
+    const int64_t first = call.task % runs * task_blocks, part = call.task / runs;
+    const int64_t end = std::min(source.blocks.count(), first + task_blocks);
+    for (int64_t index = first; index < end; ++index) RunBlock(call, index, part);
+  }
+
+  void RunBlock(const KernelCall& call, int64_t index, int64_t part) const {
+    const TileBlocks::Block block = source.blocks.At(index);
+    const float* elements = FloatsAt(call.workspace, shared_offset) + index * source.block_floats();
+    if (!shared) {
+      float* own = FloatsAt(call.scratch, source_offset);
+      source.Transform(call, block, own);
+      elements = own;
+    }
+    const Destination to = DestinationOf(call, block, part);
+    const int64_t first = part * part_panels, end = std::min(filter.panels, first + part_panels);
+    for (int64_t panel = first; panel < end; ++panel) {
+      const int64_t column = panel * filter.panel_width;
+      const int64_t columns = std::min(filter.panel_width, source.shape.dst_channels - column);
+      WinogradProductArgs args{
+          .source = elements,
+          .source_element = source.element_stride,
+          .source_tile = source.tile_stride,
+          .filter = FloatsAt(call.workspace, 0) + panel * filter.panel_floats(),
+          .filter_element = filter.element_floats(),
+          .terms = source.shape.src_channels,
+          .tiles = block.tiles(),
+          .columns = columns,
+          .product = FloatsAt(call.scratch, product_offset),
+          .product_element = product_element,
+          .product_tile = filter.panel_width,
+      };
+      if (panel == first && part_panels == filter.panels) Fetch(call, block, to, index, args);
+      filter.kernels->winograd.product(args);
+      Store(call, block, to, column, columns);
+    }
+    Finish(call, block, to);
+  }
+
+  // While the first panel is multiplied: what will be written, and the rows of the source that the next block is the
+  // first to read.
+  void Fetch(const KernelCall& call, const TileBlocks::Block& block, const Destination& to, int64_t index,
+             WinogradProductArgs& args) const {
+    const WinogradShape& s = source.shape;
+    if (block.columns < source.blocks.tile_columns) return;  // neither is contiguous
+    args.stream[0] = epilogue->direct() ? to.dst : epilogue->Written(call, to.begin * s.dst_channels);
+    if (args.stream[0] != nullptr) {
+      args.stream_floats[0] = block.images * to.rows * to.pixels * s.dst_channels;
+    }
+    if (index + 1 == source.blocks.count()) return;
+    const TileBlocks::Block next = source.blocks.At(index + 1);
+    const auto row_behind = [&](const TileBlocks::Block& b) {
+      const int64_t row = (b.row + b.rows) * kWinogradTile + kWinogradCells - kWinogradTile - s.pad_rows;
+      return (b.image + b.images - 1) * s.src_rows + std::clamp<int64_t>(row, 0, s.src_rows);
+    };
+    const int64_t floats = s.src_columns * s.src_channels, row = row_behind(block);
+    args.stream[1] = FloatInput(call, source.src_input) + row * floats;
+    args.stream_floats[1] = (row_behind(next) - row) * floats;
+  }
+
   Destination DestinationOf(const KernelCall& call, const TileBlocks::Block& block, int64_t part) const {
     const WinogradShape& s = source.shape;
     Destination to{
@@ -147,31 +189,11 @@ struct BlockState {
     return to;
   }
 
-  void Multiply(const KernelCall& call, const TileBlocks::Block& block, const float* elements, int64_t panel,
-                int64_t columns) const {
-    const TermRun terms{0, 0, source.shape.src_channels};
-    ProductArgs args{.v_step = filter.panel_width,
-                     .panel_stride = filter.panel_floats(),
-                     .columns = columns,
-                     .rows = block.tiles(),
-                     .runs = &terms,
-                     .run_count = 1,
-                     .far = filter.element_floats() * 4 > kFarPanelBytes,
-                     .u_offset = source_rows.data(),
-                     .dst_offset = product_rows.data()};
-    for (int64_t e = 0; e < kWinogradElements; ++e) {
-      args.u = elements + e * source.element_stride;
-      args.v = FloatsAt(call.workspace, 0) + panel * filter.panel_floats() + e * filter.element_floats();
-      args.dst = FloatsAt(call.scratch, product_offset) + e * product_element;
-      filter.kernels->product.row_product(args);
-    }
-  }
-
   void Store(const KernelCall& call, const TileBlocks::Block& block, const Destination& to, int64_t column,
              int64_t columns) const {
     WinogradOutputArgs args{.product = FloatsAt(call.scratch, product_offset),
                             .element_stride = product_element,
-                            .tile_stride = product_tile,
+                            .tile_stride = filter.panel_width,
                             .tiles = block.columns,
                             .channels = columns,
                             .row_stride = to.row,
@@ -182,7 +204,7 @@ struct BlockState {
         args.dst = to.dst + n * to.image + r * kWinogradTile * to.row + column - to.column;
         args.rows = to.rows - r * kWinogradTile;
         filter.kernels->winograd.output(args);
-        args.product += block.columns * product_tile;
+        args.product += block.columns * filter.panel_width;
       }
     }
   }
@@ -237,13 +259,13 @@ Lowering LowerWinograd(const LowerContext& context, const WinogradShape& shape) 
   const int64_t block_tiles = source.blocks.tiles();
   source.element_stride = PlaneStride(block_tiles * source.tile_stride);
 
-  state->part_panels = filter->panels;
-  state->product_tile = state->group_panels * filter->panel_width;
-  state->product_element = PlaneStride(block_tiles * state->product_tile);
-  for (int64_t t = 0; t < block_tiles; ++t) {
-    state->source_rows.push_back(t * source.tile_stride);
-    state->product_rows.push_back(t * state->product_tile);
-  }
+  state->product_element = PlaneStride(block_tiles * filter->panel_width);
+  const int64_t blocks = source.blocks.count();
+  state->task_blocks = std::clamp<int64_t>(blocks / kTasks, 1, std::max<int64_t>(1, kTaskTiles / block_tiles));
+  const int64_t runs = CeilDiv(blocks, state->task_blocks);
+  state->part_panels = CeilDiv(filter->panels, std::min(filter->panels, CeilDiv(kTasks, runs)));
+  state->parts = CeilDiv(filter->panels, state->part_panels);
+  state->shared = state->parts > 1;
 
   Lowering lowering;
   Arena workspace, scratch;
@@ -251,13 +273,24 @@ Lowering LowerWinograd(const LowerContext& context, const WinogradShape& shape) 
   const int64_t pixels = block_tiles * kWinogradTile * kWinogradTile;
   state->epilogue.emplace(context.program,
                           pixels * std::min(shape.dst_channels, state->part_panels * filter->panel_width), scratch);
-  state->source_offset = scratch.TakeFloats(source.block_floats());
+  if (state->shared) {
+    state->shared_offset = workspace.TakeFloats(blocks * source.block_floats());
+  } else {
+    state->source_offset = scratch.TakeFloats(source.block_floats());
+  }
   state->product_offset = scratch.TakeFloats(kWinogradElements * state->product_element);
   const int64_t turned = shape.gradient ? 9 * std::min(kFilterRows, shape.src_channels) * filter->panel_width * 4 : 0;
   const int64_t filter_tasks = filter->panels * filter->row_tasks();
   lowering.stages.push_back(MakeStage<FilterState>(std::move(filter), filter_tasks, turned));
-  const int64_t tasks = source.blocks.count() * state->parts;
-  lowering.kernel = StrCat("Winograd, ", block_tiles, " tiles a block, ", tasks, " tasks");
+  if (state->shared) {
+    auto transform = std::make_shared<SourceState>();
+    transform->source = source;
+    transform->offset = state->shared_offset;
+    lowering.stages.push_back(MakeStage<SourceState>(std::move(transform), blocks, 0));
+  }
+  const int64_t tasks = runs * state->parts;
+  lowering.kernel = StrCat("Winograd, blocks of ", block_tiles, " tiles",
+                           state->shared ? StrCat(" by ", state->parts, " parts") : "", ", ", tasks, " tasks");
   lowering.workspace_bytes = workspace.bytes();
   lowering.stages.push_back(MakeStage<BlockState>(std::move(state), tasks, scratch.bytes()));
   return lowering;

@@ -243,6 +243,22 @@ struct WinogradFilterArgs {
   float* dst = nullptr;
   int64_t element_stride = 0, width = 0;
 };
+// For each element e, tile t and column o < columns of a panel (two vectors): product[e * product_element + t *
+// product_tile + o] = sum over terms k of fma(source[e * source_element + t * source_tile + k], filter[e *
+// filter_element + k * panel + o], acc). Whole vectors of the filter are read, and of the product written. stream:
+// memory wanted soon, fetched by the way.
+inline constexpr size_t kWinogradStreams = 2;
+struct WinogradProductArgs {
+  const float* source = nullptr;
+  int64_t source_element = 0, source_tile = 0;
+  const float* filter = nullptr;
+  int64_t filter_element = 0;
+  int64_t terms = 0, tiles = 0, columns = 0;
+  float* product = nullptr;
+  int64_t product_element = 0, product_tile = 0;
+  const float* stream[kWinogradStreams] = {};
+  int64_t stream_floats[kWinogradStreams] = {};
+};
 // Sums at product + e * element_stride + t * tile_stride + c, read in whole vectors, to 4x4 outputs: output (i, j) of
 // tile t at dst + i * row_stride + (4 t + j) * pixel_stride + c, c < channels. What is behind row `rows` or pixel
 // `pixels` of the run is left out.
@@ -267,6 +283,7 @@ struct WinogradKernels {
   void (*filter)(const WinogradFilterArgs& args) noexcept = nullptr;
   void (*source)(const WinogradCellsArgs& args) noexcept = nullptr;     // 6x6 cells
   void (*cotangent)(const WinogradCellsArgs& args) noexcept = nullptr;  // 4x4 cells
+  void (*product)(const WinogradProductArgs& args) noexcept = nullptr;
   void (*output)(const WinogradOutputArgs& args) noexcept = nullptr;
   void (*taps)(const WinogradTapsArgs& args) noexcept = nullptr;
 };

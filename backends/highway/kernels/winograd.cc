@@ -9,6 +9,7 @@
 #define HWY_TARGET_INCLUDE "weir/backends/highway/kernels/winograd.cc"
 #include "hwy/foreach_target.h"
 // After foreach_target.h.
+#include "hwy/cache_control.h"
 #include "weir/backends/highway/kernels/dispatch.h"
 #include "weir/backends/highway/kernels/math-inl.h"
 
@@ -24,23 +25,18 @@ using Transform1D = void (*)(const FloatVector&, const VF*, VF*);
 
 constexpr int kCells = 6, kOutputs = 4, kTaps = 3;
 
-// A vector of which `count` lanes are wanted.
-HWY_INLINE VF LoadLanes(const float* p, size_t count) {
-  return count == kLanes ? hn::LoadU(DF(), p) : LoadFirst(DF(), p, count);
-}
-HWY_INLINE void StoreLanes(VF v, float* p, size_t count) {
-  if (count == kLanes) {
-    hn::StoreU(v, DF(), p);
-  } else {
-    StoreFirst(v, DF(), p, count);
-  }
-}
+// How many lanes of a vector are wanted: all, known when compiled, or the first few.
+struct AllLanes {};
+HWY_INLINE VF LoadLanes(const float* p, AllLanes) { return hn::LoadU(DF(), p); }
+HWY_INLINE VF LoadLanes(const float* p, size_t count) { return LoadFirst(DF(), p, count); }
+HWY_INLINE void StoreLanes(VF v, float* p, AllLanes) { hn::StoreU(v, DF(), p); }
+HWY_INLINE void StoreLanes(VF v, float* p, size_t count) { StoreFirst(v, DF(), p, count); }
 
 // Calls run(c, lanes) for all vectors of `count` channels.
 template <class Run>
 HWY_INLINE void ForVectors(int64_t count, const Run& run) {
   int64_t c = 0;
-  for (; c + static_cast<int64_t>(kLanes) <= count; c += kLanes) run(c, kLanes);
+  for (; c + static_cast<int64_t>(kLanes) <= count; c += kLanes) run(c, AllLanes());
   if (c < count) run(c, static_cast<size_t>(count - c));
 }
 
@@ -68,7 +64,7 @@ struct Cells {
   template <bool kEdge>
   HWY_INLINE static void Tile(const WinogradCellsArgs& args, const float* first, const Inside& inside, float* dst) {
     const int64_t row_stride = args.columns * args.pixel_stride, pixel_stride = args.pixel_stride;
-    ForVectors(args.channels, [&](int64_t c, size_t lanes) HWY_ATTR {
+    ForVectors(args.channels, [&](int64_t c, auto lanes) HWY_ATTR {
       VF half[kCells][kSize];
 #pragma GCC unroll 6
       for (int j = 0; j < kSize; ++j) {
@@ -120,7 +116,7 @@ void Filter(const WinogradFilterArgs& args) noexcept {
   for (int64_t r = 0; r < args.rows; ++r) {
     const float* w = args.w + r * args.row_stride;
     float* dst = args.dst + r * args.width;
-    ForVectors(args.columns, [&](int64_t c, size_t lanes) HWY_ATTR {
+    ForVectors(args.columns, [&](int64_t c, auto lanes) HWY_ATTR {
       VF half[kCells][kTaps];
 #pragma GCC unroll 3
       for (int j = 0; j < kTaps; ++j) {
@@ -138,10 +134,98 @@ void Filter(const WinogradFilterArgs& args) noexcept {
   }
 }
 
+// ---- Products ------------------------------------------------------------------------------------
+// Rows by vectors of sums in registers, as in product.cc.
+constexpr int kPanelVectors = 2;
+#if HWY_ARCH_X86 && HWY_TARGET <= HWY_AVX3
+constexpr int kRowTile = 12;
+#elif HWY_NATIVE_FMA
+constexpr int kRowTile = 6;
+#else
+constexpr int kRowTile = 4;
+#endif
+constexpr int64_t kLineFloats = 16;
+
+// A tile of kRows tiles by kVectors vectors of output channels. With kStream, a line of `stream` is fetched a term.
+template <int kRows, int kVectors, bool kStream>
+void ProductTile(const WinogradProductArgs& args, const float* source, const float* filter, float* dst,
+                 const float* stream) {
+  const DF d;
+  const int64_t terms = args.terms;
+  VF sum[kRows][kVectors];
+  const float* u[kRows];
+#pragma GCC unroll 16
+  for (int i = 0; i < kRows; ++i) {
+    u[i] = source + i * args.source_tile + terms;
+#pragma GCC unroll 4
+    for (int j = 0; j < kVectors; ++j) sum[i][j] = hn::Zero(d);
+  }
+  for (int64_t k = -terms; k < 0; ++k) {
+    VF b[kVectors];
+#pragma GCC unroll 4
+    for (int j = 0; j < kVectors; ++j) b[j] = hn::LoadU(d, filter + j * kLanes);
+#pragma GCC unroll 16
+    for (int i = 0; i < kRows; ++i) {
+      const VF a = hn::Set(d, u[i][k]);
+#pragma GCC unroll 4
+      for (int j = 0; j < kVectors; ++j) sum[i][j] = Fma(d, a, b[j], sum[i][j]);
+    }
+    if constexpr (kStream) {
+      hwy::Prefetch(stream);
+      stream += kLineFloats;
+    }
+    filter += kPanelVectors * kLanes;
+  }
+#pragma GCC unroll 16
+  for (int i = 0; i < kRows; ++i) {
+#pragma GCC unroll 4
+    for (int j = 0; j < kVectors; ++j) hn::StoreU(sum[i][j], d, dst + i * args.product_tile + j * kLanes);
+  }
+}
+
+using ProductTileFn = void (*)(const WinogradProductArgs& args, const float* source, const float* filter, float* dst,
+                               const float* stream);
+template <size_t kCount, size_t... kIndex>
+struct ProductTiles : ProductTiles<kCount - 1, kCount, kIndex...> {};
+template <size_t... kIndex>
+struct ProductTiles<0, kIndex...> {
+  template <bool kStream>
+  static constexpr ProductTileFn kTiles[kPanelVectors][kRowTile] = {{&ProductTile<kIndex, 1, kStream>...},
+                                                                    {&ProductTile<kIndex, 2, kStream>...}};
+};
+
+void Product(const WinogradProductArgs& args) noexcept {
+  using Tiles = ProductTiles<kRowTile>;
+  const size_t vectors = args.columns > static_cast<int64_t>(kLanes) ? 2 : 1;
+  const ProductTileFn *plain = Tiles::kTiles<false>[vectors - 1], *streaming = Tiles::kTiles<true>[vectors - 1];
+  size_t next_stream = 0;
+  const float* stream = nullptr;
+  int64_t lines = 0;
+  for (int64_t e = 0; e < kCells * kCells; ++e) {
+    const float* source = args.source + e * args.source_element;
+    const float* filter = args.filter + e * args.filter_element;
+    float* dst = args.product + e * args.product_element;
+    for (int64_t left = args.tiles; left > 0;) {
+      // Two tiles of about equal height at the end, rather than a full and a low one.
+      const int64_t rows = left >= 2 * kRowTile ? kRowTile : left > kRowTile ? (left + 1) / 2 : left;
+      while (lines <= 0 && next_stream < kWinogradStreams) {
+        stream = args.stream[next_stream];
+        lines = args.stream_floats[next_stream++] / kLineFloats;
+      }
+      (lines > 0 ? streaming : plain)[rows - 1](args, source, filter, dst, stream);
+      stream += args.terms * kLineFloats;
+      lines -= args.terms;
+      source += rows * args.source_tile;
+      dst += rows * args.product_tile;
+      left -= rows;
+    }
+  }
+}
+
 // ---- Outputs -------------------------------------------------------------------------------------
 template <bool kEdge>
 HWY_INLINE void OutputTile(const WinogradOutputArgs& args, const float* product, float* dst, int64_t pixels) {
-  ForVectors(args.channels, [&](int64_t c, size_t lanes) HWY_ATTR {
+  ForVectors(args.channels, [&](int64_t c, auto lanes) HWY_ATTR {
     VF half[kOutputs][kCells];
 #pragma GCC unroll 6
     for (int j = 0; j < kCells; ++j) {
@@ -182,7 +266,7 @@ void Output(const WinogradOutputArgs& args) noexcept {
 
 // ---- Gradients of filters ------------------------------------------------------------------------
 void Taps(const WinogradTapsArgs& args) noexcept {
-  ForVectors(args.count, [&](int64_t c, size_t lanes) HWY_ATTR {
+  ForVectors(args.count, [&](int64_t c, auto lanes) HWY_ATTR {
     VF half[kTaps][kCells];
 #pragma GCC unroll 6
     for (int j = 0; j < kCells; ++j) {
@@ -217,6 +301,7 @@ WinogradKernels GetWinogradKernels() {
   return {.filter = &Filter,
           .source = &Cells<kCells, &Transform::Source>::Run,
           .cotangent = &Cells<kOutputs, &Transform::Cotangent>::Run,
+          .product = &Product,
           .output = &Output,
           .taps = &Taps};
 }
