@@ -146,25 +146,17 @@ struct BlockState {
     Finish(call, block, to);
   }
 
-  // While the first panel is multiplied: what will be written, and the rows of the source that the next block is the
-  // first to read.
+  // While the first panel is multiplied: what will be written, and the source's rows for the next block.
   void Fetch(const KernelCall& call, const TileBlocks::Block& block, const Destination& to, int64_t index,
              WinogradProductArgs& args) const {
     const WinogradShape& s = source.shape;
-    if (block.columns < source.blocks.tile_columns) return;  // neither is contiguous
+    if (to.pixels < s.dst_columns) return;  // not contiguous
     args.stream[0] = epilogue->direct() ? to.dst : epilogue->Written(call, to.begin * s.dst_channels);
-    if (args.stream[0] != nullptr) {
-      args.stream_floats[0] = block.images * to.rows * to.pixels * s.dst_channels;
-    }
-    if (index + 1 == source.blocks.count()) return;
-    const TileBlocks::Block next = source.blocks.At(index + 1);
-    const auto row_behind = [&](const TileBlocks::Block& b) {
-      const int64_t row = (b.row + b.rows) * kWinogradTile + kWinogradCells - kWinogradTile - s.pad_rows;
-      return (b.image + b.images - 1) * s.src_rows + std::clamp<int64_t>(row, 0, s.src_rows);
-    };
-    const int64_t floats = s.src_columns * s.src_channels, row = row_behind(block);
-    args.stream[1] = FloatInput(call, source.src_input) + row * floats;
-    args.stream_floats[1] = (row_behind(next) - row) * floats;
+    if (args.stream[0] != nullptr) args.stream_floats[0] = block.images * to.rows * to.pixels * s.dst_channels;
+    const Stream next = NextRows(source.blocks, index, FloatInput(call, source.src_input), s.src_rows,
+                                 s.src_columns * s.src_channels, kWinogradCells - kWinogradTile - s.pad_rows);
+    args.stream[1] = next.begin;
+    args.stream_floats[1] = next.floats;
   }
 
   Destination DestinationOf(const KernelCall& call, const TileBlocks::Block& block, int64_t part) const {

@@ -11,10 +11,12 @@ namespace {
 
 constexpr int64_t kBlockChannels = 64;  // of either side in a task: its sums take 590 KB of the second-level cache
 constexpr int64_t kLeastChannels = 16;  // blocks are halved down to this if there would be few tasks
-constexpr int64_t kTiles = 32;          // transformed at a time: they take as much again
+constexpr int64_t kElementBytes = 640 << 10;  // of tiles transformed at a time, of both operands
+constexpr int64_t kLeastTiles = 16, kMostTiles = 64;
 constexpr int64_t kFewTasks = 8, kTasks = 16;
 constexpr int64_t kPartialBytes = 32 << 20;  // of sums of chunks
-constexpr int64_t kTapRange = 512;           // sums that a task transforms to taps at a time: 72 KB
+constexpr int64_t kLineFloats = 16;
+constexpr int64_t kTapRange = 512;  // sums that a task transforms to taps at a time: 72 KB
 
 // Channels [in, in + ins) and [out, out + outs).
 struct ChannelBlock {
@@ -50,8 +52,10 @@ struct GradientPlan {
       TileBlocks::Block block = blocks.At(i);
       block.image += chunk * chunk_images;
       Transform(call, block, channels);
+      Fetcher fetcher = NextOperands(call, blocks, i, chunk, channels);
       const TermRun terms{0, 0, block.tiles()};
       for (int64_t e = 0; e < kWinogradElements; ++e) {
+        const Stream stream = fetcher.Take(CeilDiv(channels.ins, kernels->product.row_tile) * terms.length);
         kernels->product.column_product({.u = FloatsAt(call.scratch, source_offset) + e * source_element,
                                          .v = FloatsAt(call.scratch, cotangent_offset) + e * cotangent_element,
                                          .v_step = cotangent_tile,
@@ -62,6 +66,8 @@ struct GradientPlan {
                                          .run_count = 1,
                                          .dst = dst + e * element_stride,
                                          .accumulate = i == 0 ? Accumulate::kStore : Accumulate::kContinue,
+                                         .stream = stream.begin,
+                                         .stream_floats = stream.floats,
                                          .u_step = source_tile,
                                          .dst_stride = row_stride});
       }
@@ -72,6 +78,36 @@ struct GradientPlan {
         std::fill_n(dst + e * element_stride + c * row_stride, channels.outs, 0.0f);
       }
     }
+  }
+
+  // What the next block of a chunk reads, handed out product by product.
+  struct Fetcher {
+    Stream streams[2];
+
+    Stream Take(int64_t lines) {
+      Stream& from = streams[0].floats > 0 ? streams[0] : streams[1];
+      const Stream taken{from.begin, std::min(from.floats, lines * kLineFloats)};
+      from.begin += taken.floats;
+      from.floats -= taken.floats;
+      return taken;
+    }
+  };
+  Fetcher NextOperands(const KernelCall& call, const TileBlocks& blocks, int64_t index, int64_t chunk,
+                       const ChannelBlock& channels) const {
+    Fetcher fetcher;
+    const WinogradShape& s = shape;
+    const int64_t image = chunk * chunk_images, source_row = s.src_columns * s.src_channels,
+                  cotangent_row = s.dst_columns * s.dst_channels;
+    // Of some channels only, rows are not contiguous.
+    if (channels.ins == s.src_channels) {
+      fetcher.streams[0] = NextRows(blocks, index, FloatInput(call, x_input) + image * s.src_rows * source_row,
+                                    s.src_rows, source_row, kWinogradCells - kWinogradTile - s.pad_rows);
+    }
+    if (channels.outs == s.dst_channels) {
+      fetcher.streams[1] = NextRows(blocks, index, FloatInput(call, dy_input) + image * s.dst_rows * cotangent_row,
+                                    s.dst_rows, cotangent_row, 0);
+    }
+    return fetcher;
   }
 
   void Transform(const KernelCall& call, const TileBlocks::Block& block, const ChannelBlock& channels) const {
@@ -182,13 +218,15 @@ GradientPlan DescribeGradient(const LowerContext& context) {
   const WinogradShape& s = plan.shape;
   plan.chunk_images = std::min(WinogradGradientImages(s.tiles()), std::max<int64_t>(1, s.batch));
   plan.chunks = std::max<int64_t>(1, CeilDiv(s.batch, plan.chunk_images));
-  plan.tiles = CutTiles(plan.chunk_images, s.tile_rows(), s.tile_columns(), kTiles);
   const auto part = [](int64_t all, int64_t most) { return CeilDiv(all, CeilDiv(all, most)); };
   plan.ins = part(s.src_channels, kBlockChannels);
   plan.outs = part(s.dst_channels, kBlockChannels);
   // Whole panels of the products.
   if (plan.outs < s.dst_channels) plan.outs = kBlockChannels;
   while (plan.chunks * plan.channel_blocks() < kFewTasks && plan.ins > kLeastChannels) plan.ins = CeilDiv(plan.ins, 2);
+  plan.tiles =
+      CutTiles(plan.chunk_images, s.tile_rows(), s.tile_columns(),
+               std::clamp(kElementBytes / (kWinogradElements * (plan.ins + plan.outs) * 4), kLeastTiles, kMostTiles));
   return plan;
 }
 

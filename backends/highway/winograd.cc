@@ -45,4 +45,15 @@ void TransformCells(void (*kernel)(const WinogradCellsArgs& args) noexcept, cons
   }
 }
 
+Stream NextRows(const TileBlocks& blocks, int64_t index, const float* images, int64_t rows, int64_t row_floats,
+                int64_t behind) {
+  if (blocks.columns < blocks.tile_columns || index + 1 >= blocks.count()) return {};
+  const auto end = [&](const TileBlocks::Block& block) {
+    const int64_t row = (block.row + block.rows) * kWinogradTile + behind;
+    return (block.image + block.images - 1) * rows + std::clamp<int64_t>(row, 0, rows);
+  };
+  const int64_t first = end(blocks.At(index));
+  return {images + first * row_floats, (end(blocks.At(index + 1)) - first) * row_floats};
+}
+
 }  // namespace weir::highway

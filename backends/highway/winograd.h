@@ -39,6 +39,16 @@ constexpr int64_t PlaneStride(int64_t floats) { return RoundUp(floats, 16) + 16;
 void TransformCells(void (*kernel)(const WinogradCellsArgs& args) noexcept, const TileBlocks::Block& block,
                     WinogradCellsArgs args, int64_t pad_rows, int64_t pad_columns);
 
+// Memory that will be wanted soon.
+struct Stream {
+  const float* begin = nullptr;
+  int64_t floats = 0;
+};
+// The rows of images that block index + 1 is the first to read, if blocks are of whole rows. Tiles read `behind` rows
+// (or fewer than none) past those they lie on; the images have `rows` rows of `row_floats`.
+Stream NextRows(const TileBlocks& blocks, int64_t index, const float* images, int64_t rows, int64_t row_floats,
+                int64_t behind);
+
 // conv and conv_input_gradient; operand 0 of the anchor is the source, operand 1 the filter.
 Lowering LowerWinograd(const LowerContext& context, const WinogradShape& shape);
 Lowering LowerWinogradFilterGradient(const LowerContext& context);
