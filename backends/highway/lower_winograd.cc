@@ -11,6 +11,7 @@ namespace {
 constexpr int64_t kSourceBytes = 1 << 20;  // of a block's elements: half a second-level cache
 constexpr int64_t kLeastTiles = 16;        // for which a panel of filters is read
 constexpr int64_t kMostTiles = 32;
+constexpr int64_t kFarElementBytes = 24 << 10;  // of a panel and element: half a first-level cache
 constexpr int64_t kTaskTiles = 64;
 constexpr int64_t kTasks = 16;       // fewer blocks than this are made smaller, down to a register tile
 constexpr int64_t kFilterRows = 64;  // source channels of a task that transforms filters
@@ -22,7 +23,7 @@ struct FilterState {
   int filter_input = 0;
   int64_t panel_width = 0, panels = 0;
 
-  int64_t element_floats() const { return shape.src_channels * panel_width; }
+  int64_t element_floats() const { return PlaneStride(shape.src_channels * panel_width); }
   int64_t panel_floats() const { return kWinogradElements * element_floats(); }
   int64_t row_tasks() const { return CeilDiv(shape.src_channels, kFilterRows); }
 
@@ -138,6 +139,7 @@ struct BlockState {
           .product = FloatsAt(call.scratch, product_offset),
           .product_element = product_element,
           .product_tile = filter.panel_width,
+          .far = filter.element_floats() * 4 > kFarElementBytes,
       };
       if (panel == first && part_panels == filter.panels) Fetch(call, block, to, index, args);
       filter.kernels->winograd.product(args);
@@ -246,7 +248,10 @@ Lowering LowerWinograd(const LowerContext& context, const WinogradShape& shape) 
   source.src_input = context.anchor_input(0);
   source.tile_stride = RoundUp(shape.src_channels, kernels.lanes);
   int64_t tiles = std::clamp(kSourceBytes / (kWinogradElements * source.tile_stride * 4), kLeastTiles, kMostTiles);
-  tiles = std::min(tiles, std::max(kernels.product.row_tile, shape.batch * shape.tiles() / kTasks));
+  // Cutting output channels costs less than cutting tiles.
+  if (filter->panels == 1) {
+    tiles = std::min(tiles, std::max(kernels.product.row_tile, shape.batch * shape.tiles() / kTasks));
+  }
   source.blocks = CutTiles(shape.batch, shape.tile_rows(), shape.tile_columns(), tiles);
   const int64_t block_tiles = source.blocks.tiles();
   source.element_stride = PlaneStride(block_tiles * source.tile_stride);

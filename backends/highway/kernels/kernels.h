@@ -245,8 +245,8 @@ struct WinogradFilterArgs {
 };
 // For each element e, tile t and column o < columns of a panel (two vectors): product[e * product_element + t *
 // product_tile + o] = sum over terms k of fma(source[e * source_element + t * source_tile + k], filter[e *
-// filter_element + k * panel + o], acc). Whole vectors of the filter are read, and of the product written. stream:
-// memory wanted soon, fetched by the way.
+// filter_element + k * panel + o], acc). Whole vectors of the filter are read, and of the product written. far: an
+// element's filter is too large for the first-level cache. stream: otherwise, memory wanted soon, fetched by the way.
 inline constexpr size_t kWinogradStreams = 2;
 struct WinogradProductArgs {
   const float* source = nullptr;
@@ -256,6 +256,7 @@ struct WinogradProductArgs {
   int64_t terms = 0, tiles = 0, columns = 0;
   float* product = nullptr;
   int64_t product_element = 0, product_tile = 0;
+  bool far = false;
   const float* stream[kWinogradStreams] = {};
   int64_t stream_floats[kWinogradStreams] = {};
 };

@@ -146,8 +146,13 @@ constexpr int kRowTile = 4;
 #endif
 constexpr int64_t kLineFloats = 16;
 
-// A tile of kRows tiles by kVectors vectors of output channels. With kStream, a line of `stream` is fetched a term.
-template <int kRows, int kVectors, bool kStream>
+// Terms of a far filter fetched ahead: the best of 8 to 256.
+constexpr int64_t kAhead = 64;
+// What is fetched beside a tile's own loads: terms of the filter, or a line of memory wanted later for each term.
+enum class Fetch { kNothing, kFilter, kStream };
+
+// A tile of kRows tiles by kVectors vectors of output channels.
+template <int kRows, int kVectors, Fetch kFetch>
 void ProductTile(const WinogradProductArgs& args, const float* source, const float* filter, float* dst,
                  const float* stream) {
   const DF d;
@@ -170,7 +175,10 @@ void ProductTile(const WinogradProductArgs& args, const float* source, const flo
 #pragma GCC unroll 4
       for (int j = 0; j < kVectors; ++j) sum[i][j] = Fma(d, a, b[j], sum[i][j]);
     }
-    if constexpr (kStream) {
+    if constexpr (kFetch == Fetch::kFilter) {
+#pragma GCC unroll 4
+      for (int j = 0; j < kVectors; ++j) hwy::Prefetch(filter + (kAhead * kPanelVectors + j) * kLanes);
+    } else if constexpr (kFetch == Fetch::kStream) {
       hwy::Prefetch(stream);
       stream += kLineFloats;
     }
@@ -189,16 +197,18 @@ template <size_t kCount, size_t... kIndex>
 struct ProductTiles : ProductTiles<kCount - 1, kCount, kIndex...> {};
 template <size_t... kIndex>
 struct ProductTiles<0, kIndex...> {
-  template <bool kStream>
-  static constexpr ProductTileFn kTiles[kPanelVectors][kRowTile] = {{&ProductTile<kIndex, 1, kStream>...},
-                                                                    {&ProductTile<kIndex, 2, kStream>...}};
+  template <Fetch kFetch>
+  static constexpr ProductTileFn kTiles[kPanelVectors][kRowTile] = {{&ProductTile<kIndex, 1, kFetch>...},
+                                                                    {&ProductTile<kIndex, 2, kFetch>...}};
 };
 
 void Product(const WinogradProductArgs& args) noexcept {
   using Tiles = ProductTiles<kRowTile>;
   const size_t vectors = args.columns > static_cast<int64_t>(kLanes) ? 2 : 1;
-  const ProductTileFn *plain = Tiles::kTiles<false>[vectors - 1], *streaming = Tiles::kTiles<true>[vectors - 1];
-  size_t next_stream = 0;
+  const ProductTileFn* plain =
+      args.far ? Tiles::kTiles<Fetch::kFilter>[vectors - 1] : Tiles::kTiles<Fetch::kNothing>[vectors - 1];
+  const ProductTileFn* streaming = Tiles::kTiles<Fetch::kStream>[vectors - 1];
+  size_t next_stream = args.far ? kWinogradStreams : 0;
   const float* stream = nullptr;
   int64_t lines = 0;
   for (int64_t e = 0; e < kCells * kCells; ++e) {
