@@ -1,29 +1,20 @@
 #include "weir/core/executable.h"
 
-#include <sys/mman.h>
-
 #include <algorithm>
 #include <cstdlib>
 #include <cstring>
 
 #include "weir/core/error.h"
+#include "weir/core/memory_block.h"
 #include "weir/core/op_def.h"
 
 namespace weir {
 namespace {
 
-constexpr size_t kHugePage = size_t{2} << 20;
-
-// Zeroed memory of at least one byte; large blocks on huge pages where the system has them.
-std::shared_ptr<std::byte> AllocateArena(int64_t bytes) {
-  size_t size = static_cast<size_t>(std::max<int64_t>(bytes, 64));
-  const size_t alignment = size >= kHugePage ? kHugePage : 64;
-  size = (size + alignment - 1) / alignment * alignment;
-  void* memory = std::aligned_alloc(alignment, size);
-  if (memory == nullptr) throw Error(absl::StatusCode::kResourceExhausted, StrCat("no memory for an arena of ", bytes, " bytes"));
-  if (alignment == kHugePage) madvise(memory, size, MADV_HUGEPAGE);
-  std::memset(memory, 0, size);
-  return {static_cast<std::byte*>(memory), [](std::byte* p) { std::free(p); }};
+std::shared_ptr<std::byte> Allocate(int64_t bytes, const char* what) {
+  std::shared_ptr<std::byte> block = AllocateBlock(static_cast<size_t>(bytes), /*zero=*/true);
+  if (block == nullptr) throw Error(absl::StatusCode::kResourceExhausted, StrCat("no memory for ", what, " of ", bytes, " bytes"));
+  return block;
 }
 
 ProfileEvent EventOf(const PlanStep& step) {
@@ -80,7 +71,7 @@ std::unique_ptr<Executable::Context> Executable::Acquire(int threads) const {
   }
   if (context == nullptr) {
     context = std::make_unique<Context>();
-    context->arena = AllocateArena(plan_.arena_bytes);
+    context->arena = Allocate(plan_.arena_bytes, "an arena");
     size_t operands = 0;
     for (const PlanStep& step : plan_.steps) operands += step.inputs.size() + step.outputs.size();
     context->operands.resize(operands);
@@ -88,7 +79,7 @@ std::unique_ptr<Executable::Context> Executable::Acquire(int threads) const {
     context->outputs.resize(plan_.roots.size());
   }
   while (static_cast<int>(context->scratch.size()) < threads) {
-    context->scratch.push_back(AllocateArena(plan_.scratch_bytes));
+    context->scratch.push_back(Allocate(plan_.scratch_bytes, "scratch"));
   }
   return context;
 }

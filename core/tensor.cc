@@ -1,45 +1,21 @@
 #include "weir/core/tensor.h"
 
-#include <sys/mman.h>
-
 #include <cstdlib>
 #include <cstring>
 #include <type_traits>
 
 #include "weir/core/error.h"
+#include "weir/core/memory_block.h"
 
 namespace weir {
 namespace {
 
-// Rounded up so that a kernel may read a whole cache line where the last elements lie.
-constexpr size_t kAlignment = 64;
-// Tensors of two huge pages and more lie on such, where the system has them: touched for the first time, small pages
-// cost more than what is written to them.
-constexpr size_t kHugePage = size_t{2} << 20;
-
-size_t PaddedBytes(int64_t bytes) {
-  return (static_cast<size_t>(bytes) + 2 * kAlignment - 1) / kAlignment * kAlignment;
-}
-
 std::shared_ptr<std::byte> Allocate(const TensorType& type, bool zero) {
-  const size_t bytes = PaddedBytes(type.bytes());
-  // A large block from calloc arrives as untouched zero pages, so zeroing is left to it and aligned by hand.
-  void* memory = nullptr;
-  if (zero) {
-    void* base = std::calloc(bytes + kAlignment, 1);
-    if (base == nullptr) {
-      throw Error(absl::StatusCode::kResourceExhausted, StrCat("no memory for tensor ", type, " (", type.bytes(), " bytes)"));
-    }
-    memory = reinterpret_cast<void*>((reinterpret_cast<uintptr_t>(base) + kAlignment - 1) / kAlignment * kAlignment);
-    return {static_cast<std::byte*>(memory), [base](std::byte*) { std::free(base); }};
-  }
-  const bool huge = bytes >= 2 * kHugePage;
-  memory = std::aligned_alloc(huge ? kHugePage : kAlignment, bytes);
-  if (memory == nullptr) {
+  std::shared_ptr<std::byte> block = AllocateBlock(static_cast<size_t>(type.bytes()), zero);
+  if (block == nullptr) {
     throw Error(absl::StatusCode::kResourceExhausted, StrCat("no memory for tensor ", type, " (", type.bytes(), " bytes)"));
   }
-  if (huge) madvise(memory, bytes / kHugePage * kHugePage, MADV_HUGEPAGE);
-  return {static_cast<std::byte*>(memory), [](std::byte* p) { std::free(p); }};
+  return block;
 }
 
 }  // namespace

@@ -4,7 +4,8 @@
 // chosen for small errors among those whose powers float32 holds exactly.
 //
 // What it computes, bit for bit (the 1-D transforms are those of winograd-inl.h; a transform of a square of cells is
-// taken along the first spatial axis, then along the second):
+// taken along the first spatial axis, then along the second, but Output along the second, then along the first, so that
+// the six products of a row of elements are done with as soon as they are known):
 //
 //   forward         V = Source(x's 6x6 cells of the tile, 0 outside of the image), U = Filter(w[:, :, c, o]),
 //                   P[e, o] = sum over c ascending: acc = fma(V[e, c], U[e, c, o], acc) from 0, for each of 36 elements e;

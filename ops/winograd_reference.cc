@@ -141,19 +141,23 @@ struct OutputLoop {
   [[gnu::always_inline]] static void StoreTile(const OutputLoop& loop, int64_t n, int64_t row, int64_t column,
                                                int64_t k, int64_t o) {
     const WinogradShape& s = loop.shape;
-    T half[kTile][kCells], y[kTile];
-    for (int64_t j = 0; j < kCells; ++j) {
+    T half[kCells][kTile], tile[kTile][kTile];
+    for (int64_t i = 0; i < kCells; ++i) {
       T p[kCells];
-      for (int64_t i = 0; i < kCells; ++i) {
-        p[i] = loop.product[((i * kCells + j) * kTileRows + k) * Width(s) + o];
-      }
-      Transform<T>::Output({}, p, y);
-      for (int64_t i = 0; i < kTile; ++i) half[i][j] = y[i];
+      for (int64_t j = 0; j < kCells; ++j) p[j] = loop.product[((i * kCells + j) * kTileRows + k) * Width(s) + o];
+      Transform<T>::Output({}, p, half[i]);
     }
+    for (int64_t j = 0; j < kTile; ++j) {
+      T halves[kCells], y[kTile];
+      for (int64_t i = 0; i < kCells; ++i) halves[i] = half[i][j];
+      Transform<T>::Output({}, halves, y);
+      for (int64_t i = 0; i < kTile; ++i) tile[i][j] = y[i];
+    }
+    T* out = loop.y + ((n * s.dst_rows + row) * s.dst_columns + column) * s.dst_channels + o;
     for (int64_t i = 0; i < std::min<int64_t>(kTile, s.dst_rows - row); ++i) {
-      Transform<T>::Output({}, half[i], y);
-      T* out = loop.y + ((n * s.dst_rows + row + i) * s.dst_columns + column) * s.dst_channels + o;
-      for (int64_t j = 0; j < std::min<int64_t>(kTile, s.dst_columns - column); ++j) out[j * s.dst_channels] = y[j];
+      for (int64_t j = 0; j < std::min<int64_t>(kTile, s.dst_columns - column); ++j) {
+        out[(i * s.dst_columns + j) * s.dst_channels] = tile[i][j];
+      }
     }
   }
 };

@@ -5,6 +5,7 @@
 #include "weir/backends/llvm/conv_filter.h"
 #include "weir/backends/llvm/conv_plan.h"
 #include "weir/backends/llvm/conv_source.h"
+#include "weir/backends/llvm/winograd_plan.h"
 #include "weir/core/strings.h"
 #include "weir/ops/winograd.h"
 
@@ -13,18 +14,32 @@ namespace {
 
 constexpr int64_t kPooledUnit = 512 * 1024;  // bytes; of larger units a pool finds nothing in the cache
 
+// What a plan means for the rest of a cluster.
+struct Units {
+  ConvSource source;      // what tasks read
+  int64_t parts, blocks;  // tasks that compute the same outputs' channels, that share an image
+  int64_t floats;         // of a unit of outputs
+};
+template <class Decide>
+auto WithUnits(const ConvProblem& problem, const Node& anchor, const TileLimits& limits, const Decide& decide) {
+  if (UsesWinograd(anchor.attrs)) {
+    const WinogradPlan plan(problem, limits);
+    return decide(Units{plan.Source(), plan.parts, plan.by_images ? 1 : plan.blocks, plan.unit_floats()});
+  }
+  const ConvPlan plan(problem, LayoutFilter(problem, limits), limits);
+  return decide(Units{SourceOf(problem, plan), plan.parts, plan.unit_level == 0 ? 1 : plan.blocks, plan.UnitFloats()});
+}
+
 // Of the first `count` nodes, as the prologue of `anchor`.
-std::optional<Decline> PrologueDecline(const Cluster& cluster, size_t count, const Node& anchor,
-                                       const ConvProblem& problem, const ConvPlan& plan) {
-  const ConvSource source = SourceOf(problem, plan);
-  if (plan.parts > 1 || !source.TakesPrologue(plan.unit_level == 0 ? 1 : plan.blocks)) {
+std::optional<Decline> PrologueDecline(const Cluster& cluster, size_t count, const Node& anchor, const Units& units) {
+  if (units.parts > 1 || !units.source.TakesPrologue(units.blocks)) {
     return Decline{"tasks would compute too much of it more than once, or too little"};
   }
   const int64_t size = cluster.type(anchor.inputs[0]).shape.size();
   for (size_t i = 0; i < count; ++i) {
     const Node& node = cluster.node(cluster.nodes[i]);
     const bool drawn = node.op->kind == OpKind::kCounter && node.outputs[0].shape.size() == size;
-    if (drawn && source.granularity() % kRandomBlock != 0)
+    if (drawn && units.source.granularity() % kRandomBlock != 0)
       return Decline{"random numbers would not be drawn in blocks"};
   }
   return std::nullopt;
@@ -44,7 +59,6 @@ ConvProblem ConvProblemOf(const Graph& graph, const Node& node, const Node* tail
 }
 
 std::optional<Decline> ConvDecline(const Graph& graph, const Node& node) {
-  if (UsesWinograd(node.attrs)) return Decline{"no Winograd kernels"};
   if (graph.type(node.inputs[1]).shape.size() <= std::numeric_limits<int32_t>::max()) return std::nullopt;
   return Decline{"a filter beyond 32 bits of index"};
 }
@@ -52,8 +66,8 @@ std::optional<Decline> ConvDecline(const Graph& graph, const Node& node) {
 std::optional<Decline> ConvPrologueDecline(const Cluster& cluster, const Node& anchor, const TileLimits& limits) {
   if (auto decline = ConvDecline(*cluster.graph, anchor)) return decline;
   const ConvProblem problem = ConvProblemOf(*cluster.graph, anchor, nullptr);
-  const ConvPlan plan(problem, LayoutFilter(problem, limits), limits);
-  return PrologueDecline(cluster, cluster.nodes.size(), anchor, problem, plan);
+  return WithUnits(problem, anchor, limits,
+                   [&](const Units& units) { return PrologueDecline(cluster, cluster.nodes.size(), anchor, units); });
 }
 
 std::optional<Decline> ConvTailDecline(const Cluster& cluster, const Node& tail, const TileLimits& limits) {
@@ -66,10 +80,11 @@ std::optional<Decline> ConvTailDecline(const Cluster& cluster, const Node& tail,
   if (operand.shape.size() == 0) return Decline{"no elements"};
   if (!PoolReadsOnce(tail, operand.shape)) return Decline{"windows that don't tile what the convolution computes"};
   const ConvProblem problem = ConvProblemOf(*cluster.graph, anchor, &tail);
-  const ConvPlan plan(problem, LayoutFilter(problem, limits), limits);
-  if (plan.UnitFloats() * BytesOf(Elem::kF32) > kPooledUnit) return Decline{"windows of more than a cache holds"};
-  if (cluster.prologue == 0) return std::nullopt;
-  return PrologueDecline(cluster, cluster.prologue, anchor, problem, plan);
+  return WithUnits(problem, anchor, limits, [&](const Units& units) -> std::optional<Decline> {
+    if (units.floats * BytesOf(Elem::kF32) > kPooledUnit) return Decline{"windows of more than a cache holds"};
+    if (cluster.prologue == 0) return std::nullopt;
+    return PrologueDecline(cluster, cluster.prologue, anchor, units);
+  });
 }
 
 }  // namespace weir::jit

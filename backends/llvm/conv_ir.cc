@@ -75,6 +75,12 @@ double ConvProblem::flops() const {
   return count;
 }
 
+int64_t ConvProblem::DstStep(int level) const {
+  int64_t step = dst_channels * (level == 0 ? 1 : axis[level - 1].step);
+  for (int a = level; a < 3; ++a) step *= axis[a].dst;
+  return step;
+}
+
 ConvProblem ForwardProblem(const ConvGeometry& geometry, const ConvGeometry* pool) {
   ConvProblem p{.axis = {ForwardAxis(geometry.axis[0]), ForwardAxis(geometry.axis[1]), ForwardAxis(geometry.axis[2])},
                 .batch = geometry.batch,

@@ -55,6 +55,11 @@ struct ConvProblem {
   int64_t dst_pixels() const { return axis[0].dst * axis[1].dst * axis[2].dst; }
   size_t classes() const { return axis[0].phases.size() * axis[1].phases.size() * axis[2].phases.size(); }
   double flops() const;
+  // Floats of the output from one output of a phase to the next, on a level of the loops over outputs: images, then the
+  // three axes.
+  int64_t DstStep(int level) const;
+  // Outputs of a window of the tail along a level.
+  int64_t Pool(int level) const { return level == 0 ? 1 : axis[level - 1].pool; }
 };
 // Axes of size 1 come first; where all axes are pointwise, images and axes are one long axis. `pool` is of a tail, whose
 // windows tile the output.

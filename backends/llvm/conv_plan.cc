@@ -51,26 +51,21 @@ void ConvPlan::MakeClasses(const FilterLayout& layout, const TileLimits& limits)
   }
   most /= inner;
   const int64_t least = std::max(most / 2 + 1, registers < kPairRegisters ? kLeastPixelsOfPairs : 1);
-  const int64_t quantum = tile_level == unit_level && Pool(tile_level) <= most ? Pool(tile_level) : 1;
+  const int64_t quantum = tile_level == unit_level && problem.Pool(tile_level) <= most ? problem.Pool(tile_level) : 1;
   for (ConvClass& c : classes) {
     c.tiling = one_class() || tile_level != unit_level ? TilingOf(c.count[tile_level], least, most, quantum)
                                                        : Tiling{.size = most};
   }
 }
 
-int64_t ConvPlan::DstStep(int level) const {
-  int64_t step = problem.dst_channels * (level == 0 ? 1 : problem.axis[level - 1].step);
-  for (int a = level; a < 3; ++a) step *= problem.axis[a].dst;
-  return step;
-}
 int64_t ConvPlan::UnitFloats() const {
-  const int64_t floats = Outputs(unit) * DstStep(unit_level);
-  return unit_level == 0 ? floats : std::min(floats, DstStep(0));
+  const int64_t floats = Outputs(unit) * problem.DstStep(unit_level);
+  return unit_level == 0 ? floats : std::min(floats, problem.DstStep(0));
 }
 int64_t ConvPlan::Granularity() const {
   const int64_t outputs = tile_steps() && tiling().small > 0 ? tiling().quantum : Outputs(1);
-  const int64_t all = unit_level == 0 ? problem.batch * DstStep(0) : DstStep(0);
-  return std::gcd(std::gcd(block, unit) * outputs * DstStep(unit_level), all);
+  const int64_t all = unit_level == 0 ? problem.batch * problem.DstStep(0) : problem.DstStep(0);
+  return std::gcd(std::gcd(block, unit) * outputs * problem.DstStep(unit_level), all);
 }
 
 void ConvPlan::Split(const FilterLayout& layout) {
@@ -82,10 +77,11 @@ void ConvPlan::Split(const FilterLayout& layout) {
   }
   const int64_t filter_bytes = p.taps() * p.group_src * p.dst_channels * BytesOf(Elem::kF32);
   // Steps that begin and end with windows of the tail: all of them, if tiles are smaller than a window.
-  const int64_t window = Pool(unit_level);
+  const int64_t window = problem.Pool(unit_level);
   const int64_t whole = !tile_steps() ? window : tiling().quantum % window == 0 ? 1 : steps;
   const int64_t pixels = filter_bytes > kLargeFilter ? kUnitOfLarge : kUnitPixels;
-  unit = RoundUp(std::clamp<int64_t>(pixels * p.dst_channels / (Outputs(1) * DstStep(unit_level)), 1, steps), whole);
+  unit = RoundUp(std::clamp<int64_t>(pixels * p.dst_channels / (Outputs(1) * problem.DstStep(unit_level)), 1, steps),
+                 whole);
   const double flops = std::max(p.flops(), 1.0);
   const auto per_task = [&](double each) { return std::max<int64_t>(1, static_cast<int64_t>(kTaskFlops / each)); };
   block = steps;

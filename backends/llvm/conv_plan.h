@@ -42,10 +42,6 @@ struct ConvPlan {
   const Tiling& tiling() const { return classes[0].tiling; }
   // Outputs in `count` steps, at most.
   int64_t Outputs(int64_t count) const { return count * (tile_steps() ? tiling().size : 1); }
-  // Outputs of a window of the tail along a level. Units are of whole windows.
-  int64_t Pool(int level) const { return level == 0 ? 1 : problem.axis[level - 1].pool; }
-  // Floats of the output from one output of a phase to the next.
-  int64_t DstStep(int level) const;
   // Floats of the output in a unit, at most.
   int64_t UnitFloats() const;
   // What the first output of every unit, and the one behind its last, are multiples of.

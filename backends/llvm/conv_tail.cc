@@ -11,10 +11,10 @@ constexpr int64_t kUnrolledLoads = 16;  // of a window; its vectors of channels 
 
 }  // namespace
 
-ConvTail::ConvTail(KernelBuilder& builder, const Cluster& cluster, const ConvPlan& plan)
+ConvTail::ConvTail(KernelBuilder& builder, const Cluster& cluster, const ConvProblem& problem, int unit_level)
     : b_(builder),
-      p_(plan.problem),
-      plan_(plan),
+      p_(problem),
+      unit_level_(unit_level),
       operand_(cluster.node(*cluster.tail).inputs[0]),
       output_(cluster.output_index(operand_)),
       max_(cluster.node(*cluster.tail).op->name == "max_pool") {
@@ -33,16 +33,16 @@ void ConvTail::Pool(Val image, Range range, Range channels, int scratch, Val beg
   channels_ = channels;
   if (kept()) src_ = scratch;
   const auto of_image = [&](int64_t step) { return image == kNoVal ? b_.I64(0) : b_.Mul(image, step); };
-  Val src = of_image(plan_.DstStep(0));
+  Val src = of_image(p_.DstStep(0));
   if (kept()) src = b_.Add(src, b_.Mul(begin, -1));
-  const int64_t window = plan_.Pool(plan_.unit_level);
-  Level(plan_.unit_level, {b_.Div(range.begin, window), b_.Div(range.end, window)}, src, of_image(Step(0)));
+  const int64_t window = p_.Pool(unit_level_);
+  Level(unit_level_, {b_.Div(range.begin, window), b_.Div(range.end, window)}, src, of_image(Step(0)));
 }
 
 void ConvTail::Level(int level, Range range, Val src, Val dst) {
-  const int64_t window = plan_.Pool(level);
+  const int64_t window = p_.Pool(level);
   b_.Loop(range.begin, range.end, 1, [&](Val i) {
-    const Val from = b_.Add(src, b_.Mul(i, window * plan_.DstStep(level)));
+    const Val from = b_.Add(src, b_.Mul(i, window * p_.DstStep(level)));
     const Val to = b_.Add(dst, b_.Mul(i, Step(level)));
     if (level == 3) {
       Window(from, to);
@@ -61,7 +61,7 @@ void ConvTail::Window(Val src, Val dst) {
     for (int64_t a = 0; a < p_.axis[0].pool; ++a) {
       for (int64_t b = 0; b < p_.axis[1].pool; ++b) {
         for (int64_t c = 0; c < p_.axis[2].pool; ++c) {
-          const int64_t offset = a * plan_.DstStep(1) + b * plan_.DstStep(2) + c * plan_.DstStep(3);
+          const int64_t offset = a * p_.DstStep(1) + b * p_.DstStep(2) + c * p_.DstStep(3);
           cells.push_back(b_.Load(src_, b_.Add(at, b_.I64(offset)), kLanes, count));
         }
       }

@@ -6,7 +6,7 @@
 #include <cstdint>
 #include <optional>
 
-#include "weir/backends/llvm/conv_plan.h"
+#include "weir/backends/llvm/conv_ir.h"
 #include "weir/backends/llvm/lowering.h"
 
 namespace weir::jit {
@@ -17,8 +17,8 @@ class ConvTail {
     Val begin = kNoVal, end = kNoVal;
   };
 
-  // For a cluster with a tail.
-  ConvTail(KernelBuilder& builder, const Cluster& cluster, const ConvPlan& plan);
+  // For a cluster with a tail, whose convolution is done in units of outputs along `unit_level`: whole windows each.
+  ConvTail(KernelBuilder& builder, const Cluster& cluster, const ConvProblem& problem, int unit_level);
 
   // What is pooled.
   Ref operand() const { return operand_; }
@@ -37,7 +37,7 @@ class ConvTail {
 
   KernelBuilder& b_;
   const ConvProblem& p_;
-  const ConvPlan& plan_;
+  const int unit_level_;
   const Ref operand_;
   const int output_;  // position of the operand among the cluster's outputs, or -1
   const bool max_;

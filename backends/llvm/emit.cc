@@ -32,6 +32,9 @@ class Emitter {
     // The host decides at run time whether denormals are flushed: constants must not be folded as if it did not.
     function_->addFnAttr("denormal-fp-math", "dynamic,dynamic");
     function_->addFnAttr("prefer-vector-width", "512");
+    // Vectors that registers have no room for are spilled to whole cache lines.
+    function_->addFnAttr(::llvm::Attribute::getWithStackAlignment(context_, ::llvm::Align(64)));
+    function_->addFnAttr("stackrealign");
     builder_.SetInsertPoint(BasicBlock::Create(context_, "entry", function_));
   }
 
@@ -177,9 +180,10 @@ class Emitter {
   }
   void Prefetch(const Inst& i) {
     Value* at = Address(i.imm, i.args[0]);
-    // For reading, to the first-level cache, of data.
+    // For reading, to a cache, of data.
+    const uint32_t locality = i.op == IrOp::kPrefetch ? 3 : 2;
     builder_.CreateIntrinsic(::llvm::Intrinsic::prefetch, {at->getType()},
-                             {at, builder_.getInt32(0), builder_.getInt32(3), builder_.getInt32(1)});
+                             {at, builder_.getInt32(0), builder_.getInt32(locality), builder_.getInt32(1)});
   }
 
   // ---- Control ---------------------------------------------------------------------------------------------------------
@@ -315,7 +319,8 @@ class Emitter {
       case IrOp::kStream: Stream(i); return nullptr;
       case IrOp::kMayStream: return MayStream(i);
       case IrOp::kFence: Fence(); return nullptr;
-      case IrOp::kPrefetch: Prefetch(i); return nullptr;
+      case IrOp::kPrefetch:
+      case IrOp::kPrefetchNear: Prefetch(i); return nullptr;
       case IrOp::kTask: return CallField(offsetof(KernelCall, task), builder_.getInt64Ty());
       case IrOp::kIota: return IotaOf(i.type);
       case IrOp::kSplat: return builder_.CreateVectorSplat(static_cast<unsigned>(i.type.lanes), arg(0));

@@ -186,7 +186,8 @@ class Machine {
       case IrOp::kStream: Memory(v, i); return;
       case IrOp::kMayStream: value(v) = {MayStream(i.imm)}; return;
       case IrOp::kFence: return;
-      case IrOp::kPrefetch: return;
+      case IrOp::kPrefetch:
+      case IrOp::kPrefetchNear: return;
       case IrOp::kTask: value(v) = {call_.task}; return;
       case IrOp::kLane: value(v) = {value(i.args[0])[static_cast<size_t>(i.imm)]}; return;
       default: break;

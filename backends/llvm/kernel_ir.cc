@@ -104,9 +104,12 @@ Val KernelBuilder::MayStream(int buffer) {
   return Append({.op = IrOp::kMayStream, .type = {Elem::kBool, 1}, .imm = buffer});
 }
 void KernelBuilder::Fence() { Append({.op = IrOp::kFence}); }
-void KernelBuilder::Prefetch(int buffer, Val index) {
+void KernelBuilder::Prefetch(int buffer, Val index, bool to_first) {
   const IrType type{kernel_.buffers[static_cast<size_t>(buffer)].elem, 1};
-  Append({.op = IrOp::kPrefetch, .type = type, .args = {index, kNoVal, kNoVal}, .imm = buffer});
+  Append({.op = to_first ? IrOp::kPrefetch : IrOp::kPrefetchNear,
+          .type = type,
+          .args = {index, kNoVal, kNoVal},
+          .imm = buffer});
 }
 void KernelBuilder::ReportLabel(const std::string& what, Val row, Val label, int64_t classes) {
   kernel_.label_error = what;
@@ -176,12 +179,12 @@ namespace {
 
 constexpr const char* kElemNames[] = {"bool", "u8", "i32", "i64", "f32"};
 constexpr const char* kOpNames[] = {
-    "const",    "task",     "index",   "carried",     "result",   "iota",       "splat",  "low",        "high",
-    "zip_low",  "zip_high", "lane",    "add",         "sub",      "mul",        "div",    "rem",        "mul_high",
-    "fma",      "sqrt",     "neg",     "abs",         "copysign", "round_even", "shl",    "shr",        "and_bits",
-    "or_bits",  "xor_bits", "min",     "lt",          "le",       "eq",         "and",    "or",         "not",
-    "select",   "bits",     "convert", "load",        "gather",   "store",      "stream", "may_stream", "fence",
-    "prefetch", "for",      "if",      "report_label"};
+    "const",    "task",          "index",   "carried", "result",      "iota",       "splat",  "low",        "high",
+    "zip_low",  "zip_high",      "lane",    "add",     "sub",         "mul",        "div",    "rem",        "mul_high",
+    "fma",      "sqrt",          "neg",     "abs",     "copysign",    "round_even", "shl",    "shr",        "and_bits",
+    "or_bits",  "xor_bits",      "min",     "lt",      "le",          "eq",         "and",    "or",         "not",
+    "select",   "bits",          "convert", "load",    "gather",      "store",      "stream", "may_stream", "fence",
+    "prefetch", "prefetch_near", "for",     "if",      "report_label"};
 
 class Printer {
  public:
@@ -259,7 +262,7 @@ class Printer {
       }
       const bool stores = inst.op == IrOp::kStore || inst.op == IrOp::kStream;
       const bool value = !stores && inst.op != IrOp::kIf && inst.op != IrOp::kReportLabel && inst.op != IrOp::kFence &&
-                         inst.op != IrOp::kPrefetch;
+                         inst.op != IrOp::kPrefetch && inst.op != IrOp::kPrefetchNear;
       if (value) Add("%", v, " = ");
       Add(kOpNames[static_cast<int>(inst.op)]);
       if (value || stores) Add(" ", ToText(inst.type));
@@ -274,7 +277,8 @@ class Printer {
         case IrOp::kStore:
         case IrOp::kStream:
         case IrOp::kMayStream:
-        case IrOp::kPrefetch: Add(" buffer ", inst.imm); break;
+        case IrOp::kPrefetch:
+        case IrOp::kPrefetchNear: Add(" buffer ", inst.imm); break;
         case IrOp::kShl:
         case IrOp::kShr:
         case IrOp::kLane:

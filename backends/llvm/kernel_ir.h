@@ -65,7 +65,8 @@ enum class IrOp : uint8_t {
   kStream,   // args: value, index: a store past the caches, of a whole vector at a multiple of its size
   kMayStream,  // scalar truth: the buffer begins at a multiple of 64 bytes and is none of the call's inputs
   kFence,    // what was streamed is visible to whoever is told of it afterwards
-  kPrefetch, // args: index, which may lie outside of the buffer. Brings its cache line closer
+  kPrefetch, // args: index, which may lie outside of the buffer. Brings its cache line to the first-level cache
+  kPrefetchNear,  // the same, to the second-level cache
   // Control.
   kFor,      // args: begin, end; imm: step, which is positive. Runs its region for begin, begin + step, ... < end.
   kIf,       // args: a scalar truth value. Runs its region, which hands nothing out.
@@ -138,7 +139,8 @@ class KernelBuilder {
   void Stream(int buffer, Val value, Val index);
   Val MayStream(int buffer);
   void Fence();
-  void Prefetch(int buffer, Val index);
+  // To the first-level cache, or to the second.
+  void Prefetch(int buffer, Val index, bool to_first = true);
   void ReportLabel(const std::string& what, Val row, Val label, int64_t classes);
 
   // Scalar index arithmetic, folded where operands are constants.

@@ -114,7 +114,8 @@ class Verifier {
       case IrOp::kGather:
       case IrOp::kStore:
       case IrOp::kStream:
-      case IrOp::kPrefetch: return CheckMemory(v, i);
+      case IrOp::kPrefetch:
+      case IrOp::kPrefetchNear: return CheckMemory(v, i);
       case IrOp::kMayStream:
         if (i.imm < 0 || i.imm >= static_cast<int64_t>(kernel_.buffers.size()))
           return Fail(v, StrCat("no buffer ", i.imm));

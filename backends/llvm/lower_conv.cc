@@ -14,12 +14,12 @@
 #include "weir/backends/llvm/conv_tail.h"
 #include "weir/backends/llvm/conv_tile.h"
 #include "weir/backends/llvm/lowering.h"
+#include "weir/backends/llvm/product_ir.h"
 #include "weir/core/strings.h"
+#include "weir/ops/winograd.h"
 
 namespace weir::jit {
 namespace {
-
-constexpr int64_t kShortEpilogue = 24;  // instructions a vector that are repeated for every vector of a tile
 
 class ConvLowering {
  public:
@@ -31,8 +31,8 @@ class ConvLowering {
         plan_(problem, layout_, limits),
         source_(SourceOf(problem, plan_)),
         b_(Describe(cluster)) {
-    short_epilogue_ = EpilogueSize() <= kShortEpilogue;
-    if (cluster.tail) tail_.emplace(b_, cluster, plan_);
+    short_epilogue_ = HasShortEpilogue(cluster);
+    if (cluster.tail) tail_.emplace(b_, cluster, problem, plan_.unit_level);
   }
 
   Lowering Lower() {
@@ -63,19 +63,6 @@ class ConvLowering {
   int64_t SrcStep(int level) const {
     return level == 0 ? source_.image_floats() : p_.axis[level - 1].advance * source_.stride(level - 1);
   }
-  // Instructions at one vector of the output; more than kShortEpilogue if there are random numbers, which come in
-  // blocks.
-  int64_t EpilogueSize() const {
-    KernelBuilder b("probe");
-    ClusterIr epilogue(b, cluster_);
-    if (epilogue.has_counter()) return kShortEpilogue + 1;
-    const Val flat = b.Task(), sum = b.F32(0, kLanes);
-    const int64_t before = b.size();
-    const Point point{.flat = flat, .aligned = true, .in_row = true, .column = flat};
-    epilogue.Emit({&point, 1}, {&sum, 1});
-    return b.size() - before;
-  }
-
   // ---- The kernel ---------------------------------------------------------------------------------------------------
   void EmitKernel() {
     const Val task = b_.Task();
@@ -156,11 +143,11 @@ class ConvLowering {
   }
 
   void Unit(Val image, Range unit) {
-    const Val start = image == kNoVal ? b_.I64(0) : b_.Mul(image, plan_.DstStep(0));
-    const int64_t step = plan_.DstStep(plan_.unit_level);
+    const Val start = image == kNoVal ? b_.I64(0) : b_.Mul(image, p_.DstStep(0));
+    const int64_t step = p_.DstStep(plan_.unit_level);
     Range flat{b_.Mul(Output(unit.begin), step), b_.Mul(Output(unit.end), step)};
     // The last outputs may be of some phases only.
-    if (!plan_.one_class()) flat.end = b_.Min(flat.end, b_.I64(plan_.DstStep(0)));
+    if (!plan_.one_class()) flat.end = b_.Min(flat.end, b_.I64(p_.DstStep(0)));
     flat = {b_.Add(start, flat.begin), b_.Add(start, flat.end)};
     unit_begin_ = flat.begin;
     // Over the sums of a long epilogue, which has read them by then.
@@ -193,11 +180,11 @@ class ConvLowering {
                                 : b_.Add(b_.Mul(group, layout_.group_floats()), b_.Mul(index, layout_.panel_floats()));
     for (const ConvClass& c : plan_.classes) {
       Val src = b_.Mul(group, p_.group_src);
-      Val dst = image == kNoVal ? b_.I64(0) : b_.Mul(image, plan_.DstStep(0));
+      Val dst = image == kNoVal ? b_.I64(0) : b_.Mul(image, p_.DstStep(0));
       int64_t src_first = 0, dst_first = 0;
       for (int a = 0; a < 3; ++a) {
         src_first += c.phase[a]->base * source_.stride(a) + source_.origin(a);
-        dst_first += c.phase[a]->first * plan_.DstStep(a + 1) / p_.axis[a].step;
+        dst_first += c.phase[a]->first * p_.DstStep(a + 1) / p_.axis[a].step;
       }
       if (p_.depthwise) src = panel.column;
       if (image != kNoVal && !source_.copied()) src = b_.Add(src, b_.Mul(image, SrcStep(0)));
@@ -215,12 +202,12 @@ class ConvLowering {
     const auto at = [&](Val base, Val index, int64_t step) { return b_.Add(base, b_.Mul(index, step)); };
     if (level < plan_.tile_level) {
       Loop(range.begin, range.end, 1, [&](Val i) {
-        Pixels(c, panel, unit, level + 1, at(src, i, SrcStep(level)), at(dst, i, plan_.DstStep(level)));
+        Pixels(c, panel, unit, level + 1, at(src, i, SrcStep(level)), at(dst, i, p_.DstStep(level)));
       });
       return;
     }
     const auto tile = [&](Val i, int64_t size) {
-      Tile(c, panel, size, at(src, i, SrcStep(level)), at(dst, i, plan_.DstStep(level)));
+      Tile(c, panel, size, at(src, i, SrcStep(level)), at(dst, i, p_.DstStep(level)));
     };
     const Tiling& tiling = c.tiling;
     if (level == plan_.unit_level && !plan_.one_class()) {
@@ -248,7 +235,7 @@ class ConvLowering {
       for (int64_t i = 0; i < (level == plan_.tile_level ? size : c.count[level]); ++i) {
         for (size_t k = 0; k < src_offset.size(); ++k) {
           more_src.push_back(src_offset[k] + i * SrcStep(level));
-          more_dst.push_back(dst_offset[k] + i * plan_.DstStep(level));
+          more_dst.push_back(dst_offset[k] + i * p_.DstStep(level));
         }
       }
       src_offset = std::move(more_src);
@@ -341,6 +328,7 @@ class ConvLowering {
 LowerResult LowerConv(const Cluster& cluster, const TileLimits& limits) {
   const Node& anchor = cluster.node(*cluster.anchor);
   if (auto decline = ConvDecline(*cluster.graph, anchor)) return *std::move(decline);
+  if (UsesWinograd(anchor.attrs)) return LowerWinograd(cluster, limits);
   const ConvProblem problem =
       ConvProblemOf(*cluster.graph, anchor, cluster.tail ? &cluster.node(*cluster.tail) : nullptr);
   return ConvLowering(cluster, problem, limits).Lower();

@@ -358,7 +358,7 @@ void LowerByRows(const Cluster& cluster, const FilterPlan& p, Lowering& lowering
 }  // namespace
 
 LowerResult LowerConvFilterGradient(const Cluster& cluster, const TileLimits& limits) {
-  if (UsesWinograd(cluster.node(*cluster.anchor).attrs)) return Decline{"no Winograd kernels"};
+  if (UsesWinograd(cluster.node(*cluster.anchor).attrs)) return LowerWinogradFilterGradient(cluster, limits);
   const FilterPlan plan = PlanFilterGradient(cluster, limits);
   Lowering lowering;
   lowering.in_place = PointwisePairs(cluster);

@@ -86,11 +86,9 @@ class MatMulKernel {
       const int64_t tiles = CeilDiv(p_.rows.size, p_.tile.rows), step = CeilDiv(p_.tile.width(), tiles);
       Tiles(rows, columns, /*panels_outside=*/true,
             [&](const TileShape& tile, TileOperands operands, Val i, Val c, const std::vector<Val>& counts) {
-              operands.stream_buffer = columns_;
               const Val first = b_.Add(b_.Mul(b_.Div(c, p_.tile.width()), tiles), b_.Div(i, p_.tile.rows));
-              operands.stream =
-                  b_.Add(b_.Add(column_base_, b_.Mul(stream, p_.columns.inner)), b_.Mul(first, p_.terms * step));
-              operands.stream_step = step;
+              const Val from = b_.Add(column_base_, b_.Mul(stream, p_.columns.inner));
+              operands.fetches = {{columns_, b_.Add(from, b_.Mul(first, p_.terms * step)), step}};
               const Val at = b_.Add(dst, b_.Add(b_.Mul(i, p_.n), c));
               const Sums sums = LoadSums(b_, tile, Workspace(), at, p_.n, counts);
               StoreSums(b_, tile, AddTerms(b_, tile, operands, terms, sums), Workspace(), at, p_.n, counts);
@@ -239,10 +237,8 @@ class MatMulKernel {
   // Rows that are used for a few panels only come from memory: those of the next tile lie behind, and arrive meanwhile.
   void StreamRows(TileOperands& operands, Val i, Val c) {
     const int64_t step = CeilDiv(p_.tile.rows, p_.panels());
-    operands.stream_buffer = rows_;
     const Val next = b_.Add(row_base_, b_.Mul(b_.Add(i, b_.I64(p_.tile.rows)), p_.rows.outer));
-    operands.stream = b_.Add(next, b_.Mul(b_.Div(c, p_.tile.width()), p_.k * step));
-    operands.stream_step = step;
+    operands.fetches = {{rows_, b_.Add(next, b_.Mul(b_.Div(c, p_.tile.width()), p_.k * step)), step}};
   }
 
   // A chunk of rows and columns over all terms, and its epilogue.

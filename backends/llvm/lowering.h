@@ -50,12 +50,14 @@ LowerResult LowerMove(const Cluster& cluster);  // transpose, slice, pad, concat
 
 // By anchor.
 LowerResult LowerConv(const Cluster& cluster, const TileLimits& limits);  // conv, conv_input_gradient
+LowerResult LowerWinograd(const Cluster& cluster, const TileLimits& limits);  // those two by Winograd's algorithm
 // Why the elementwise `cluster` can't be the prologue of `anchor`, a conv or conv_input_gradient; nullopt if LowerConv
 // will compute it.
 std::optional<Decline> ConvPrologueDecline(const Cluster& cluster, const Node& anchor, const TileLimits& limits);
 // Why `tail` can't be computed behind the epilogue of a cluster whose anchor is a conv; nullopt if LowerConv will do it.
 std::optional<Decline> ConvTailDecline(const Cluster& cluster, const Node& tail, const TileLimits& limits);
 LowerResult LowerConvFilterGradient(const Cluster& cluster, const TileLimits& limits);
+LowerResult LowerWinogradFilterGradient(const Cluster& cluster, const TileLimits& limits);
 LowerResult LowerMatMul(const Cluster& cluster, const TileLimits& limits);
 LowerResult LowerReduce(const Cluster& cluster, const TileLimits& limits);  // reduce_*
 LowerResult LowerArgMax(const Cluster& cluster, const TileLimits& limits);

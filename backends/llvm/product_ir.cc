@@ -10,6 +10,7 @@ namespace {
 
 constexpr int64_t kMostRows = 16, kMostVectors = 16;
 constexpr double kNearVectors = 640;                // of columns that stay in the first-level cache: 40 KiB
+constexpr int64_t kShortEpilogue = 24;              // instructions a vector
 constexpr int64_t kLightWork = 64;                  // operations of an epilogue repeated for a tile
 constexpr int64_t kCombineTask = int64_t{1} << 18;  // floats added by a task: some 25 us
 
@@ -71,15 +72,31 @@ Sums AddTerm(KernelBuilder& b, const TileShape& tile, const TileOperands& o, Val
   return sums;
 }
 
-Sums AddTerms(KernelBuilder& b, const TileShape& tile, const TileOperands& o, Val terms, const Sums& sums) {
-  return b.For(b.I64(0), terms, 1, sums, [&](Val t, const Sums& acc) {
-    if (o.stream_buffer >= 0) b.Prefetch(o.stream_buffer, b.Add(o.stream, b.Mul(t, o.stream_step)));
-    const Val column = b.Add(o.column, b.Mul(t, o.column_step));
+Sums AddTerms(KernelBuilder& b, const TileShape& tile, const TileOperands& o, Val terms, const Sums& sums,
+              int64_t unroll) {
+  // Term t + k: addresses of a round differ by constants.
+  const auto add = [&](Val t, int64_t k, Sums acc) {
+    const auto at = [&](Val base, int64_t step) { return b.Add(b.Add(base, b.Mul(t, step)), b.I64(k * step)); };
+    for (const TileOperands::Fetch& fetch : o.fetches) {
+      // Terms of a round that would fetch the line of the term before don't.
+      const int64_t every = std::max<int64_t>(1, fetch.line / std::max<int64_t>(1, fetch.step));
+      if (k % every == 0) b.Prefetch(fetch.buffer, at(fetch.at, fetch.step), fetch.to_first);
+    }
+    const Val column = at(o.column, o.column_step);
     for (int64_t j = 0; o.ahead > 0 && j < tile.vectors; ++j) {
       b.Prefetch(o.column_buffer, b.Add(column, b.I64(o.ahead * o.column_step + j * kLanes)));
     }
-    return AddTerm(b, tile, o, b.Add(o.row, b.Mul(t, o.row_step)), column, acc);
+    return AddTerm(b, tile, o, at(o.row, o.row_step), column, std::move(acc));
+  };
+  const auto single = [&](Val t, const Sums& acc) { return add(t, 0, acc); };
+  if (unroll == 1) return b.For(b.I64(0), terms, 1, sums, single);
+  const Val whole = b.Mul(b.Div(terms, unroll), unroll);
+  const Sums most = b.For(b.I64(0), whole, unroll, sums, [&](Val t, Sums acc) {
+    for (int64_t k = 0; k < unroll; ++k) acc = add(t, k, std::move(acc));
+    return acc;
   });
+  if (b.IsConst(terms) && b.ConstBits(terms) % unroll == 0) return most;
+  return b.For(whole, terms, 1, most, single);
 }
 
 Sums LoadSums(KernelBuilder& b, const TileShape& tile, int buffer, Val at, int64_t pitch,
@@ -197,6 +214,17 @@ void EmitRange(KernelBuilder& b, ClusterIr& epilogue, const EpilogueRange& range
     const Val v = value(i, 0, p.count);
     epilogue.Emit({&p, 1}, {&v, 1});
   });
+}
+
+bool HasShortEpilogue(const Cluster& cluster) {
+  KernelBuilder b("probe");
+  ClusterIr epilogue(b, cluster);
+  if (epilogue.has_counter()) return false;
+  const Val flat = b.Task(), sum = b.F32(0, kLanes);
+  const int64_t before = b.size();
+  const Point point{.flat = flat, .aligned = true, .in_row = true, .column = flat};
+  epilogue.Emit({&point, 1}, {&sum, 1});
+  return b.size() - before <= kShortEpilogue;
 }
 
 bool IsLight(const Cluster& cluster, const TileShape& tile) {

@@ -28,10 +28,16 @@ struct TileOperands {
   int row_buffer = -1, column_buffer = -1;
   Val row = kNoVal, column = kNoVal;
   int64_t row_pitch = 0, row_step = 0, column_step = 0;
-  int64_t ahead = 0;       // terms that columns are fetched ahead
-  int stream_buffer = -1;  // memory that will be wanted next: a term fetches the line of stream + t * stream_step
-  Val stream = kNoVal;
-  int64_t stream_step = 0;
+  int64_t ahead = 0;  // terms that columns are fetched ahead
+  // Memory that will be wanted next: term t fetches the line of at + t * step, to the first-level cache or the second.
+  struct Fetch {
+    int buffer = -1;
+    Val at = kNoVal;
+    int64_t step = 0;
+    bool to_first = true;
+    int64_t line = 16;  // elements
+  };
+  std::vector<Fetch> fetches = {};
   std::vector<Val> counts = {};  // lanes to load of each vector of columns, or kNoVal for all
 };
 
@@ -40,8 +46,9 @@ using Sums = std::vector<Val>;
 Sums ZeroSums(KernelBuilder& b, const TileShape& tile);
 // sums = fma(row element, columns, sums) for the term at `row` and `column`.
 Sums AddTerm(KernelBuilder& b, const TileShape& tile, const TileOperands& operands, Val row, Val column, Sums sums);
-// The same for `terms` terms in order.
-Sums AddTerms(KernelBuilder& b, const TileShape& tile, const TileOperands& operands, Val terms, const Sums& sums);
+// The same for `terms` terms in order, `unroll` of them a round.
+Sums AddTerms(KernelBuilder& b, const TileShape& tile, const TileOperands& operands, Val terms, const Sums& sums,
+              int64_t unroll = 1);
 // The tile in memory, rows `pitch` apart.
 Sums LoadSums(KernelBuilder& b, const TileShape& tile, int buffer, Val at, int64_t pitch,
               const std::vector<Val>& counts);
@@ -80,6 +87,9 @@ struct EpilogueRange {
 };
 void EmitRange(KernelBuilder& b, ClusterIr& epilogue, const EpilogueRange& range);
 
+// Whether a convolution's epilogue is so short that its instructions may be there for every vector of a tile. Random
+// numbers, which come in blocks, are not.
+bool HasShortEpilogue(const Cluster& cluster);
 // Whether an epilogue is so short that it may be repeated for every vector of a tile.
 bool IsLight(const Cluster& cluster, const TileShape& tile);
 

@@ -233,29 +233,30 @@ void Product(const WinogradProductArgs& args) noexcept {
 }
 
 // ---- Outputs -------------------------------------------------------------------------------------
+// Along the second axis first, as the canonical order has it.
 template <bool kEdge>
 HWY_INLINE void OutputTile(const WinogradOutputArgs& args, const float* product, float* dst, int64_t pixels) {
   ForVectors(args.channels, [&](int64_t c, auto lanes) HWY_ATTR {
-    VF half[kOutputs][kCells];
+    VF half[kCells][kOutputs];
 #pragma GCC unroll 6
-    for (int j = 0; j < kCells; ++j) {
-      VF sums[kCells], out[kOutputs];
+    for (int i = 0; i < kCells; ++i) {
+      VF sums[kCells];
 #pragma GCC unroll 6
-      for (int i = 0; i < kCells; ++i) {
-        sums[i] = hn::LoadU(DF(), product + (i * kCells + j) * args.element_stride + c);
+      for (int j = 0; j < kCells; ++j) {
+        sums[j] = hn::LoadU(DF(), product + (i * kCells + j) * args.element_stride + c);
       }
-      Transform::Output({}, sums, out);
-#pragma GCC unroll 4
-      for (int i = 0; i < kOutputs; ++i) half[i][j] = out[i];
+      Transform::Output({}, sums, half[i]);
     }
 #pragma GCC unroll 4
-    for (int i = 0; i < kOutputs; ++i) {
-      if (kEdge && i >= args.rows) return;
-      VF out[kOutputs];
-      Transform::Output({}, half[i], out);
+    for (int j = 0; j < kOutputs; ++j) {
+      if (kEdge && j >= pixels) return;
+      VF column[kCells], out[kOutputs];
+#pragma GCC unroll 6
+      for (int i = 0; i < kCells; ++i) column[i] = half[i][j];
+      Transform::Output({}, column, out);
 #pragma GCC unroll 4
-      for (int j = 0; j < kOutputs; ++j) {
-        if (!kEdge || j < pixels) StoreLanes(out[j], dst + i * args.row_stride + j * args.pixel_stride + c, lanes);
+      for (int i = 0; i < kOutputs; ++i) {
+        if (!kEdge || i < args.rows) StoreLanes(out[i], dst + i * args.row_stride + j * args.pixel_stride + c, lanes);
       }
     }
   });

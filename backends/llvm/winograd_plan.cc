@@ -1,0 +1,151 @@
+#include "weir/backends/llvm/winograd_plan.h"
+
+#include <algorithm>
+#include <numeric>
+#include <utility>
+
+#include "weir/backends/llvm/winograd_ir.h"
+
+namespace weir::jit {
+namespace {
+
+constexpr double kTaskFlops = 8e6;            // of the direct sum: 20 us
+constexpr double kLeastFlops = 2e6;           // of parts of an image, and of parts of the output channels
+constexpr int64_t kTasks = 16;                // enough for eight threads
+constexpr int64_t kMostRows = 14;             // tiles of a group: with two vectors each, all of 32 registers
+constexpr int64_t kNearFilter = 1024 * 1024;  // bytes; a transformed filter that stays in the second-level cache
+constexpr int64_t kMostTiles = 16;     // of a unit: a row of elements and its products stay in the first-level cache,
+constexpr int64_t kMostTilesFar = 64;  // but a filter that comes from afar has to be worth its way
+constexpr int64_t kFewTiles = 12, kFewTilesFar = 64;  // images of fewer make units together
+constexpr int64_t kFilterTask = 8 * 1024;  // pairs of channels that a task transforms the taps of
+
+ConvProblem Covered(ConvProblem problem) {
+  for (int a : {1, 2}) {
+    ConvAxis& axis = problem.axis[a];
+    axis.dst = axis.phases[0].count = RoundUp(axis.dst, kWinogradTile);
+    axis.pool = 1;
+  }
+  return problem;
+}
+
+// Cycles a tile that products, the filter's way from the second-level cache and what is computed for nothing take.
+double CyclesOf(int64_t tiles, int64_t rows, int64_t vectors) {
+  const double groups = static_cast<double>(CeilDiv(tiles, rows));
+  const auto r = static_cast<double>(rows), v = static_cast<double>(vectors), t = static_cast<double>(tiles);
+  const double term = std::max({r * v / 2, 0.6 * (r + v), 4.0});
+  return (groups * term + 1.5 * v) / t;
+}
+
+}  // namespace
+
+WinogradPlan::WinogradPlan(const ConvProblem& p, const TileLimits& limits) : problem(p), covered(Covered(p)) {
+  tile_rows = WinogradTiles(p.axis[1].dst);
+  tile_columns = WinogradTiles(p.axis[2].dst);
+  const int64_t vectors = CeilDiv(p.dst_channels, kLanes);
+  product.vectors = std::min<int64_t>(vectors, vectors % 3 == 0 && vectors % 2 != 0 ? 3 : 2);
+  const bool few_registers = limits.vector_registers < kMostRows;
+  if (few_registers) product.vectors = 1;
+  panels = CeilDiv(vectors, product.vectors);
+  part_panels = panels;
+
+  const double flops = std::max(p.flops(), 1.0), image = flops / static_cast<double>(std::max<int64_t>(1, p.batch));
+  const bool near = panels * filter_panel() * 4 <= kNearFilter;
+  by_images = image_tiles() < (near ? kFewTiles : kFewTilesFar) && p.batch > 1;
+  // Units begin and end with windows of the tail.
+  const int64_t quantum = by_images ? 1 : std::lcm(kWinogradTile, p.axis[1].pool) / kWinogradTile;
+  const int64_t cuts = std::clamp<int64_t>(
+      std::min(CeilDiv(kTasks, std::max<int64_t>(1, p.batch)), static_cast<int64_t>(image / kLeastFlops)), 1,
+      tile_rows);
+  block = by_images ? tile_rows : std::min(tile_rows, RoundUp(CeilDiv(tile_rows, cuts), quantum));
+  blocks = CeilDiv(tile_rows, block);
+
+  // The unit and its groups that take the fewest cycles.
+  const int64_t step = by_images ? image_tiles() : tile_columns;
+  const int64_t most_rows = std::min(kMostRows, (limits.vector_registers - product.vectors - 1) / product.vectors);
+  const int64_t most = near ? kMostTiles : kMostTilesFar;
+  product.rows = 1;
+  double least = 0;
+  for (int64_t u = 1; u <= (by_images ? p.batch : block); ++u) {
+    const bool whole = u % quantum == 0 || u == block;
+    if (!whole || (least > 0 && u * step > most)) continue;
+    // Units of an image's last rows are smaller.
+    const int64_t units = by_images ? 1 : CeilDiv(block, u);
+    for (int64_t rows = std::min(most_rows, u * step); rows >= 1; --rows) {
+      const double cycles = CyclesOf(u * step, rows, product.vectors) * static_cast<double>(units * u);
+      if (least > 0 && cycles >= least * (by_images ? static_cast<double>(u) / static_cast<double>(unit) : 1)) continue;
+      least = cycles;
+      unit = u;
+      product.rows = rows;
+    }
+  }
+
+  const auto per_task = static_cast<int64_t>(kTaskFlops / image);
+  if (by_images) {
+    images = TaskSize(p.batch, std::max<int64_t>(1, per_task), 1);
+    images = RoundUp(images, unit);
+  } else if (blocks == 1) {
+    images = TaskSize(p.batch, std::max<int64_t>(1, per_task), 1);
+  }
+  const int64_t regions = blocks * CeilDiv(p.batch, images);
+  const auto worth = static_cast<int64_t>(flops / static_cast<double>(std::max<int64_t>(1, regions)) / kLeastFlops);
+  part_panels =
+      CeilDiv(panels, std::max<int64_t>(1, std::min({CeilDiv(kTasks, std::max<int64_t>(1, regions)), worth, panels})));
+  parts = CeilDiv(panels, part_panels);
+  tasks = regions * parts;
+}
+
+int64_t WinogradPlan::filter_panel() const { return kWinogradElements * problem.src_channels * product.width(); }
+
+int64_t WinogradPlan::unit_floats() const {
+  if (by_images) return unit * problem.DstStep(0);
+  return unit * kWinogradTile * problem.DstStep(2);
+}
+
+ConvSource WinogradPlan::Source() const {
+  if (by_images) return {covered, 0, 1, unit};
+  return {covered, 1, blocks == 1 ? covered.axis[1].dst : block * kWinogradTile, 1};
+}
+
+Stage TransformFilterStage(const WinogradPlan& plan, int filter_input, std::string name) {
+  KernelBuilder b(std::move(name));
+  const Val task = b.Task();
+  const int filter = b.Buffer({IrBuffer::Kind::kInput, filter_input, Elem::kF32, 0});
+  const int packed = b.Buffer({IrBuffer::Kind::kWorkspace, 0, Elem::kF32, 0});
+  const ConvProblem& p = plan.problem;
+  const int64_t width = plan.product.width(), units = plan.panels * p.src_channels;
+  const int64_t per_task = TaskSize(units, std::max<int64_t>(1, kFilterTask / width), 1);
+  const Val begin = b.Mul(task, per_task), end = b.Min(b.Add(begin, b.I64(per_task)), b.I64(units));
+  const IrType index{Elem::kI32, kLanes};
+  const Val lanes = b.Binary(IrOp::kMul, b.Iota(index), b.Const(index, p.src_channels));
+  b.Loop(begin, end, 1, [&](Val at) {
+    const Val panel = b.Div(at, p.src_channels), c = b.Rem(at, p.src_channels);
+    b.Loop(b.I64(0), b.I64(width), kLanes, [&](Val v) {
+      const Val column = b.Add(b.Mul(panel, width), v);
+      Val count = kNoVal;
+      if (p.dst_channels % width != 0) {
+        const Val left = b.Add(b.I64(p.dst_channels), b.Mul(column, -1));
+        // There may be none left.
+        count = b.Select(b.Binary(IrOp::kLt, left, b.I64(0)), b.I64(0), left);
+      }
+      const auto tap = [&](int row, int column_of_tap) {
+        const int64_t t = row * 3 + column_of_tap;
+        if (!p.transposed)
+          return b.Load(filter,
+                        b.Add(b.Add(b.Mul(c, p.dst_channels), column), b.I64(t * p.src_channels * p.dst_channels)),
+                        kLanes, count);
+        const Val first =
+            b.Add(b.Add(b.Mul(column, p.src_channels), c), b.I64((8 - t) * p.dst_channels * p.src_channels));
+        return b.Gather(filter, b.Binary(IrOp::kAdd, b.Splat(b.Convert(first, Elem::kI32), kLanes), lanes), count);
+      };
+      const Val to = b.Add(b.Add(b.Mul(panel, plan.filter_panel()), b.Mul(c, width)), v);
+      const auto store = [&](int i, int j, Val u) {
+        const int64_t element = i * kWinogradCells + j;
+        b.Store(packed, u, b.Add(to, b.I64(element * p.src_channels * width)));
+      };
+      EmitSquare<3, kWinogradCells>(b, IrWinograd::Filter, tap, store);
+    });
+  });
+  return MakeStage(b.Take(), CeilDiv(units, per_task));
+}
+
+}  // namespace weir::jit
