@@ -12,8 +12,9 @@ constexpr int64_t kSourceBytes = 1 << 20;  // of a block's elements: half a seco
 constexpr int64_t kLeastTiles = 16;        // for which a panel of filters is read
 constexpr int64_t kMostTiles = 32;
 constexpr int64_t kFarElementBytes = 24 << 10;  // of a panel and element: half a first-level cache
-constexpr int64_t kTaskTiles = 64;
-constexpr int64_t kTasks = 16;       // fewer blocks than this are made smaller, down to a register tile
+constexpr int64_t kTaskTiles = 64;  // in blocks one after the other: each reads rows of the source that the next shares
+constexpr int64_t kTasks = 16;      // for fewer, output channels are cut; if there is but a panel of them, blocks are,
+                                    // down to a register tile
 constexpr int64_t kFilterRows = 64;  // source channels of a task that transforms filters
 
 // Transformed filters: panels of output channels, each [36][source channels][panel width].
