@@ -5,19 +5,21 @@
 
 namespace weir::bench {
 
-Sequential TutorialModel(Runtime* runtime) {
+Sequential TutorialModel(Runtime* runtime, ConvAlgorithm algorithm) {
   Sequential model({Conv2D({.filters = 32,
                             .kernel_size = {3, 3},
                             .padding = "same",
                             .activation = "relu",
                             .kernel_constraint = MaxNorm(3),
-                            .input_shape = {32, 32, 3}}),
+                            .input_shape = {32, 32, 3},
+                            .algorithm = algorithm}),
                     Dropout(0.3),
                     Conv2D({.filters = 32,
                             .kernel_size = {3, 3},
                             .padding = "same",
                             .activation = "relu",
-                            .kernel_constraint = MaxNorm(3)}),
+                            .kernel_constraint = MaxNorm(3),
+                            .algorithm = algorithm}),
                     MaxPooling2D(), Flatten(),
                     Dense({.units = 512, .activation = "relu", .kernel_constraint = MaxNorm(3)}), Dropout(0.5),
                     Dense({.units = 10, .activation = "sigmoid"})});

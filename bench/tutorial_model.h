@@ -7,10 +7,12 @@
 #include "weir/core/runtime.h"
 #include "weir/frontend/examples.h"
 #include "weir/frontend/sequential.h"
+#include "weir/ops/ops.h"
 
 namespace weir::bench {
 
-Sequential TutorialModel(Runtime* runtime);
+// `algorithm` is that of both convolutions.
+Sequential TutorialModel(Runtime* runtime, ConvAlgorithm algorithm = ConvAlgorithm::kAuto);
 Tensor TutorialPictures(int64_t batch);
 Examples TutorialBatch(int64_t batch);
 

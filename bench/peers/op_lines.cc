@@ -1,0 +1,234 @@
+// Single ops beside oneDNN's primitives: those of the tutorial's model, and convolutions of other networks.
+#include <algorithm>
+#include <cmath>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "weir/bench/peers/session.h"
+#include "weir/bench/peers/shapes.h"
+#include "weir/core/error.h"
+#include "weir/ops/conv_geometry.h"
+#include "weir/ops/ops.h"
+#include "weir/tests/cases/op_case.h"
+
+namespace weir::peers {
+namespace {
+
+constexpr std::string_view kForward = "forward";
+constexpr std::string_view kInputGradient = "input_gradient";
+constexpr std::string_view kFilterGradient = "filter_gradient";
+
+std::string Spaced(std::string_view name) {
+  std::string text(name);
+  for (char& c : text) {
+    if (c == '_') c = ' ';
+  }
+  return text;
+}
+
+// A graph of one op, compiled, with its tensors: run as any executable is.
+Party OpParty(Runtime& runtime, const OpCase& op_case) {
+  const std::shared_ptr<Graph> graph = Graph::Create();
+  const std::vector<Value> leaves = RecordInputs(op_case, *graph);
+  const std::vector<Value> roots = op_case.build(*graph, leaves);
+  auto executable = runtime.Compile(leaves, roots);
+  ThrowIfError(executable.status());
+  return WeirParty([&runtime, executable = *std::move(executable), inputs = MakeInputs(op_case),
+                    outputs = std::vector<Tensor>(roots.size())]() mutable {
+    ThrowIfError(runtime.Run(*executable, inputs, outputs));
+  });
+}
+
+Row Compare(Session& session, const OpCase& op_case, const std::string& group, const std::string& name,
+            const std::string& words, const Pace& pace) {
+  Row row = {.group = group, .name = name};
+  std::vector<Party> parties = {OpParty(*session.runtime, op_case)};
+  if (!session.onednn.there()) {
+    row.way = session.onednn.version();
+  } else if (const absl::StatusOr<std::string> way = session.onednn.Task(words); way.ok()) {
+    row.way = *way;
+    parties.push_back(PeerParty(session.onednn));
+  } else {
+    row.way = StrCat("oneDNN: ", std::string(way.status().message()));
+  }
+  const Outcome outcome = Compete(parties, pace);
+  row.weir = outcome.seconds[0];
+  row.disturbed = outcome.disturbed;
+  if (parties.size() > 1) row.peer = outcome.seconds[1];
+  return row;
+}
+
+Row CompareConvolution(Session& session, const ConvShape& shape, const std::string& group, std::string_view direction,
+                       const Pace& pace) {
+  // The attributes and the output's shape, from a recording: the default algorithm is chosen by it.
+  const auto graph = Graph::Create();
+  const Shape x = shape.InputShape(), filter = shape.FilterShape();
+  const Value recorded =
+      Conv2D(graph->Input({DType::kFloat32, x}), graph->Input({DType::kFloat32, filter}), shape.Options());
+  const AttrMap attrs = graph->node(recorded.ref.node).attrs;
+  const Shape y = recorded.shape();
+  OpCase op_case;
+  if (direction == kForward) {
+    op_case = {.name = "conv",
+               .op = "conv",
+               .inputs = {{x}, {filter}},
+               .build = [options = shape.Options()](Graph&, std::span<const Value> v) {
+                 return std::vector<Value>{Conv2D(v[0], v[1], options)};
+               }};
+  } else if (direction == kInputGradient) {
+    op_case = {.name = "conv_input_gradient",
+               .op = "conv_input_gradient",
+               .inputs = {{y}, {filter}},
+               .build = [attrs, x](Graph&, std::span<const Value> v) {
+                 return std::vector<Value>{ConvInputGradient(v[0], v[1], attrs, x)};
+               }};
+  } else {
+    op_case = {.name = "conv_filter_gradient",
+               .op = "conv_filter_gradient",
+               .inputs = {{x}, {y}},
+               .build = [attrs, filter](Graph&, std::span<const Value> v) {
+                 return std::vector<Value>{ConvFilterGradient(v[0], v[1], attrs, filter)};
+               }};
+  }
+  Row row = Compare(session, op_case, group, StrCat(shape.Name(), ", ", Spaced(direction)),
+                    StrCat("convolution ", direction, " ", shape.PeerWords()), pace);
+  const bool winograd = attrs.Int(kAlgorithm) == static_cast<int64_t>(ConvAlgorithm::kWinograd);
+  row.way += winograd ? "; weir: winograd" : "; weir: direct";
+  return row;
+}
+
+OpCase PoolCase(std::string_view direction, int64_t batch) {
+  const Shape x = {batch, 32, 32, 32}, y = {batch, 16, 16, 32};
+  if (direction == kForward) {
+    return {.name = "max_pool", .op = "max_pool", .inputs = {{x}}, .build = [](Graph&, std::span<const Value> v) {
+              return std::vector<Value>{MaxPool(v[0])};
+            }};
+  }
+  return {.name = "max_pool_gradient",
+          .op = "max_pool_gradient",
+          .inputs = {{x}, {y}},
+          .build = [](Graph& graph, std::span<const Value> v) {
+            const Value pooled = MaxPool(v[0]);
+            return std::vector<Value>{MaxPoolGradient(v[0], v[1], graph.node(pooled.ref.node).attrs)};
+          }};
+}
+
+// x [batch, inputs] times weights [inputs, outputs], and its two gradients.
+OpCase ProductCase(std::string_view direction, int64_t batch, int64_t inputs, int64_t outputs) {
+  const Shape x = {batch, inputs}, weights = {inputs, outputs}, y = {batch, outputs};
+  const auto make = [](const char* name, const Shape& a, const Shape& b, MatMulOptions options) {
+    return OpCase{
+        .name = name, .op = "matmul", .inputs = {{a}, {b}}, .build = [options](Graph&, std::span<const Value> v) {
+          return std::vector<Value>{MatMul(v[0], v[1], options)};
+        }};
+  };
+  if (direction == kForward) return make("product", x, weights, {});
+  if (direction == kInputGradient) return make("product_input_gradient", y, weights, {.transpose_b = true});
+  return make("product_filter_gradient", x, y, {.transpose_a = true});
+}
+
+// Effective FLOP/s of the direct algorithm over the peak.
+void AddWinograd(Session& session, const ConvShape& shape, std::string_view direction, double seconds, double asked) {
+  // What other processes take away makes a peak smaller, never larger.
+  session.peak.flops = std::max(session.peak.flops, MeasurePeak(session.runtime->threads()).flops);
+  const double flops = shape.ForwardFlops() / seconds;
+  session.table.Add(Line{.what = StrCat("3x3 32->32 on 32x32, batch ", shape.batch, ", ", Spaced(direction),
+                                        ": effective FLOP/s to the FMA peak"),
+                         .weir = StrCat(NumberText(flops * 1e-9, 0), " GFLOP/s"),
+                         .peer = StrCat(NumberText(session.peak.flops * 1e-9, 0), " GFLOP/s"),
+                         .value = flops / session.peak.flops,
+                         .asked = asked});
+}
+
+constexpr const char* kTutorialGroup = "The tutorial's ops beside oneDNN";
+
+void TutorialOps(Session& session, int64_t batch, std::vector<Row>& heavy) {
+  const Pace pace = session.op_pace();
+  for (const ConvShape& shape : TutorialConvolutions(batch)) {
+    for (std::string_view direction : {kForward, kInputGradient, kFilterGradient}) {
+      if (shape.first && direction == kInputGradient) continue;
+      if (!session.Wants(StrCat("tutorial/conv", shape.ic, "/", direction, "/batch", batch))) continue;
+      Row row = CompareConvolution(session, shape, kTutorialGroup, direction, pace);
+      session.table.Add(row);
+      if (shape.first) continue;
+      if (batch == 32) AddWinograd(session, shape, direction, row.weir, direction == kFilterGradient ? 1.5 : 2.0);
+      heavy.push_back(std::move(row));
+    }
+  }
+  for (std::string_view direction : {kForward, kInputGradient}) {
+    if (!session.Wants(StrCat("tutorial/pool/", direction, "/batch", batch))) continue;
+    session.table.Add(Compare(session, PoolCase(direction, batch), kTutorialGroup,
+                              StrCat("max pool 2x2 32 on 32x32, batch ", batch, ", ", Spaced(direction)),
+                              StrCat("pool ", direction, " ", batch, " 32 32 32"), pace));
+  }
+  for (const auto& [inputs, outputs] : {std::pair<int64_t, int64_t>{8192, 512}, {512, 10}}) {
+    for (std::string_view direction : {kForward, kInputGradient, kFilterGradient}) {
+      if (!session.Wants(StrCat("tutorial/dense", inputs, "/", direction, "/batch", batch))) continue;
+      session.table.Add(Compare(session, ProductCase(direction, batch, inputs, outputs), kTutorialGroup,
+                                StrCat("dense ", inputs, "->", outputs, ", batch ", batch, ", ", Spaced(direction)),
+                                StrCat("product ", direction, " ", batch, " ", inputs, " ", outputs), pace));
+    }
+  }
+}
+
+// The smallest ratio of some rows must reach what is asked.
+void AddWorst(Session& session, const std::string& what, const std::vector<const Row*>& rows, double asked) {
+  if (rows.empty() && !session.options.filter.empty()) return;
+  Line line = {.what = what, .asked = asked};
+  if (const Row* worst = Worst(rows)) {
+    line.weir = TimeText(worst->weir);
+    line.peer = TimeText(worst->peer);
+    line.value = worst->ratio();
+    line.note = StrCat(worst->name, worst->disturbed ? ", disturbed by other processes" : "");
+  } else {
+    line.note = session.onednn.there() ? "none was run" : session.onednn.version();
+  }
+  session.table.Add(std::move(line));
+}
+
+void Networks(Session& session) {
+  std::vector<std::string> groups;
+  for (const auto& [picture, batch] : {std::pair<int64_t, int64_t>{32, 32}, {224, 4}}) {
+    for (std::string_view direction : {kForward, kInputGradient, kFilterGradient}) {
+      groups.push_back(StrCat("Networks on ", picture, "x", picture, ", ", Spaced(direction)));
+      for (const ConvShape& shape : NetworkConvolutions(picture, batch)) {
+        if (shape.first && direction == kInputGradient) continue;
+        if (!session.Wants(StrCat("networks", picture, "/", shape.network, "/", shape.Name(), "/", direction)))
+          continue;
+        Row row = CompareConvolution(session, shape, groups.back(), direction, session.shape_pace());
+        row.name = StrCat(shape.network, ": ", row.name);
+        session.table.Add(std::move(row));
+        // One executable a shape is enough: their code is not needed again.
+        session.runtime->cache().Clear();
+      }
+    }
+  }
+  std::vector<const Row*> all;
+  for (const std::string& group : groups) {
+    for (const Row* row : session.table.Complete(group)) all.push_back(row);
+  }
+  if (all.empty() && !session.options.filter.empty()) return;
+  session.table.Add(Line{.what = StrCat("other networks' ", all.size(), " convolutions, to oneDNN: geometric mean"),
+                         .value = GeometricMean(all),
+                         .asked = 1.0,
+                         .note = session.onednn.there() ? DisturbedText(all) : session.onednn.version()});
+  AddWorst(session, "other networks' convolutions, to oneDNN: the worst", all, 0.7);
+}
+
+}  // namespace
+
+void MeasureOps(Session& session) {
+  std::vector<Row> heavy;
+  for (int64_t batch : {32, 128}) TutorialOps(session, batch, heavy);
+  AddWorst(session, "each op of the tutorial, to oneDNN: the worst", session.table.Complete(kTutorialGroup), 1.0);
+  std::vector<const Row*> rows;
+  for (const Row& row : heavy) {
+    if (std::isfinite(row.ratio())) rows.push_back(&row);
+  }
+  AddWorst(session, "3x3 32->32 convolutions of the tutorial, to oneDNN: the worst", rows, 1.8);
+  Networks(session);
+}
+
+}  // namespace weir::peers
