@@ -1,5 +1,5 @@
-// Winograd's convolution (ops/winograd.h) on this backend: how tiles are cut into blocks, and the lowerings. A task does
-// all for a block, from transforms to the epilogue, while its elements are in the second-level cache.
+// Winograd's convolution (ops/winograd.h) on this backend: how tiles are cut into blocks, and the lowerings. A task
+// does all for a block, from transforms to the epilogue, while its elements are in the second-level cache.
 #ifndef WEIR_BACKENDS_HIGHWAY_WINOGRAD_H_
 #define WEIR_BACKENDS_HIGHWAY_WINOGRAD_H_
 
