@@ -42,6 +42,7 @@ int main(int argc, char** argv) {
   k::Tensor horse = data.train.Slice(7, 8).Scaled(1 / 255.0).image(0);
   std::vector<k::Tensor> features = extractor.Predict(horse);
   k::examples::ExitIfError(k::EnsureDirectory(out));
+  k::examples::ExitIfError(k::SavePng(data.train.images[7], out + "/picture.png"));
   for (int i : {0, 2}) {
     k::examples::ExitIfError(k::plot::SaveFeatureMaps(features[i], out + "/" + model.layer(i).name() + ".png",
                                                       {.rows = 4, .columns = 8, .input = horse}));

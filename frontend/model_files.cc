@@ -220,16 +220,16 @@ WeightMatch MatchWeights(const ModelBase& model, const SafetensorsFile& file) {
 }
 
 absl::Status Restore(ModelBase& model, const nlohmann::json& config, const SafetensorsFile& file,
-                     const std::string& path) {
+                     const std::string& path, bool compile) {
   Trainer& trainer = model.trainer();
-  trainer.CompileFrom(config.value("compile_config", nlohmann::json()));
+  if (compile) trainer.CompileFrom(config.value("compile_config", nlohmann::json()));
   const WeightMatch match = MatchWeights(model, file);
   if (!match.skipped.empty()) {
     return absl::DataLossError(
         StrCat(path, kWeightsFile, " does not fit ", kConfigFile + 1, ": ", StrJoin(match.skipped, "; ")));
   }
-  for (auto [variable, tensor] : match.fitting) variable.Assign(tensor);
-  if (config.contains("training_state")) trainer.SetProgressState(config["training_state"]);
+  for (auto [variable, tensor] : match.fitting) variable.Adopt(tensor);
+  if (compile && config.contains("training_state")) trainer.SetProgressState(config["training_state"]);
   if (trainer.compiled()) {
     const std::vector<SlotSpec> specs = trainer.optimizer().slots();
     for (const auto& [name, variable] : NamedWeights(model)) {
@@ -290,8 +290,9 @@ absl::Status SaveModel(ModelBase& model, const std::string& path) {
   return status;
 }
 
-absl::StatusOr<Model> LoadModel(const std::string& path, const ModelOptions& options) {
-  WEIR_ASSIGN_OR_RETURN(const SafetensorsFile file, LoadSafetensors(path + kWeightsFile));
+absl::StatusOr<Model> LoadModel(const std::string& path, const ModelOptions& options, bool compile) {
+  const auto wanted = [compile](const std::string& name) { return compile || !name.starts_with(kOptimizerPrefix); };
+  WEIR_ASSIGN_OR_RETURN(const SafetensorsFile file, LoadSafetensors(path + kWeightsFile, wanted));
   WEIR_ASSIGN_OR_RETURN(const nlohmann::json config, ReadConfig(path + kConfigFile, file));
   try {
     const int version = config.at("weir_format").get<int>();
@@ -303,7 +304,7 @@ absl::StatusOr<Model> LoadModel(const std::string& path, const ModelOptions& opt
     if (made.seed == 0) made.seed = config.at("seed").get<uint64_t>();
     const std::shared_ptr<ModelBase> model = ModelFromJson(config, made);
     if (!model->built()) return absl::DataLossError(StrCat(path, kConfigFile, ": the model has no input shape"));
-    WEIR_RETURN_IF_ERROR(Restore(*model, config, file, path));
+    WEIR_RETURN_IF_ERROR(Restore(*model, config, file, path, compile));
     return Model(model);
   } catch (const Error& error) {
     return absl::Status(error.code(), StrCat(path, kConfigFile, ": ", error.message()));
@@ -325,7 +326,7 @@ absl::StatusOr<std::vector<std::string>> LoadWeights(ModelBase& model, const std
     return absl::InvalidArgumentError(
         StrCat(file_path, " does not fit model \"", model.name(), "\": ", StrJoin(match.skipped, "; ")));
   }
-  for (auto [variable, tensor] : match.fitting) variable.Assign(tensor);
+  for (auto [variable, tensor] : match.fitting) variable.Adopt(tensor);
   return match.skipped;
 }
 

@@ -17,8 +17,9 @@ namespace weir {
 absl::Status SaveModel(ModelBase& model, const std::string& path);
 
 // kDataLoss or kInvalidArgument, naming file and reason, for files that are cut, changed or of another version, and if
-// the probe's output differs by more than 1e-5 of its largest element.
-absl::StatusOr<Model> LoadModel(const std::string& path, const ModelOptions& options = {});
+// the probe's output differs by more than 1e-5 of its largest element. Without `compile`, as in Keras, the model can
+// predict, but has no optimizer, loss or metrics; the optimizer's state (Adam's is twice the weights) is not read.
+absl::StatusOr<Model> LoadModel(const std::string& path, const ModelOptions& options = {}, bool compile = true);
 
 // The weights alone, as one safetensors file; names are layer paths ("conv2d/kernel").
 absl::Status SaveWeights(const ModelBase& model, const std::string& path);

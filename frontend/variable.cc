@@ -1,5 +1,7 @@
 #include "weir/frontend/variable.h"
 
+#include <utility>
+
 #include "weir/core/error.h"
 
 namespace weir {
@@ -51,11 +53,13 @@ Tensor Variable::value() const {
   return state().value;
 }
 
-void Variable::Assign(const Tensor& value) {
+void Variable::Assign(const Tensor& value) { Adopt(value.Clone()); }
+
+void Variable::Adopt(Tensor value) {
   if (!value.defined() || value.type() != type()) {
     ThrowInvalidArgument("variable ", path(), " is ", type(), ", cannot be assigned ", value.type());
   }
-  state().value = value.Clone();
+  state().value = std::move(value);
 }
 
 Tensor& Variable::Exclusive() {

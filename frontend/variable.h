@@ -44,6 +44,8 @@ class Variable {
   Tensor value() const;
   // Sets the value (copied). Throws Error unless dtype and shape are the variable's.
   void Assign(const Tensor& value);
+  // Likewise, without a copy: for a tensor that is written by nobody as long as the variable holds it.
+  void Adopt(Tensor value);
 
   // For the trainer: the value as a tensor that nobody else holds and that may be overwritten.
   Tensor& Exclusive();

@@ -40,6 +40,26 @@ TEST(ModelFiles, TwoAndTwoEpochsAreFour) {
   }
 }
 
+TEST(ModelFiles, WithoutCompileItPredictsOnly) {
+  TempFolder folder;
+  const Sequential model = SmallModel();
+  CompileTutorial(model);
+  const Tensor x = UniformTensor({2, 8, 8, 3}, 1);
+  model.TrainOnBatch(Examples(x, Labels(2, 5)));
+  ASSERT_TRUE(model.Save(folder / "m").ok());
+  const absl::StatusOr<Model> loaded = LoadModel(folder / "m", {}, /*compile=*/false);
+  ASSERT_TRUE(loaded.ok()) << loaded.status();
+  EXPECT_TRUE(BitEqual(loaded->PredictOne(x), model.PredictOne(x)));
+  EXPECT_EQ(loaded->iterations(), 0);
+  EXPECT_THROW(loaded->TrainOnBatch(Examples(x, Labels(2, 5))), Error);
+  // The weights are the file's own tensors: training after all, or assigning, changes none that was handed out.
+  const Tensor before = loaded->layer(0).weights()[0].value(), copy = before.Clone();
+  CompileTutorial(*loaded);
+  loaded->TrainOnBatch(Examples(x, Labels(2, 5)));
+  EXPECT_TRUE(BitEqual(before, copy));
+  EXPECT_FALSE(SameWeights(model, *loaded));
+}
+
 TEST(ModelFiles, FunctionalNestedAndSharedModels) {
   const Sequential inner({Dense({.units = 4, .activation = "tanh", .input_shape = {3}}), Dense(3)}, {.name = "inner"});
   const Layer shared = Dense({.units = 3, .name = "shared"});

@@ -317,8 +317,31 @@ std::vector<ConvShape> ConvShapes() {
   return shapes;
 }
 
+// Shapes for Winograd's algorithm, likewise.
+std::vector<ConvShape> WinogradShapes() {
+  const ConvOptions same{.padding = "same", .algorithm = ConvAlgorithm::kWinograd};
+  const ConvOptions padded{.padding_before = {4, 0}, .padding_after = {1, 5}, .algorithm = ConvAlgorithm::kWinograd};
+  std::vector<ConvShape> shapes;
+  for (int64_t in : {1, 5, 17}) {
+    for (int64_t out : {1, 8, 16, 33}) shapes.push_back({{2, 5, 6, in}, {3, 3, in, out}, same});
+  }
+  shapes.push_back({{1, 6, 5, 3}, {3, 3, 3, 8}, padded});
+  // Blocks of parts of a row, of rows, and of several images; output channels cut among tasks.
+  shapes.push_back({{1, 6, 190, 4}, {3, 3, 4, 9}, same});
+  shapes.push_back({{2, 13, 70, 4}, {3, 3, 4, 9}, same});
+  shapes.push_back({{37, 3, 3, 5}, {3, 3, 5, 6}, same});
+  shapes.push_back({{1, 8, 9, 40}, {3, 3, 40, 100}, same});
+  // Tasks of several blocks, large filters, filter gradients by blocks of channels with one chunk and with two.
+  shapes.push_back({{17, 32, 32, 32}, {3, 3, 32, 32}, same, true});
+  shapes.push_back({{3, 9, 8, 200}, {3, 3, 200, 72}, same, true});
+  shapes.push_back({{5, 6, 5, 300}, {3, 3, 300, 200}, same, true});
+  shapes.push_back({{66, 7, 7, 260}, {3, 3, 260, 260}, same, true});
+  return shapes;
+}
+
+// kAuto stands for the direct sum here.
 Value RecordConv(const Value& x, const Value& w, ConvOptions options) {
-  options.algorithm = ConvAlgorithm::kDirect;
+  if (options.algorithm == ConvAlgorithm::kAuto) options.algorithm = ConvAlgorithm::kDirect;
   return Conv(x, w, options);
 }
 // The attributes and the output's shape of a convolution.
@@ -329,38 +352,47 @@ std::pair<AttrMap, Shape> ConvRecord(const ConvShape& shape) {
   return {graph->node(y.ref.node).attrs, y.shape()};
 }
 
-TEST_P(HighwayKernels, ConvForward) {
-  for (const ConvShape& shape : ConvShapes()) {
-    if (shape.large && slow()) continue;
-    CheckWithEpilogues(StrCat("conv ", shape.x, " * ", shape.w), [&](Problem& problem) {
-      return RecordConv(problem.Floats(shape.x), problem.Floats(shape.w), shape.options);
-    });
-    if (HasFailure()) return;
+class HighwayConv : public HighwayKernels {
+ protected:
+  void CheckForward(const std::vector<ConvShape>& shapes) {
+    for (const ConvShape& shape : shapes) {
+      if (shape.large && slow()) continue;
+      CheckWithEpilogues(StrCat("conv ", shape.x, " * ", shape.w), [&](Problem& problem) {
+        return RecordConv(problem.Floats(shape.x), problem.Floats(shape.w), shape.options);
+      });
+      if (HasFailure()) return;
+    }
   }
-}
+  void CheckInputGradient(const std::vector<ConvShape>& shapes) {
+    for (const ConvShape& shape : shapes) {
+      if (shape.large && slow()) continue;
+      const auto [attrs, y] = ConvRecord(shape);
+      CheckWithEpilogues(StrCat("input gradient ", shape.x, " * ", shape.w),
+                         [&, attrs = attrs, y = y](Problem& problem) {
+                           return ConvInputGradient(problem.Floats(y), problem.Floats(shape.w), attrs, shape.x);
+                         });
+      if (HasFailure()) return;
+    }
+  }
+  void CheckFilterGradient(const std::vector<ConvShape>& shapes) {
+    for (const ConvShape& shape : shapes) {
+      if (shape.large && slow()) continue;
+      const auto [attrs, y] = ConvRecord(shape);
+      CheckWithEpilogues(StrCat("filter gradient ", shape.x, " * ", shape.w),
+                         [&, attrs = attrs, y = y](Problem& problem) {
+                           return ConvFilterGradient(problem.Floats(shape.x), problem.Floats(y), attrs, shape.w);
+                         });
+      if (HasFailure()) return;
+    }
+  }
+};
 
-TEST_P(HighwayKernels, ConvInputGradient) {
-  for (const ConvShape& shape : ConvShapes()) {
-    if (shape.large && slow()) continue;
-    const auto [attrs, y] = ConvRecord(shape);
-    CheckWithEpilogues(StrCat("input gradient ", shape.x, " * ", shape.w), [&, attrs = attrs, y = y](Problem& problem) {
-      return ConvInputGradient(problem.Floats(y), problem.Floats(shape.w), attrs, shape.x);
-    });
-    if (HasFailure()) return;
-  }
-}
-
-TEST_P(HighwayKernels, ConvFilterGradient) {
-  for (const ConvShape& shape : ConvShapes()) {
-    if (shape.large && slow()) continue;
-    const auto [attrs, y] = ConvRecord(shape);
-    CheckWithEpilogues(StrCat("filter gradient ", shape.x, " * ", shape.w),
-                       [&, attrs = attrs, y = y](Problem& problem) {
-                         return ConvFilterGradient(problem.Floats(shape.x), problem.Floats(y), attrs, shape.w);
-                       });
-    if (HasFailure()) return;
-  }
-}
+TEST_P(HighwayConv, Forward) { CheckForward(ConvShapes()); }
+TEST_P(HighwayConv, InputGradient) { CheckInputGradient(ConvShapes()); }
+TEST_P(HighwayConv, FilterGradient) { CheckFilterGradient(ConvShapes()); }
+TEST_P(HighwayConv, WinogradForward) { CheckForward(WinogradShapes()); }
+TEST_P(HighwayConv, WinogradInputGradient) { CheckInputGradient(WinogradShapes()); }
+TEST_P(HighwayConv, WinogradFilterGradient) { CheckFilterGradient(WinogradShapes()); }
 
 // ---- Products -----------------------------------------------------------------------------------
 TEST_P(HighwayKernels, MatMul) {
@@ -703,6 +735,8 @@ TEST_P(HighwayKernels, DeclinesWithReasons) {
   EXPECT_NE(reason(product).find("f64"), std::string::npos) << reason(product);
 }
 
+INSTANTIATE_TEST_SUITE_P(Targets, HighwayConv, ::testing::ValuesIn(HighwayTargets()),
+                         [](const auto& info) { return info.param; });
 INSTANTIATE_TEST_SUITE_P(Targets, HighwayKernels, ::testing::ValuesIn(HighwayTargets()),
                          [](const auto& info) { return info.param; });
 

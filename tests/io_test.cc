@@ -333,6 +333,11 @@ TEST_F(SafetensorsTest, RoundTripsOrderTypesAndMetadata) {
   ASSERT_NE(file->Find("step"), nullptr);
   EXPECT_EQ(file->Find("step")->item<int64_t>(), -1);
   EXPECT_EQ(file->Find("absent"), nullptr);
+  const auto some = LoadSafetensors(Path("x"), [](const std::string& name) { return name == "i"; });
+  ASSERT_TRUE(some.ok()) << some.status();
+  ASSERT_EQ(some->tensors.size(), 1u);
+  EXPECT_TRUE(BitEqual(some->tensors[0].second, tensors.back().second));
+  EXPECT_EQ(some->metadata, metadata);
   // The data begins at a multiple of 8, and each tensor at one of its element size.
   EXPECT_EQ(static_cast<unsigned char>((*ReadFile(Path("x")))[0]) % 8, 0);
 }

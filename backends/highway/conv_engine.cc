@@ -5,6 +5,7 @@
 #include <optional>
 
 #include "weir/backends/highway/conv_filter.h"
+#include "weir/backends/highway/winograd.h"
 
 namespace weir::highway {
 namespace {
@@ -439,15 +440,19 @@ Lowering LowerConvProblem(const LowerContext& context, ConvProblem problem) {
 }
 
 LowerResult LowerConv(const LowerContext& context) {
-  return LowerConvProblem(context,
-                          ForwardProblem(ConvGeometryOf(context.anchor().attrs, context.anchor_input_type(0).shape,
-                                                        context.anchor_input_type(1).shape)));
+  const AttrMap& attrs = context.anchor().attrs;
+  const ConvGeometry geometry =
+      ConvGeometryOf(attrs, context.anchor_input_type(0).shape, context.anchor_input_type(1).shape);
+  if (UsesWinograd(attrs)) return LowerWinograd(context, WinogradForward(geometry));
+  return LowerConvProblem(context, ForwardProblem(geometry));
 }
 
 LowerResult LowerConvInputGradient(const LowerContext& context) {
-  return LowerConvProblem(context,
-                          InputGradientProblem(ConvGeometryOf(context.anchor().attrs, context.anchor().outputs[0].shape,
-                                                              context.anchor_input_type(1).shape)));
+  const AttrMap& attrs = context.anchor().attrs;
+  const ConvGeometry geometry =
+      ConvGeometryOf(attrs, context.anchor().outputs[0].shape, context.anchor_input_type(1).shape);
+  if (UsesWinograd(attrs)) return LowerWinograd(context, WinogradInputGradient(geometry));
+  return LowerConvProblem(context, InputGradientProblem(geometry));
 }
 
 }  // namespace weir::highway

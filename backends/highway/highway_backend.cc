@@ -5,7 +5,6 @@
 
 #include "weir/backends/highway/block_program.h"
 #include "weir/backends/highway/lowering.h"
-#include "weir/ops/winograd.h"
 
 namespace weir {
 namespace highway {
@@ -47,7 +46,6 @@ LowerFn FindAnchor(std::string_view op) {
 // All anchors compute float32; labels of a cross entropy may be integers.
 std::optional<Decline> AnchorDecline(const Graph& graph, const Node& node) {
   if (FindAnchor(node.op->name) == nullptr) return Decline{StrCat("no lowering for ", node.op->name)};
-  if (node.attrs.Find(kAlgorithm) != nullptr && UsesWinograd(node.attrs)) return Decline{"no Winograd kernels"};
   const DType dtype = graph.type(node.inputs[0]).dtype;
   if (dtype != DType::kFloat32) return Decline{StrCat(node.op->name, " of ", dtype, " is the reference's")};
   return std::nullopt;

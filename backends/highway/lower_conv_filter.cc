@@ -9,6 +9,7 @@
 #include "weir/backends/highway/combine.h"
 #include "weir/backends/highway/filter_gradient.h"
 #include "weir/backends/highway/lowering.h"
+#include "weir/backends/highway/winograd.h"
 
 namespace weir::highway {
 namespace {
@@ -167,6 +168,7 @@ Lowering LowerByRows(const LowerContext& context, FilterGradient problem, double
 }  // namespace
 
 LowerResult LowerConvFilterGradient(const LowerContext& context) {
+  if (UsesWinograd(context.anchor().attrs)) return LowerWinogradFilterGradient(context);
   FilterGradient problem = DescribeFilterGradient(context);
   const double flops = 2.0 * static_cast<double>(problem.geometry.batch) *
                        static_cast<double>(problem.geometry.out_positions()) * static_cast<double>(problem.rows) *

@@ -176,7 +176,7 @@ absl::Status CheckRanges(const std::vector<Entry>& entries, int64_t data_bytes) 
   return absl::OkStatus();
 }
 
-absl::StatusOr<SafetensorsFile> Read(const InputFile& file) {
+absl::StatusOr<SafetensorsFile> Read(const InputFile& file, const std::function<bool(const std::string&)>& wanted) {
   uint64_t header_bytes = 0;
   if (file.size() < kLengthBytes) {
     return absl::DataLossError(StrCat("has ", file.size(), " bytes, expected ", kLengthBytes, " at least"));
@@ -208,6 +208,7 @@ absl::StatusOr<SafetensorsFile> Read(const InputFile& file) {
   const int64_t data_begin = kLengthBytes + static_cast<int64_t>(header_bytes);
   WEIR_RETURN_IF_ERROR(CheckRanges(entries, file.size() - data_begin));
   for (const Entry& entry : entries) {
+    if (wanted && !wanted(entry.name)) continue;
     WEIR_ASSIGN_OR_RETURN(Tensor tensor, CheckedTensor(entry.type));
     WEIR_RETURN_IF_ERROR(file.ReadAt(data_begin + entry.begin, {tensor.raw(), static_cast<size_t>(tensor.bytes())}));
     WEIR_RETURN_IF_ERROR(CheckBools(tensor));
@@ -280,9 +281,10 @@ absl::Status SaveSafetensors(const NamedTensors& tensors, const std::map<std::st
   return WriteFileAtomically(path, parts);
 }
 
-absl::StatusOr<SafetensorsFile> LoadSafetensors(const std::string& path) {
+absl::StatusOr<SafetensorsFile> LoadSafetensors(const std::string& path,
+                                                const std::function<bool(const std::string& name)>& wanted) {
   WEIR_ASSIGN_OR_RETURN(const InputFile file, InputFile::Open(path));
-  absl::StatusOr<SafetensorsFile> result = Read(file);
+  absl::StatusOr<SafetensorsFile> result = Read(file, wanted);
   if (!result.ok() && result.status().message().find(path) == absl::string_view::npos) {
     return absl::Status(result.status().code(), StrCat(path, ": ", result.status().message()));
   }

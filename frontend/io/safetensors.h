@@ -3,6 +3,7 @@
 #ifndef WEIR_FRONTEND_IO_SAFETENSORS_H_
 #define WEIR_FRONTEND_IO_SAFETENSORS_H_
 
+#include <functional>
 #include <map>
 #include <string>
 #include <utility>
@@ -31,8 +32,10 @@ absl::Status SaveSafetensors(const NamedTensors& tensors, const std::map<std::st
 // Reads all tensors. Everything is checked before a tensor is allocated: header length against the file, nesting of
 // the JSON, names (unique), types, shapes (product fits, agrees with the byte range) and ranges (adjacent, covering
 // the rest of the file exactly). kDataLoss with expected and found size for a file that is cut or too long,
-// kInvalidArgument for a malformed header, kUnimplemented for an unknown element type.
-absl::StatusOr<SafetensorsFile> LoadSafetensors(const std::string& path);
+// kInvalidArgument for a malformed header, kUnimplemented for an unknown element type. With `wanted`, only tensors
+// whose names it takes are read and in the result; all are checked.
+absl::StatusOr<SafetensorsFile> LoadSafetensors(const std::string& path,
+                                                const std::function<bool(const std::string& name)>& wanted = {});
 
 }  // namespace weir
 

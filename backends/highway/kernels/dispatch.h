@@ -31,6 +31,7 @@ PoolKernels PoolKernelsFor(int64_t target);
 ReduceKernels ReduceKernelsFor(int64_t target);
 SoftmaxKernels SoftmaxKernelsFor(int64_t target);
 MoveKernels MoveKernelsFor(int64_t target);
+WinogradKernels WinogradKernelsFor(int64_t target);
 int64_t LanesFor(int64_t target);
 
 }  // namespace weir::highway

@@ -219,6 +219,76 @@ struct MoveKernels {
                     int64_t dst_stride) noexcept = nullptr;
 };
 
+// ---- Winograd's transforms (ops/winograd.h) -----------------------------------------------------
+// Elements are numbered 0 .. 35 in row-major order and lie in planes, `element_stride` floats from one to the next.
+// Where whole vectors are written, there must be room for them.
+//
+// Cells of `tiles` tiles along a row of an image, 4 columns from one to the next: cell (i, j) of the first is pixel
+// (row + i, column + j), zero if that is outside. Element e of tile t goes to dst + e * element_stride + t *
+// tile_stride, whole vectors.
+struct WinogradCellsArgs {
+  const float* image = nullptr;
+  int64_t rows = 0, columns = 0, pixel_stride = 0;  // of the image
+  int64_t channels = 0;
+  int64_t row = 0, column = 0, tiles = 0;
+  float* dst = nullptr;
+  int64_t element_stride = 0, tile_stride = 0;
+};
+// Taps at w + tap * tap_stride + row * row_stride + c, c < columns, to dst + e * element_stride + row * width + c,
+// whole vectors.
+struct WinogradFilterArgs {
+  const float* w = nullptr;
+  int64_t tap_stride = 0, row_stride = 0;
+  int64_t rows = 0, columns = 0;
+  float* dst = nullptr;
+  int64_t element_stride = 0, width = 0;
+};
+// For each element e, tile t and column o < columns of a panel (two vectors): product[e * product_element + t *
+// product_tile + o] = sum over terms k of fma(source[e * source_element + t * source_tile + k], filter[e *
+// filter_element + k * panel + o], acc). Whole vectors of the filter are read, and of the product written. far: an
+// element's filter is too large for the first-level cache. stream: otherwise, memory wanted soon, fetched by the way.
+inline constexpr size_t kWinogradStreams = 2;
+struct WinogradProductArgs {
+  const float* source = nullptr;
+  int64_t source_element = 0, source_tile = 0;
+  const float* filter = nullptr;
+  int64_t filter_element = 0;
+  int64_t terms = 0, tiles = 0, columns = 0;
+  float* product = nullptr;
+  int64_t product_element = 0, product_tile = 0;
+  bool far = false;
+  const float* stream[kWinogradStreams] = {};
+  int64_t stream_floats[kWinogradStreams] = {};
+};
+// Sums at product + e * element_stride + t * tile_stride + c, read in whole vectors, to 4x4 outputs: output (i, j) of
+// tile t at dst + i * row_stride + (4 t + j) * pixel_stride + c, c < channels. What is behind row `rows` or pixel
+// `pixels` of the run is left out.
+struct WinogradOutputArgs {
+  const float* product = nullptr;
+  int64_t element_stride = 0, tile_stride = 0;
+  int64_t tiles = 0, channels = 0;
+  float* dst = nullptr;
+  int64_t row_stride = 0, pixel_stride = 0;
+  int64_t rows = 0, pixels = 0;
+};
+// Sums at sums + e * element_stride + part * part_stride + i, i < count, parts added in order, to gradients of taps at
+// dst + tap * tap_stride + i.
+struct WinogradTapsArgs {
+  const float* sums = nullptr;
+  int64_t element_stride = 0, part_stride = 0, parts = 0;
+  int64_t count = 0;
+  float* dst = nullptr;
+  int64_t tap_stride = 0;
+};
+struct WinogradKernels {
+  void (*filter)(const WinogradFilterArgs& args) noexcept = nullptr;
+  void (*source)(const WinogradCellsArgs& args) noexcept = nullptr;     // 6x6 cells
+  void (*cotangent)(const WinogradCellsArgs& args) noexcept = nullptr;  // 4x4 cells
+  void (*product)(const WinogradProductArgs& args) noexcept = nullptr;
+  void (*output)(const WinogradOutputArgs& args) noexcept = nullptr;
+  void (*taps)(const WinogradTapsArgs& args) noexcept = nullptr;
+};
+
 struct KernelTable {
   std::string target;  // "AVX3"
   int64_t lanes = 0;   // floats in a vector
@@ -229,6 +299,7 @@ struct KernelTable {
   ReduceKernels reduce;
   SoftmaxKernels softmax;
   MoveKernels move;
+  WinogradKernels winograd;
 };
 
 // Targets that are compiled and that this machine can run, best first.

@@ -27,7 +27,8 @@ struct Tables {
                         .pool = PoolKernelsFor(target),
                         .reduce = ReduceKernelsFor(target),
                         .softmax = SoftmaxKernelsFor(target),
-                        .move = MoveKernelsFor(target)});
+                        .move = MoveKernelsFor(target),
+                        .winograd = WinogradKernelsFor(target)});
     }
   }
 };
