@@ -5,8 +5,10 @@
 namespace weir {
 namespace {
 
-// Multiply-adds that a channel's transform of a tile is worth, of the source and of the output, and a weight's.
-constexpr double kSourceWork = 200, kOutputWork = 150, kFilterWork = 200;
+// Multiply-adds that a channel's transform of a tile is worth, of the source and of the output, and a weight's: more where
+// the transformed filter is so large that it goes to memory and comes back.
+constexpr double kSourceWork = 200, kOutputWork = 150, kFilterWork = 200, kLargeFilterWork = 1500;
+constexpr double kLargeFilter = 1 << 18;  // transformed numbers
 // Below a vector of channels, transforms and products leave lanes empty.
 constexpr int64_t kLeastChannels = 16;
 
@@ -31,11 +33,11 @@ bool IsWinograd(const ConvGeometry& geometry) {
 bool WinogradPays(const ConvGeometry& geometry) {
   if (!IsWinograd(geometry) || std::min(geometry.in_channels, geometry.out_channels) < kLeastChannels) return false;
   const auto in = static_cast<double>(geometry.in_channels), out = static_cast<double>(geometry.out_channels);
-  const auto tiles = static_cast<double>(WinogradForward(geometry).tiles());
-  const double direct = static_cast<double>(geometry.out_positions() * geometry.taps()) * in * out;
-  const double winograd =
-      tiles * (static_cast<double>(kWinogradElements) * in * out + kSourceWork * in + kOutputWork * out) +
-      kFilterWork * in * out;
+  const auto batch = static_cast<double>(geometry.batch), elements = static_cast<double>(kWinogradElements);
+  const double tiles = batch * static_cast<double>(WinogradForward(geometry).tiles());
+  const double filter_work = elements * in * out <= kLargeFilter ? kFilterWork : kLargeFilterWork;
+  const double direct = batch * static_cast<double>(geometry.out_positions() * geometry.taps()) * in * out;
+  const double winograd = tiles * (elements * in * out + kSourceWork * in + kOutputWork * out) + filter_work * in * out;
   return winograd < direct;
 }
 

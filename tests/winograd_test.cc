@@ -23,14 +23,16 @@ ConvAlgorithm AutoOf(Shape input, Shape filter, ConvOptions options = {.padding 
   return static_cast<ConvAlgorithm>(graph->node(y.ref.node).attrs.Int(kAlgorithm));
 }
 
-TEST(WinogradAuto, FollowsFromTheShapesOfOneImage) {
+TEST(WinogradAuto, FollowsFromTheShapes) {
   for (int64_t batch : {1, 32, 1000}) {
     EXPECT_EQ(AutoOf({batch, 32, 32, 32}, {3, 3, 32, 32}), ConvAlgorithm::kWinograd);
-    EXPECT_EQ(AutoOf({batch, 7, 7, 512}, {3, 3, 512, 512}), ConvAlgorithm::kWinograd);
     EXPECT_EQ(AutoOf({batch, 2, 2, 512}, {3, 3, 512, 512}), ConvAlgorithm::kDirect);  // a tile for four outputs
     EXPECT_EQ(AutoOf({batch, 32, 32, 3}, {3, 3, 3, 32}), ConvAlgorithm::kDirect);
     EXPECT_EQ(AutoOf({batch, 32, 32, 32}, {3, 3, 32, 8}), ConvAlgorithm::kDirect);
   }
+  // Many channels on small images.
+  EXPECT_EQ(AutoOf({4, 7, 7, 512}, {3, 3, 512, 512}), ConvAlgorithm::kDirect);
+  EXPECT_EQ(AutoOf({32, 7, 7, 512}, {3, 3, 512, 512}), ConvAlgorithm::kWinograd);
   EXPECT_EQ(AutoOf({2, 32, 32, 32}, {5, 5, 32, 32}), ConvAlgorithm::kDirect);
   EXPECT_EQ(AutoOf({2, 32, 32, 32}, {3, 1, 32, 32}), ConvAlgorithm::kDirect);
   EXPECT_EQ(AutoOf({2, 32, 32, 32}, {3, 3, 32, 32}, {.strides = {2, 2}}), ConvAlgorithm::kDirect);
