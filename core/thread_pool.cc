@@ -73,7 +73,8 @@ ScopedFlushDenormals::~ScopedFlushDenormals() {
 #endif
 }
 
-ThreadPool::ThreadPool(int threads) : threads_(threads > 0 ? threads : DefaultThreads()) {}
+ThreadPool::ThreadPool(int threads)
+    : threads_(threads > 0 ? threads : DefaultThreads()), parts_(static_cast<size_t>(threads_)) {}
 
 ThreadPool::~ThreadPool() {
   {
@@ -94,9 +95,12 @@ void ThreadPool::StartWorkers() {
 }
 
 void ThreadPool::RunTasks(int worker) {
-  for (int64_t task = next_task_.fetch_add(1, std::memory_order_relaxed); task < tasks_;
-       task = next_task_.fetch_add(1, std::memory_order_relaxed)) {
-    run_(context_, task, worker);
+  for (size_t i = 0; i < parts_.size(); ++i) {
+    Part& part = parts_[(static_cast<size_t>(worker) + i) % parts_.size()];
+    for (int64_t task = part.next.fetch_add(1, std::memory_order_relaxed); task < part.end;
+         task = part.next.fetch_add(1, std::memory_order_relaxed)) {
+      run_(context_, task, worker);
+    }
   }
 }
 
@@ -110,8 +114,11 @@ void ThreadPool::Run(int64_t tasks, TaskFn run, void* context) {
   StartWorkers();
   run_ = run;
   context_ = context;
-  tasks_ = tasks;
-  next_task_.store(0, std::memory_order_relaxed);
+  for (int64_t i = 0; i < threads_; ++i) {
+    Part& part = parts_[static_cast<size_t>(i)];
+    part.next.store(tasks * i / threads_, std::memory_order_relaxed);
+    part.end = tasks * (i + 1) / threads_;
+  }
   busy_.store(threads_ - 1, std::memory_order_relaxed);
   epoch_.fetch_add(1, std::memory_order_seq_cst);
   if (sleeping_.load(std::memory_order_seq_cst) > 0) {

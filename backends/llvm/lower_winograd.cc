@@ -210,14 +210,14 @@ class WinogradLowering {
         // them beside the products before and behind.
         b_.Loop(b_.I64(0), tiles, plan_.product.rows, [&](Val begin) {
           const Val end = b_.Min(b_.Add(begin, height), tiles);
-          source_->Elements(i, begin, end);
+          source_->Elements(i, begin, end, b_.I64(0));
           MultiplyRow(i, panels_.begin, begin, begin, end);
           OutputRow(b_.Add(b_.Mul(i, plan_.outputs_row()), b_.Mul(begin, kTile * plan_.product.width())),
                     Minus(end, begin));
         });
         return;
       }
-      source_->Elements(i, b_.I64(0), tiles);
+      source_->Elements(i, b_.I64(0), tiles, b_.I64(0));
       b_.Loop(panels_.begin, panels_.end, 1, [&](Val panel) {
         MultiplyRow(i, panel, b_.I64(0), b_.I64(0), tiles);
         const Val to = b_.Mul(Minus(panel, panels_.begin), plan_.output_panel());

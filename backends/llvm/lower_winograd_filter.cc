@@ -100,10 +100,10 @@ class SumKernel {
     dy_ = input(1);
     sums_ = epilogue ? Take(p_.block_floats()) : b_.Buffer({IrBuffer::Kind::kWorkspace, 0, Elem::kF32, 0});
     const int cells = Take(kCells * unit_.cells_row());
-    elements_ = Take(kCells * unit_.element());
+    elements_ = Take(2 * kCells * unit_.element());
     source_.emplace(b_, p_.problem, unit_, place_, cells, elements_);
     cotangents_ = Take(kCells * p_.cotangents_row());
-    cotangent_elements_ = Take(kCells * p_.cotangent_element());
+    cotangent_elements_ = Take(2 * kCells * p_.cotangent_element());
     const int64_t blocks = p_.in_blocks() * p_.out_blocks();
     const Val block = b_.Rem(task, blocks);
     in_ = b_.Mul(b_.Div(block, p_.out_blocks()), p_.in_block);
@@ -193,11 +193,13 @@ class SumKernel {
     if (columns % kTile != 0) transform(columns, p_.tile_columns * kTile, 0);
   }
 
-  // Elements (i, 0) to (i, 5) of the cotangents of the first `tiles` tiles.
-  void CotangentElements(Val i, Val tiles) {
+  // Elements (i, 0) to (i, 5) of the cotangents of the unit's tiles [begin, end).
+  void CotangentElements(Val i, Val begin, Val end) {
     const int64_t pitch = p_.out_block;
-    b_.Loop(b_.I64(0), tiles, 1, [&](Val t) {
-      const Val from = b_.Add(b_.Mul(i, p_.cotangents_row()), b_.Mul(t, kTile * pitch)), to = b_.Mul(t, pitch);
+    const Val place = b_.Mul(b_.Rem(i, 2), kCells * p_.cotangent_element());
+    b_.Loop(begin, end, 1, [&](Val t) {
+      const Val from = b_.Add(b_.Mul(i, p_.cotangents_row()), b_.Mul(t, kTile * pitch));
+      const Val to = b_.Add(place, b_.Mul(t, pitch));
       b_.Loop(b_.I64(0), b_.I64(pitch), kLanes, [&](Val c) {
         EmitTransform<kTile, kCells>(
             b_, IrWinograd::Cotangent,
@@ -209,35 +211,50 @@ class SumKernel {
     });
   }
 
+  // Row `i` of elements of both sides, of tiles [begin, end). Two rows have room.
+  void Elements(Val i, Val begin, Val end) {
+    const Val place = b_.Mul(b_.Rem(i, 2), kCells * unit_.element());
+    source_->Elements(i, begin, end, b_.Add(place, b_.Mul(begin, p_.in_block)));
+    CotangentElements(i, begin, end);
+  }
+
   // ---- Products -----------------------------------------------------------------------------------------------------
   // Adds those of the unit's `rows` rows of tiles. The next unit begins with tile row `next_row` of image `image`.
   void Multiply(Val rows, Val image, Val next_row) {
-    const TileShape& tile = p_.tile;
     const Val tiles = b_.Mul(rows, p_.tile_columns);
-    const int64_t panels = p_.in_block / tile.rows * (p_.out_block / tile.width());
-    b_.Loop(b_.I64(0), b_.I64(kCells), 1, [&](Val row) {
-      source_->Elements(row, b_.I64(0), tiles);
-      CotangentElements(row, tiles);
+    Elements(b_.I64(0), b_.I64(0), tiles);
+    b_.Loop(b_.I64(0), b_.I64(kCells), 1, [&](Val i) {
       b_.Loop(b_.I64(0), b_.I64(kCells), 1, [&](Val j) {
-        const Val element = b_.Add(b_.Mul(row, kCells), j);
-        const Val sums = b_.Add(to_, b_.Mul(element, p_.in_block * p_.out_block));
-        b_.Loop(b_.I64(0), b_.I64(p_.in_block), tile.rows, [&](Val i) {
-          b_.Loop(b_.I64(0), b_.I64(p_.out_block), tile.width(), [&](Val o) {
-            TileOperands operands{.row_buffer = elements_,
-                                  .column_buffer = cotangent_elements_,
-                                  .row = b_.Add(b_.Mul(j, unit_.element()), i),
-                                  .column = b_.Add(b_.Mul(j, p_.cotangent_element()), o),
-                                  .row_pitch = 1,
-                                  .row_step = p_.in_block,
-                                  .column_step = p_.out_block};
-            const Val panel =
-                b_.Add(b_.Mul(b_.Div(i, tile.rows), p_.out_block / tile.width()), b_.Div(o, tile.width()));
-            AddFetches(operands, b_.Add(b_.Mul(element, panels), panel), kWinogradElements * panels, image, next_row);
-            const Val at = b_.Add(b_.Add(sums, b_.Mul(i, p_.out_block)), o);
-            const Sums begin = LoadSums(b_, tile, sums_, at, p_.out_block, {});
-            StoreSums(b_, tile, AddTerms(b_, tile, operands, tiles, begin, kUnroll), sums_, at, p_.out_block, {});
-          });
+        MultiplyElement(i, j, tiles, image, next_row);
+        // A part of the next row's transforms, so short that the processor computes it beside products.
+        const int64_t part = CeilDiv(unit_.tiles(), kCells);
+        b_.If(b_.Binary(IrOp::kLt, i, b_.I64(kCells - 1)), [&] {
+          const Val begin = b_.Min(b_.Mul(j, part), tiles);
+          Elements(b_.Add(i, b_.I64(1)), begin, b_.Min(b_.Add(begin, b_.I64(part)), tiles));
         });
+      });
+    });
+  }
+
+  void MultiplyElement(Val row, Val j, Val tiles, Val image, Val next_row) {
+    const TileShape& tile = p_.tile;
+    const int64_t panels = p_.in_block / tile.rows * (p_.out_block / tile.width());
+    const Val place = b_.Add(b_.Mul(b_.Rem(row, 2), kCells), j), element = b_.Add(b_.Mul(row, kCells), j);
+    const Val sums = b_.Add(to_, b_.Mul(element, p_.in_block * p_.out_block));
+    b_.Loop(b_.I64(0), b_.I64(p_.in_block), tile.rows, [&](Val i) {
+      b_.Loop(b_.I64(0), b_.I64(p_.out_block), tile.width(), [&](Val o) {
+        TileOperands operands{.row_buffer = elements_,
+                              .column_buffer = cotangent_elements_,
+                              .row = b_.Add(b_.Mul(place, unit_.element()), i),
+                              .column = b_.Add(b_.Mul(place, p_.cotangent_element()), o),
+                              .row_pitch = 1,
+                              .row_step = p_.in_block,
+                              .column_step = p_.out_block};
+        const Val panel = b_.Add(b_.Mul(b_.Div(i, tile.rows), p_.out_block / tile.width()), b_.Div(o, tile.width()));
+        AddFetches(operands, b_.Add(b_.Mul(element, panels), panel), kWinogradElements * panels, image, next_row);
+        const Val at = b_.Add(b_.Add(sums, b_.Mul(i, p_.out_block)), o);
+        const Sums begin = LoadSums(b_, tile, sums_, at, p_.out_block, {});
+        StoreSums(b_, tile, AddTerms(b_, tile, operands, tiles, begin, kUnroll), sums_, at, p_.out_block, {});
       });
     });
   }

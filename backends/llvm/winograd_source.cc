@@ -63,18 +63,18 @@ void WinogradSource::Cells(Val src, Val row, Val unit_row, Val channel) const {
   if (end < unit_.row_cells()) transform(b_.I64(end), all, zero);
 }
 
-void WinogradSource::Elements(Val i, Val begin, Val end) const {
+void WinogradSource::Elements(Val i, Val begin, Val end, Val to) const {
   const int64_t pitch = unit_.pitch;
   b_.Loop(begin, end, 1, [&](Val tile) {
     const Val row = b_.Div(tile, unit_.tile_columns), column = b_.Rem(tile, unit_.tile_columns);
     const Val cell = b_.Add(b_.Mul(row, unit_.row_cells()), b_.Mul(column, kWinogradTile));
     const Val from = b_.Add(b_.Mul(i, unit_.cells_row()), b_.Mul(cell, pitch));
-    const Val to = b_.Mul(b_.Add(tile, b_.Mul(begin, -1)), pitch);
+    const Val at = b_.Add(to, b_.Mul(b_.Add(tile, b_.Mul(begin, -1)), pitch));
     b_.Loop(b_.I64(0), b_.I64(pitch), kLanes, [&](Val c) {
       EmitTransform<kCells, kCells>(
           b_, IrWinograd::Source,
           [&](int j) { return b_.Load(cells_, b_.Add(b_.Add(from, c), b_.I64(j * pitch)), kLanes); },
-          [&](int j, Val v) { b_.Store(elements_, v, b_.Add(b_.Add(to, c), b_.I64(j * unit_.element()))); });
+          [&](int j, Val v) { b_.Store(elements_, v, b_.Add(b_.Add(at, c), b_.I64(j * unit_.element()))); });
     });
   });
 }

@@ -42,8 +42,8 @@ class WinogradSource {
   // A row of an image's tiles, row `row`, which is row `unit_row` of the unit; its first cell is element `src` of the
   // source. Of channels from `channel` on.
   void Cells(Val src, Val row, Val unit_row, Val channel) const;
-  // Elements (i, 0) to (i, 5) of the unit's tiles [begin, end), to the first places of each.
-  void Elements(Val i, Val begin, Val end) const;
+  // Elements (i, 0) to (i, 5) of the unit's tiles [begin, end); tile `begin` goes to `to` behind each element's begin.
+  void Elements(Val i, Val begin, Val end, Val to) const;
 
  private:
   KernelBuilder& b_;
