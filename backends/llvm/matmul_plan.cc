@@ -8,7 +8,9 @@
 namespace weir::jit {
 namespace {
 
-constexpr double kTaskFlops = 4e6;    // 20 us at 200 GFLOP/s
+constexpr double kTaskFlops = 4e6;  // 20 us at 200 GFLOP/s
+constexpr double kPairFlops =
+    1.2e6;  // and 7 us of work that two threads take less for, lanes without a column among it
 constexpr double kTaskBytes = 512e3;  // or 25 us at 20 GB/s, where each element is used a few times only
 constexpr int64_t kTasks = 16;
 constexpr int64_t kPartialBytes = 8 << 20;
@@ -84,8 +86,12 @@ void SplitTasks(MatMulPlan& p) {
   const double bytes = 4.0 * static_cast<double>(rows + columns) * static_cast<double>(p.k);
   p.row_block = RoundUp(rows, p.tile.rows);
   p.column_block = RoundUp(columns, p.tile.width());
-  const int64_t parts =
+  int64_t parts =
       std::min(CeilDiv(2 * kTasks, p.products), static_cast<int64_t>(std::max(flops / kTaskFlops, bytes / kTaskBytes)));
+  const double lanes =
+      static_cast<double>(RoundUp(columns, kLanes)) / static_cast<double>(std::max<int64_t>(1, columns));
+  const bool in_place = p.columns.outer == 1 && p.k * columns <= kInPlaceFloats;
+  if (parts <= 1 && p.products == 1 && in_place && flops * lanes >= kPairFlops) parts = 2;
   if (parts <= 1) {
     const double products = std::min(kTaskFlops / std::max(flops, 1.0), 1e6);
     p.products_per_task = TaskSize(p.products, std::max<int64_t>(1, static_cast<int64_t>(products)), 1);
