@@ -60,6 +60,26 @@ TEST(ModelFiles, WithoutCompileItPredictsOnly) {
   EXPECT_FALSE(SameWeights(model, *loaded));
 }
 
+TEST(ModelFiles, KeepTheAlgorithmOfAConvolution) {
+  const Tensor x = UniformTensor({2, 8, 8, 16}, 1);
+  std::vector<Tensor> outputs;
+  for (ConvAlgorithm algorithm : {ConvAlgorithm::kDirect, ConvAlgorithm::kWinograd}) {
+    const Sequential model({Conv2D({.filters = 16,
+                                    .kernel_size = {3, 3},
+                                    .padding = "same",
+                                    .kernel_initializer = GlorotUniform({.seed = 1}),
+                                    .input_shape = {8, 8, 16},
+                                    .algorithm = algorithm})});
+    TempFolder folder;
+    ASSERT_TRUE(model.Save(folder / "m").ok());
+    const absl::StatusOr<Model> loaded = LoadModel(folder / "m");
+    ASSERT_TRUE(loaded.ok()) << loaded.status();
+    outputs.push_back(loaded->PredictOne(x));
+    EXPECT_TRUE(BitEqual(outputs.back(), model.PredictOne(x)));
+  }
+  EXPECT_FALSE(BitEqual(outputs[0], outputs[1])) << "both were computed alike";
+}
+
 TEST(ModelFiles, FunctionalNestedAndSharedModels) {
   const Sequential inner({Dense({.units = 4, .activation = "tanh", .input_shape = {3}}), Dense(3)}, {.name = "inner"});
   const Layer shared = Dense({.units = 3, .name = "shared"});

@@ -11,6 +11,15 @@ namespace {
 // "Conv2D".
 std::string ClassName(int rank) { return StrCat("Conv", rank, "D"); }
 
+const char* NameOf(ConvAlgorithm algorithm) {
+  switch (algorithm) {
+    case ConvAlgorithm::kAuto: return "auto";
+    case ConvAlgorithm::kDirect: return "direct";
+    case ConvAlgorithm::kWinograd: return "winograd";
+  }
+  return "unknown";
+}
+
 class ConvLayer : public LayerBase {
  public:
   ConvLayer(int rank, const ConvLayerOptions& options)
@@ -94,22 +103,25 @@ class ConvLayer : public LayerBase {
   }
 
   nlohmann::json Config() const override {
-    return {{"filters", options_.filters},
-            {"kernel_size", kernel_size_},
-            {"strides", strides_},
-            {"padding", options_.padding},
-            {"data_format", "channels_last"},
-            {"dilation_rate", dilations_},
-            {"groups", options_.groups},
-            {"activation", options_.activation.ToJson()},
-            {"use_bias", options_.use_bias},
-            {"kernel_initializer", options_.kernel_initializer.ToJson()},
-            {"bias_initializer", options_.bias_initializer.ToJson()},
-            {"kernel_regularizer", options_.kernel_regularizer.ToJson()},
-            {"bias_regularizer", options_.bias_regularizer.ToJson()},
-            {"activity_regularizer", options_.activity_regularizer.ToJson()},
-            {"kernel_constraint", options_.kernel_constraint.ToJson()},
-            {"bias_constraint", options_.bias_constraint.ToJson()}};
+    nlohmann::json config = {{"filters", options_.filters},
+                             {"kernel_size", kernel_size_},
+                             {"strides", strides_},
+                             {"padding", options_.padding},
+                             {"data_format", "channels_last"},
+                             {"dilation_rate", dilations_},
+                             {"groups", options_.groups},
+                             {"activation", options_.activation.ToJson()},
+                             {"use_bias", options_.use_bias},
+                             {"kernel_initializer", options_.kernel_initializer.ToJson()},
+                             {"bias_initializer", options_.bias_initializer.ToJson()},
+                             {"kernel_regularizer", options_.kernel_regularizer.ToJson()},
+                             {"bias_regularizer", options_.bias_regularizer.ToJson()},
+                             {"activity_regularizer", options_.activity_regularizer.ToJson()},
+                             {"kernel_constraint", options_.kernel_constraint.ToJson()},
+                             {"bias_constraint", options_.bias_constraint.ToJson()}};
+    // Keras has no such option, so that it is said only where it was.
+    if (options_.algorithm != ConvAlgorithm::kAuto) config["algorithm"] = NameOf(options_.algorithm);
+    return config;
   }
 
  private:
@@ -125,6 +137,13 @@ class ConvLayer : public LayerBase {
   std::vector<int64_t> kernel_size_, strides_, dilations_;
   Variable kernel_, bias_;
 };
+
+ConvAlgorithm AlgorithmFrom(const std::string& name) {
+  for (ConvAlgorithm algorithm : {ConvAlgorithm::kAuto, ConvAlgorithm::kDirect, ConvAlgorithm::kWinograd}) {
+    if (name == NameOf(algorithm)) return algorithm;
+  }
+  ThrowInvalidArgument("algorithm '", name, "' is none of auto, direct, winograd");
+}
 
 template <int rank>
 Layer FromConfig(const KerasConfig& config, const LayerOptions& common) {
@@ -148,7 +167,8 @@ Layer FromConfig(const KerasConfig& config, const LayerOptions& common) {
                              .bias_constraint = Part<Constraint>(json, "bias_constraint"),
                              .input_shape = common.input_shape,
                              .name = common.name,
-                             .trainable = common.trainable}));
+                             .trainable = common.trainable,
+                             .algorithm = AlgorithmFrom(config.String("algorithm", "auto"))}));
 }
 
 }  // namespace
