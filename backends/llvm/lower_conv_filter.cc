@@ -359,6 +359,7 @@ void LowerByRows(const Cluster& cluster, const FilterPlan& p, Lowering& lowering
 
 LowerResult LowerConvFilterGradient(const Cluster& cluster, const TileLimits& limits) {
   if (UsesWinograd(cluster.node(*cluster.anchor).attrs)) return LowerWinogradFilterGradient(cluster, limits);
+  if (auto depthwise = LowerDepthwiseFilterGradient(cluster, limits)) return *std::move(depthwise);
   const FilterPlan plan = PlanFilterGradient(cluster, limits);
   Lowering lowering;
   lowering.in_place = PointwisePairs(cluster);
