@@ -62,9 +62,10 @@ class DepthwiseConv {
   }
 
  private:
-  // A row of the window for a row of outputs: its first element in the source and in the filter, and lanes to load.
+  // A row of the window for a row of outputs: its first element in the source and in the filter, and whether it is in the
+  // image, or none if it always is.
   struct WindowRow {
-    Val src = kNoVal, filter = kNoVal, count = kNoVal;
+    Val src = kNoVal, filter = kNoVal, inside = kNoVal;
   };
   // Outputs of one phase of each axis.
   struct Class {
@@ -128,22 +129,14 @@ class DepthwiseConv {
 
   // The row of outputs from element `dst` on, of a step from `first` on.
   void Rows(const AxisPhase& phase, Val image, Val j0, Val j1, Val dst, Val first) {
-    const auto vector = [&](Val c) {
-      const Val left = channels() % kLanes == 0 ? kNoVal : b_.Add(b_.I64(channels()), b_.Mul(c, -1));
-      for (size_t k = 0; k < rows_.size(); ++k) {
-        const Class one{{&p_.axis[0].phases[0], &phase, &p_.axis[2].phases[k]}, &rows_[k]};
-        const auto window_row = [&](Val w) { return RowOfWindow(one, image, j0, j1, w, c, left); };
-        Row(one, window_row, c, left, b_.Add(dst, c), first);
-      }
-    };
-    if (channels() <= kLanes) {
-      vector(b_.I64(0));
-    } else {
-      b_.Loop(b_.I64(0), b_.I64(channels()), kLanes, vector);
+    for (size_t k = 0; k < rows_.size(); ++k) {
+      const Class one{{&p_.axis[0].phases[0], &phase, &p_.axis[2].phases[k]}, &rows_[k]};
+      Row(
+          one, [&](Val w) { return RowOfWindow(one, image, j0, j1, w); }, dst, first);
     }
   }
 
-  WindowRow RowOfWindow(const Class& one, Val image, Val j0, Val j1, Val w, Val c, Val left) {
+  WindowRow RowOfWindow(const Class& one, Val image, Val j0, Val j1, Val w) {
     Val inside = kNoVal, at = image, position = b_.I64(0);
     const auto coordinate = [&](int a, Val j, Val tap) {
       const ConvAxis& axis = p_.axis[a];
@@ -163,56 +156,55 @@ class DepthwiseConv {
     coordinate(1, j1, b_.Rem(w, one.phase[1]->taps));
     // A row outside has no lanes; it takes the address of the first that there is.
     if (inside != kNoVal) at = b_.Select(inside, at, b_.I64(0));
-    const Val lanes = left == kNoVal ? b_.I64(kLanes) : left;
     // The filter of an input gradient lies backwards.
     Val tap = b_.Add(b_.Mul(position, p_.axis[2].window), b_.I64(one.phase[2]->position));
     if (p_.transposed) tap = b_.Add(b_.I64(p_.taps() - 1), b_.Mul(tap, -1));
-    return {.src = b_.Add(b_.Mul(at, p_.axis[2].src * channels()), c),
-            .filter = b_.Add(b_.Mul(tap, channels()), c),
-            .count = inside == kNoVal ? left : b_.Select(inside, lanes, b_.I64(0))};
-  }
-  std::vector<Val> Weights(const Class& one, const WindowRow& row, Val left) {
-    std::vector<Val> weights;
-    const int64_t step = one.phase[2]->period * (p_.transposed ? -channels() : channels());
-    for (int64_t k = 0; k < one.phase[2]->taps; ++k)
-      weights.push_back(b_.Load(filter_, b_.Add(row.filter, b_.I64(k * step)), kLanes, left));
-    return weights;
+    return {.src = b_.Mul(at, p_.axis[2].src * channels()), .filter = b_.Mul(tap, channels()), .inside = inside};
   }
 
+  // All channels of a tile before the next tile, so that memory is read in order.
   template <class RowOf>
-  void Row(const Class& one, const RowOf& window_row, Val c, Val left, Val dst, Val first) {
+  void Row(const Class& one, const RowOf& window_row, Val dst, Val first) {
     const bool straight = one.taps() <= kStraightTaps;
     std::vector<WindowRow> window;
-    std::vector<std::vector<Val>> weights;
-    for (int64_t w = 0; straight && w < one.rows(); ++w) {
-      window.push_back(window_row(b_.I64(w)));
-      weights.push_back(Weights(one, window.back(), left));
-    }
-    const ConvAxis& axis = p_.axis[2];
+    for (int64_t w = 0; straight && w < one.rows(); ++w) window.push_back(window_row(b_.I64(w)));
+    const int64_t step = p_.axis[2].step * channels();
     one.row->ForTiles(b_, {}, [&](const DepthwiseRow::Tile& tile, Val begin, const std::vector<Val>& none) {
-      std::vector<Val> sums(static_cast<size_t>(tile.size), b_.F32(0, kLanes));
-      if (straight) {
-        for (size_t w = 0; w < window.size(); ++w)
-          sums = Cells(one, tile, begin, window[w], weights[w], std::move(sums));
+      const Val to = b_.Add(b_.Add(dst, b_.I64(one.phase[2]->first * channels())), b_.Mul(begin, step));
+      const auto vector = [&](Val c) {
+        const Val left = channels() % kLanes == 0 ? kNoVal : b_.Add(b_.I64(channels()), b_.Mul(c, -1));
+        std::vector<Val> sums(static_cast<size_t>(tile.size), b_.F32(0, kLanes));
+        if (straight) {
+          for (const WindowRow& row : window) sums = Cells(one, tile, begin, row, c, left, std::move(sums));
+        } else {
+          sums = b_.For(b_.I64(0), b_.I64(one.rows()), 1, sums, [&](Val w, const std::vector<Val>& acc) {
+            return Cells(one, tile, begin, window_row(w), c, left, acc);
+          });
+        }
+        Hand(b_.Add(to, c), step, c, left, first, sums);
+      };
+      if (channels() <= kLanes) {
+        vector(b_.I64(0));
       } else {
-        sums = b_.For(b_.I64(0), b_.I64(one.rows()), 1, sums, [&](Val w, const std::vector<Val>& acc) {
-          const WindowRow row = window_row(w);
-          return Cells(one, tile, begin, row, Weights(one, row, left), acc);
-        });
+        b_.Loop(b_.I64(0), b_.I64(channels()), kLanes, vector);
       }
-      const int64_t step = axis.step * channels();
-      Hand(b_.Add(b_.Add(dst, b_.I64(one.phase[2]->first * channels())), b_.Mul(begin, step)), step, c, left, first,
-           sums);
       return none;
     });
   }
 
-  std::vector<Val> Cells(const Class& one, const DepthwiseRow::Tile& tile, Val begin, const WindowRow& row,
-                         const std::vector<Val>& weights, std::vector<Val> sums) {
+  std::vector<Val> Cells(const Class& one, const DepthwiseRow::Tile& tile, Val begin, const WindowRow& row, Val c,
+                         Val left, std::vector<Val> sums) {
+    std::vector<Val> weights;
+    const int64_t step = one.phase[2]->period * (p_.transposed ? -channels() : channels());
+    for (int64_t k = 0; k < one.phase[2]->taps; ++k)
+      weights.push_back(b_.Load(filter_, b_.Add(b_.Add(row.filter, c), b_.I64(k * step)), kLanes, left));
+    const Val lanes = left == kNoVal ? b_.I64(kLanes) : left;
+    const Val count = row.inside == kNoVal ? left : b_.Select(row.inside, lanes, b_.I64(0));
+    const Val src = b_.Add(row.src, c);
     for (size_t k = 0; k < tile.cells.size(); ++k) {
       const DepthwiseRow::Cell& cell = tile.cells[k];
       const Val column = b_.Mul(one.row->Column(b_, begin, cell), channels());
-      const Val x = tile.inside[k] ? b_.Load(src_, b_.Add(row.src, column), kLanes, row.count) : b_.F32(0, kLanes);
+      const Val x = tile.inside[k] ? b_.Load(src_, b_.Add(src, column), kLanes, count) : b_.F32(0, kLanes);
       for (const auto& [output, tap] : cell.uses) {
         Val& sum = sums[static_cast<size_t>(output)];
         sum = b_.Fma(x, weights[static_cast<size_t>(tap)], sum);

@@ -20,10 +20,11 @@ namespace {
 constexpr int64_t kMostSums = 15;       // of 32 registers: three rows of three or five taps
 constexpr int64_t kMostPixels = 8;      // of a tile: their dy are in registers as well
 constexpr size_t kMostPieces = 6;       // of code for a row
-constexpr int64_t kBandPixels = 96;     // that all vectors of a task pass over while they are close
+constexpr int64_t kBandPixels = 8;  // that all vectors of a task pass over, so that memory is read in order
 constexpr double kTaskFlops = 4e5;      // 5 us at the rate of loads
 constexpr int64_t kTasks = 16;          // enough for eight threads
-constexpr double kOneStageFlops = 1e7;  // below, a second kernel costs more than far apart channels
+constexpr double kOneStageFlops = 2e6;  // below, operands are in the caches: a second kernel costs more than tasks
+constexpr int64_t kNearVectors = 8;  // that read pieces of pixels; others are to read so many vectors of each
 constexpr int64_t kFewTasks = 4;        // with fewer, rows of the window are tasks too
 
 class DepthwiseFilter {
@@ -90,7 +91,8 @@ class DepthwiseFilter {
     const double flops = 2.0 * static_cast<double>(g_.batch * g_.out_positions()) * static_cast<double>(dw_floats());
     by_chunks_ = chunks_ > 1 && flops > kOneStageFlops;
     const int64_t wanted = std::clamp<int64_t>(static_cast<int64_t>(flops / kTaskFlops), 1, kTasks);
-    const int64_t parts = std::min(vectors(), by_chunks_ ? CeilDiv(wanted, chunks_) : wanted);
+    const int64_t most = flops > kOneStageFlops ? CeilDiv(vectors(), kNearVectors) : vectors();
+    const int64_t parts = std::min(most, by_chunks_ ? CeilDiv(wanted, chunks_) : wanted);
     task_vectors_ = CeilDiv(vectors(), parts);
     by_groups_ = wanted >= kFewTasks && tasks() < kFewTasks && window_rows_ > 1;
     if (by_groups_) group_rows_ = 1;
