@@ -1,9 +1,9 @@
-// Depthwise convolutions and their input gradients, one output channel a channel: a tile of neighbouring outputs of a row
-// keeps its sums in registers, and each cell of the source is loaded once for all the taps of a row of the window that
-// meet it. The source is read in place.
+// Depthwise convolutions and their input gradients, one output channel a channel: a tile of neighbouring outputs of a
+// row keeps its sums in registers, and each cell of the source is loaded once for all the taps of a row of the window
+// that meet it. The source is read in place.
 //
-// Tasks are rows of the output, or, where an input gradient has steps, of one output of each phase. A long epilogue runs
-// over the sums of a row, stored in scratch.
+// Tasks are rows of the output, or, where an input gradient has steps, of one output of each phase. A long epilogue
+// runs over the sums of a row, stored in scratch.
 #include <algorithm>
 #include <utility>
 #include <vector>
@@ -62,8 +62,8 @@ class DepthwiseConv {
   }
 
  private:
-  // A row of the window for a row of outputs: its first element in the source and in the filter, and whether it is in the
-  // image, or none if it always is.
+  // A row of the window for a row of outputs: its first element in the source and in the filter, and whether it is in
+  // the image, or none if it always is.
   struct WindowRow {
     Val src = kNoVal, filter = kNoVal, inside = kNoVal;
   };

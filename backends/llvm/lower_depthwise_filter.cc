@@ -2,7 +2,8 @@
 // rows of the window in registers while it walks over the positions of dy, so that each cell of x is loaded once for
 // all the taps that it meets in a tile. x is read in place.
 //
-// Tasks are channels, which pass over all chunks; or, of large problems, chunks, whose sums a second kernel adds.
+// Tasks are channels, which pass over all chunks; or, of large problems, chunks, whose sums a second kernel adds. Memory
+// is to be read in order: what lies far apart comes slowly.
 #include <algorithm>
 #include <utility>
 #include <vector>
@@ -17,15 +18,17 @@
 namespace weir::jit {
 namespace {
 
-constexpr int64_t kMostSums = 15;       // of 32 registers: three rows of three or five taps
-constexpr int64_t kMostPixels = 8;      // of a tile: their dy are in registers as well
-constexpr size_t kMostPieces = 6;       // of code for a row
-constexpr int64_t kBandPixels = 8;  // that all vectors of a task pass over, so that memory is read in order
-constexpr double kTaskFlops = 4e5;      // 5 us at the rate of loads
-constexpr int64_t kTasks = 16;          // enough for eight threads
-constexpr double kOneStageFlops = 2e6;  // below, operands are in the caches: a second kernel costs more than tasks
-constexpr int64_t kNearVectors = 8;  // that read pieces of pixels; others are to read so many vectors of each
-constexpr int64_t kFewTasks = 4;        // with fewer, rows of the window are tasks too
+constexpr int64_t kMostSums = 15;        // of 32 registers: three rows of three or five taps
+constexpr int64_t kMostPixels = 8;       // of a tile: their dy are in registers as well
+constexpr size_t kMostPieces = 6;        // of code for a row
+constexpr int64_t kBandPixels = 8;       // that all vectors of a task pass over, so that memory is read in order
+constexpr int64_t kLongRow = 14;         // outputs; the same for tiles of longer rows
+constexpr double kTaskFlops = 4e5;       // 5 us at the rate of loads
+constexpr int64_t kTasks = 16;           // enough for eight threads
+constexpr int64_t kNearBytes = 1 << 20;  // of operands that the second-level cache holds. Larger ones are to be read in
+constexpr int64_t kNearVectors = 8;      // pieces of a pixel of so many vectors at least,
+constexpr int64_t kNearOfOneChunk = 4;   // or of so many if there is no other way to make tasks
+constexpr double kLongTask = 8e6;        // flops; instead of longer tasks, rows of the window are tasks too
 
 class DepthwiseFilter {
  public:
@@ -79,6 +82,8 @@ class DepthwiseFilter {
   int64_t MostSums() const { return std::min(kMostSums, registers_ / 2); }
   int64_t vectors() const { return CeilDiv(g_.out_channels, kLanes); }
   int64_t dw_floats() const { return window_rows_ * columns_ * g_.out_channels; }
+  int64_t x_floats() const { return g_.in_positions() * g_.in_channels; }
+  int64_t dy_floats() const { return g_.out_positions() * g_.out_channels; }
   int64_t groups() const { return CeilDiv(window_rows_, group_rows_); }
   int64_t image_rows() const { return g_.axis[0].output * g_.axis[1].output; }
   int64_t channel_tasks() const { return CeilDiv(vectors(), task_vectors_); }
@@ -89,12 +94,13 @@ class DepthwiseFilter {
     chunk_images_ = std::min(FilterGradientImages(g_.out_positions()), std::max<int64_t>(1, g_.batch));
     chunks_ = CeilDiv(g_.batch, chunk_images_);
     const double flops = 2.0 * static_cast<double>(g_.batch * g_.out_positions()) * static_cast<double>(dw_floats());
-    by_chunks_ = chunks_ > 1 && flops > kOneStageFlops;
+    const bool far = BytesOf(Elem::kF32) * g_.batch * (x_floats() + dy_floats()) > kNearBytes;
+    by_chunks_ = chunks_ > 1 && far;
     const int64_t wanted = std::clamp<int64_t>(static_cast<int64_t>(flops / kTaskFlops), 1, kTasks);
-    const int64_t most = flops > kOneStageFlops ? CeilDiv(vectors(), kNearVectors) : vectors();
-    const int64_t parts = std::min(most, by_chunks_ ? CeilDiv(wanted, chunks_) : wanted);
+    const int64_t near = !far ? 1 : by_chunks_ ? kNearVectors : kNearOfOneChunk;
+    const int64_t parts = std::min(CeilDiv(vectors(), near), by_chunks_ ? CeilDiv(wanted, chunks_) : wanted);
     task_vectors_ = CeilDiv(vectors(), parts);
-    by_groups_ = wanted >= kFewTasks && tasks() < kFewTasks && window_rows_ > 1;
+    by_groups_ = flops > kLongTask * static_cast<double>(tasks()) && window_rows_ > 1;
     if (by_groups_) group_rows_ = 1;
   }
 
@@ -194,23 +200,27 @@ class DepthwiseFilter {
     });
   }
 
-  // Sums of a chunk: band after band of rows of dy, in which all vectors and rows of the window take their turns.
+  // Sums of a chunk: band after band of rows of dy, in which all vectors and rows of the window take their turns. Long
+  // rows are bands of their own, tile after tile.
   void Chunk(Val chunk, Val group, const Place& sums) {
     const int64_t rows = chunk_images_ * image_rows();
     const int64_t band = std::min(rows, CeilDiv(kBandPixels, g_.axis[2].output));
+    const bool long_rows = g_.axis[2].output >= kLongRow;
     const Val first = b_.Mul(chunk, rows);
     Val count = b_.I64(rows);
     if (g_.batch % chunk_images_ != 0) count = b_.Min(count, Sub(b_.I64(g_.batch * image_rows()), first));
-    const bool one_band = band == rows;
+    const bool one_band = band == rows && !long_rows;
     if (!one_band) EachTap(group, [&](Val tap) { Clear(sums, tap); });
+    if (long_rows) {
+      b_.Loop(first, b_.Add(first, count), 1, [&](Val row) {
+        EachGroup(group, [&](Val window_row, int64_t n) { LongRow(row, window_row, n, sums); });
+      });
+      return;
+    }
     const auto one = [&](Val begin) {
       const Val from = b_.Add(first, begin), to = b_.Add(first, b_.Min(count, b_.Add(begin, b_.I64(band))));
       EachVector([&](const Channels& c) {
-        if (by_groups_) return Group(group, 1, from, to, c, sums, one_band);
-        const int64_t whole = window_rows_ / group_rows_;
-        Loop(whole, 1, [&](Val g) { Group(b_.Mul(g, group_rows_), group_rows_, from, to, c, sums, one_band); });
-        const int64_t left = window_rows_ - whole * group_rows_;
-        if (left > 0) Group(b_.I64(whole * group_rows_), left, from, to, c, sums, one_band);
+        EachGroup(group, [&](Val window_row, int64_t n) { Band(from, to, window_row, n, c, sums, one_band); });
       });
     };
     if (one_band) {
@@ -219,31 +229,65 @@ class DepthwiseFilter {
       b_.Loop(b_.I64(0), count, band, one);
     }
   }
-
-  // Rows [from, to) of dy for `rows` rows of the window from `window_row` on.
-  void Group(Val window_row, int64_t rows, Val from, Val to, const Channels& c, const Place& place, bool start) {
-    const auto at = [&](int64_t tap) {
-      const Val row = b_.Add(place.at, b_.Mul(b_.Mul(window_row, columns_), place.pitch));
-      return b_.Add(b_.Add(row, b_.I64(tap * place.pitch)), c.of_task);
-    };
-    const auto size = static_cast<size_t>(rows * columns_);
-    std::vector<Val> sums;
-    for (size_t tap = 0; tap < size; ++tap) {
-      sums.push_back(start ? b_.F32(0, kLanes) : b_.Load(place.buffer, at(static_cast<int64_t>(tap)), kLanes, c.left));
-    }
-    sums = b_.For(from, to, 1, sums,
-                  [&](Val row, const std::vector<Val>& acc) { return Row(row, window_row, rows, c, acc); });
-    for (size_t tap = 0; tap < size; ++tap) b_.Store(place.buffer, sums[tap], at(static_cast<int64_t>(tap)), c.left);
+  // body(first row, number of rows) for the task's groups of rows of the window.
+  template <class Body>
+  void EachGroup(Val group, const Body& body) {
+    if (by_groups_) return body(group, 1);
+    const int64_t whole = window_rows_ / group_rows_, left = window_rows_ % group_rows_;
+    Loop(whole, 1, [&](Val g) { body(b_.Mul(g, group_rows_), group_rows_); });
+    if (left > 0) body(b_.I64(whole * group_rows_), left);
   }
 
-  std::vector<Val> Row(Val row, Val window_row, int64_t rows, const Channels& c, const std::vector<Val>& sums) {
-    const SpatialAxis& a = g_.axis[0];
-    const SpatialAxis& r = g_.axis[1];
-    const Val image = b_.Div(row, image_rows()), out0 = b_.Div(b_.Rem(row, image_rows()), r.output),
-              out1 = b_.Rem(row, r.output);
-    std::vector<Val> from, count;
+  // The sums of `rows` rows of the window from `window_row` on, for one vector.
+  Val At(const Place& place, Val window_row, int64_t tap, const Channels& c) {
+    const Val row = b_.Add(place.at, b_.Mul(window_row, columns_ * place.pitch));
+    return b_.Add(b_.Add(row, b_.I64(tap * place.pitch)), c.of_task);
+  }
+  std::vector<Val> LoadTaps(const Place& place, Val window_row, int64_t rows, const Channels& c) {
+    std::vector<Val> sums;
+    for (int64_t tap = 0; tap < rows * columns_; ++tap)
+      sums.push_back(b_.Load(place.buffer, At(place, window_row, tap, c), kLanes, c.left));
+    return sums;
+  }
+  void StoreTaps(const std::vector<Val>& sums, const Place& place, Val window_row, const Channels& c) {
+    for (size_t tap = 0; tap < sums.size(); ++tap)
+      b_.Store(place.buffer, sums[tap], At(place, window_row, static_cast<int64_t>(tap), c), c.left);
+  }
+
+  // Rows [from, to) of dy. Sums begin with zeros if `start`.
+  void Band(Val from, Val to, Val window_row, int64_t rows, const Channels& c, const Place& place, bool start) {
+    std::vector<Val> sums(static_cast<size_t>(rows * columns_), b_.F32(0, kLanes));
+    if (!start) sums = LoadTaps(place, window_row, rows, c);
+    sums = b_.For(from, to, 1, sums, [&](Val row, const std::vector<Val>& acc) {
+      const std::vector<SourceRow> source = SourceRows(row, window_row, rows);
+      return row_.ForTiles(b_, acc, [&](const DepthwiseRow::Tile& tile, Val first, const std::vector<Val>& carried) {
+        return Cells(row, tile, first, source, c, carried);
+      });
+    });
+    StoreTaps(sums, place, window_row, c);
+  }
+  void LongRow(Val row, Val window_row, int64_t rows, const Place& place) {
+    const std::vector<SourceRow> source = SourceRows(row, window_row, rows);
+    row_.ForTiles(b_, {}, [&](const DepthwiseRow::Tile& tile, Val first, const std::vector<Val>& none) {
+      EachVector([&](const Channels& c) {
+        const std::vector<Val> sums = LoadTaps(place, window_row, rows, c);
+        StoreTaps(Cells(row, tile, first, source, c, sums), place, window_row, c);
+      });
+      return none;
+    });
+  }
+
+  // What rows of the window read for a row of dy: the row's first element, and whether it is in the image, or none if
+  // it always is.
+  struct SourceRow {
+    Val at = kNoVal, inside = kNoVal;
+  };
+  std::vector<SourceRow> SourceRows(Val row, Val window_row, int64_t rows) {
+    const SpatialAxis& outer = g_.axis[0];
+    const SpatialAxis& inner = g_.axis[1];
+    const Val image = b_.Div(row, image_rows()), of_image = b_.Rem(row, image_rows());
+    std::vector<SourceRow> result;
     for (int64_t i = 0; i < rows; ++i) {
-      const Val w = b_.Add(window_row, b_.I64(i)), w0 = b_.Div(w, r.window), w1 = b_.Rem(w, r.window);
       Val inside = kNoVal, at = image;
       const auto coordinate = [&](const SpatialAxis& axis, Val out, Val k) {
         const Val x = b_.Add(b_.Add(b_.Mul(out, axis.stride), b_.Mul(k, axis.dilation)), b_.I64(-axis.pad_before));
@@ -253,35 +297,39 @@ class DepthwiseFilter {
         const int64_t last = (axis.output - 1) * axis.stride + (axis.window - 1) * axis.dilation - axis.pad_before;
         if (last >= axis.input) check(b_.Binary(IrOp::kLt, x, b_.I64(axis.input)));
       };
-      coordinate(a, out0, w0);
-      coordinate(r, out1, w1);
+      const Val w = b_.Add(window_row, b_.I64(i));
+      coordinate(outer, b_.Div(of_image, inner.output), b_.Div(w, inner.window));
+      coordinate(inner, b_.Rem(of_image, inner.output), b_.Rem(w, inner.window));
       // A row outside has no lanes; it takes the address of the first that there is.
       if (inside != kNoVal) at = b_.Select(inside, at, b_.I64(0));
-      from.push_back(b_.Add(b_.Mul(at, g_.axis[2].input * g_.in_channels), c.first));
-      const Val lanes = c.left == kNoVal ? b_.I64(kLanes) : c.left;
-      count.push_back(inside == kNoVal ? c.left : b_.Select(inside, lanes, b_.I64(0)));
+      result.push_back({b_.Mul(at, g_.axis[2].input * g_.in_channels), inside});
     }
-    const int64_t dy_row = g_.axis[2].output * g_.out_channels;
-    const Val dy_from = b_.Add(b_.Mul(row, dy_row), c.first);
-    return row_.ForTiles(b_, sums, [&](const DepthwiseRow::Tile& tile, Val first, std::vector<Val> acc) {
-      std::vector<Val> dy;
-      const Val dy_at = b_.Add(dy_from, b_.Mul(first, g_.out_channels));
-      for (int64_t j = 0; j < tile.size; ++j)
-        dy.push_back(b_.Load(dy_, b_.Add(dy_at, b_.I64(j * g_.out_channels)), kLanes, c.left));
-      for (size_t k = 0; k < tile.cells.size(); ++k) {
-        const DepthwiseRow::Cell& cell = tile.cells[k];
-        const Val column = b_.Mul(row_.Column(b_, first, cell), g_.in_channels);
-        for (int64_t i = 0; i < rows; ++i) {
-          const auto s = static_cast<size_t>(i);
-          const Val x = tile.inside[k] ? b_.Load(x_, b_.Add(from[s], column), kLanes, count[s]) : b_.F32(0, kLanes);
-          for (const auto& [output, tap] : cell.uses) {
-            Val& sum = acc[static_cast<size_t>(i * columns_ + tap)];
-            sum = b_.Fma(x, dy[static_cast<size_t>(output)], sum);
-          }
+    return result;
+  }
+
+  // A tile of a row of dy, for one vector: sums of the rows of the window that read `source`.
+  std::vector<Val> Cells(Val row, const DepthwiseRow::Tile& tile, Val first, const std::vector<SourceRow>& source,
+                         const Channels& c, std::vector<Val> sums) {
+    const Val pixel = b_.Add(b_.Mul(row, g_.axis[2].output), first);
+    const Val dy_at = b_.Add(b_.Mul(pixel, g_.out_channels), c.first);
+    std::vector<Val> dy, count;
+    for (int64_t j = 0; j < tile.size; ++j)
+      dy.push_back(b_.Load(dy_, b_.Add(dy_at, b_.I64(j * g_.out_channels)), kLanes, c.left));
+    const Val lanes = c.left == kNoVal ? b_.I64(kLanes) : c.left;
+    for (const SourceRow& s : source)
+      count.push_back(s.inside == kNoVal ? c.left : b_.Select(s.inside, lanes, b_.I64(0)));
+    for (size_t k = 0; k < tile.cells.size(); ++k) {
+      const DepthwiseRow::Cell& cell = tile.cells[k];
+      const Val column = b_.Add(b_.Mul(row_.Column(b_, first, cell), g_.in_channels), c.first);
+      for (size_t i = 0; i < source.size(); ++i) {
+        const Val x = tile.inside[k] ? b_.Load(x_, b_.Add(source[i].at, column), kLanes, count[i]) : b_.F32(0, kLanes);
+        for (const auto& [output, tap] : cell.uses) {
+          Val& sum = sums[i * static_cast<size_t>(columns_) + static_cast<size_t>(tap)];
+          sum = b_.Fma(x, dy[static_cast<size_t>(output)], sum);
         }
       }
-      return acc;
-    });
+    }
+    return sums;
   }
 
   const Cluster& cluster_;
