@@ -190,6 +190,7 @@ void AddConvCases(OpCases& cases) {
            .window = {3, 3},
            .options = {.padding = "same", .groups = 2}},
            {.batch = 2, .in = {28, 28}, .ic = 50, .oc = 80, .window = {1, 1}},
+           {.batch = 4, .in = {24, 24}, .ic = 112, .oc = 80, .window = {1, 1}},
            {.batch = 2,
            .in = {9, 9},
            .ic = 20,
