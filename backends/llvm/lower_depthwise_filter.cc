@@ -2,8 +2,8 @@
 // rows of the window in registers while it walks over the positions of dy, so that each cell of x is loaded once for
 // all the taps that it meets in a tile. x is read in place.
 //
-// Tasks are channels, which pass over all chunks; or, of large problems, chunks, whose sums a second kernel adds. Memory
-// is to be read in order: what lies far apart comes slowly.
+// Tasks are channels, which pass over all chunks; or, of large problems, chunks, whose sums a second kernel adds.
+// Memory is to be read in order: what lies far apart comes slowly.
 #include <algorithm>
 #include <utility>
 #include <vector>

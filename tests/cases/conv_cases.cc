@@ -100,6 +100,7 @@ std::vector<ConvProblem> Problems() {
        .options = {.padding = "same"}},  // halos are few
       // A filter beyond the second-level cache.
       {.batch = 5, .in = {2, 3}, .ic = 256, .oc = 97, .window = {3, 3}, .options = {.padding = "same"}},
+      {.batch = 2, .in = {5, 5}, .ic = 450, .oc = 450, .window = {1, 1}},
   };
   // Tails of channels, on both sides.
   for (int64_t oc : {1, 2, 7, 8, 9, 15, 16, 17, 23, 31, 33}) {
