@@ -91,7 +91,10 @@ void ConvPlan::Split(const FilterLayout& layout) {
   } else {
     const double image = flops / static_cast<double>(p.batch);
     images = TaskSize(p.batch, per_task(image), 1);
-    const int64_t cuts = std::min(CeilDiv(kTasks, p.batch), static_cast<int64_t>(image / kLeastFlops));
+    int64_t cuts = std::min(CeilDiv(kTasks, p.batch), static_cast<int64_t>(image / kLeastFlops));
+    // Tasks by output channels read the source again, which is small beside such a filter where there is one tap.
+    if (filter_bytes > kHugeFilter && p.taps() == 1)
+      cuts = std::min(cuts, std::max<int64_t>(1, p.dst_pixels() / kUnitOfLarge));
     if (images == 1 && cuts > 1) block = CeilDiv(steps, cuts);
   }
   // Tiles of several classes must not cross the end of a task.

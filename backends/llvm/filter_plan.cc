@@ -15,7 +15,8 @@ constexpr int64_t kShortRun = 16;          // positions of a loop that costs mor
 constexpr int64_t kPartialBytes = 8 << 20;  // of partial results: they should stay in the last-level cache
 constexpr double kTaskFlops = 4e6;          // 20 us at 200 GFLOP/s
 constexpr int64_t kFewChunks = 16;
-constexpr int64_t kImageGap = 16;  // a copied row may be written as whole vectors
+constexpr int64_t kLeastChunks = 4;  // of what needs no copy of x
+constexpr int64_t kImageGap = 16;    // a copied row may be written as whole vectors
 
 void DescribeSource(FilterPlan& p) {
   const ConvGeometry& g = p.g;
@@ -94,8 +95,10 @@ void DescribeRows(FilterPlan& p) {
 
 void ChooseBand(FilterPlan& p) {
   const bool small = p.chunks * p.rows * p.columns * 4 <= kPartialBytes;
-  // With few chunks, each would have to be shared by several tasks that copy the same operands.
-  const bool few = p.chunks < kFewChunks && p.flops() > kTaskFlops * static_cast<double>(p.chunks);
+  // With few chunks, each would have to be shared by several tasks that copy the same operands, or keep few threads
+  // busy.
+  const bool few = p.chunks < kFewChunks && (p.copy_x || p.chunks < kLeastChunks) &&
+                   p.flops() > kTaskFlops * static_cast<double>(p.chunks);
   p.by_rows = p.chunks == 0 || !((small && !few) || p.depthwise);
   p.band_level = 0;
   p.band = p.positions[0].count;

@@ -329,6 +329,7 @@ LowerResult LowerConv(const Cluster& cluster, const TileLimits& limits) {
   const Node& anchor = cluster.node(*cluster.anchor);
   if (auto decline = ConvDecline(*cluster.graph, anchor)) return *std::move(decline);
   if (UsesWinograd(anchor.attrs)) return LowerWinograd(cluster, limits);
+  if (auto depthwise = LowerDepthwiseConv(cluster, limits)) return *std::move(depthwise);
   const ConvProblem problem =
       ConvProblemOf(*cluster.graph, anchor, cluster.tail ? &cluster.node(*cluster.tail) : nullptr);
   return ConvLowering(cluster, problem, limits).Lower();

@@ -13,7 +13,8 @@ namespace {
 
 constexpr double kTaskFlops = 4e6;  // 20 us at 200 GFLOP/s
 constexpr int64_t kTasks = 16;
-constexpr int64_t kAhead = 16;  // terms: a panel of a chunk comes from the second-level cache
+constexpr int64_t kAhead = 16;   // terms: a panel of a chunk comes from the second-level cache
+constexpr int64_t kSharing = 4;  // segments of a task: they share bands of x and dy, and what it takes to pack them
 constexpr int64_t kCopyTaskFloats = 64 * 1024;
 
 // Where something lies: element `at` of a buffer.
@@ -332,8 +333,9 @@ class FilterKernel {
 
 void LowerByChunks(const Cluster& cluster, const FilterPlan& p, Lowering& lowering) {
   const double chunk_flops = p.flops() / static_cast<double>(p.chunks);
-  const int64_t wanted = std::clamp<int64_t>(
-      std::min(CeilDiv(kTasks, p.chunks), static_cast<int64_t>(chunk_flops / kTaskFlops)), 1, p.segments());
+  const int64_t wanted =
+      std::clamp<int64_t>(std::min(CeilDiv(kTasks, p.chunks), static_cast<int64_t>(chunk_flops / kTaskFlops)), 1,
+                          std::max<int64_t>(1, p.segments() / kSharing));
   const int64_t per_task = CeilDiv(p.segments(), wanted), row_tasks = CeilDiv(p.segments(), per_task);
   lowering.kernel += StrCat("by ", p.chunks, " chunks, ", p.chunks * row_tasks, " tasks");
   lowering.workspace_bytes = p.chunks * p.rows * p.columns * 4;
@@ -359,6 +361,7 @@ void LowerByRows(const Cluster& cluster, const FilterPlan& p, Lowering& lowering
 
 LowerResult LowerConvFilterGradient(const Cluster& cluster, const TileLimits& limits) {
   if (UsesWinograd(cluster.node(*cluster.anchor).attrs)) return LowerWinogradFilterGradient(cluster, limits);
+  if (auto depthwise = LowerDepthwiseFilterGradient(cluster, limits)) return *std::move(depthwise);
   const FilterPlan plan = PlanFilterGradient(cluster, limits);
   Lowering lowering;
   lowering.in_place = PointwisePairs(cluster);

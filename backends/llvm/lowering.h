@@ -57,6 +57,9 @@ std::optional<Decline> ConvPrologueDecline(const Cluster& cluster, const Node& a
 // Why `tail` can't be computed behind the epilogue of a cluster whose anchor is a conv; nullopt if LowerConv will do it.
 std::optional<Decline> ConvTailDecline(const Cluster& cluster, const Node& tail, const TileLimits& limits);
 LowerResult LowerConvFilterGradient(const Cluster& cluster, const TileLimits& limits);
+// Those of depthwise convolutions that read their source in place; nullopt where the general kernel is to do it.
+std::optional<Lowering> LowerDepthwiseConv(const Cluster& cluster, const TileLimits& limits);
+std::optional<Lowering> LowerDepthwiseFilterGradient(const Cluster& cluster, const TileLimits& limits);
 LowerResult LowerWinogradFilterGradient(const Cluster& cluster, const TileLimits& limits);
 LowerResult LowerMatMul(const Cluster& cluster, const TileLimits& limits);
 LowerResult LowerReduce(const Cluster& cluster, const TileLimits& limits);  // reduce_*

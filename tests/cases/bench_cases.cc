@@ -51,6 +51,21 @@ void AddBenchCases(OpCases& cases) {
                                 .options = {.padding = "same", .groups = 64}}}) {
     Add(cases, problem.Case(ConvPartial::kFilterGradient));
   }
+  // Depthwise convolutions of networks, on large and on small images, with and without steps.
+  const auto depthwise = [](int64_t batch, int64_t size, int64_t channels, int64_t stride) {
+    return ConvProblem{.batch = batch,
+                       .in = {size, size},
+                       .ic = channels,
+                       .oc = channels,
+                       .window = {3, 3},
+                       .options = {.strides = {stride, stride}, .padding = "same", .groups = channels}};
+  };
+  for (const ConvProblem& problem :
+       {depthwise(4, 112, 64, 2), depthwise(4, 14, 512, 1), depthwise(32, 16, 64, 2), depthwise(32, 4, 256, 1)}) {
+    for (ConvPartial partial : {ConvPartial::kForward, ConvPartial::kInputGradient, ConvPartial::kFilterGradient}) {
+      Add(cases, problem.Case(partial));
+    }
+  }
   ConvOptions winograd = same;
   winograd.algorithm = ConvAlgorithm::kWinograd;
   for (const ConvProblem& problem : std::vector<ConvProblem>{
@@ -138,12 +153,11 @@ void AddBenchCases(OpCases& cases) {
                 const Value s = v[3] + (v[1] * v[1] - v[3]) * 0.001;
                 return std::vector<Value>{v[0] - 0.001 * m / (Sqrt(s) + 1e-7), m, s};
               }});
-  Add(cases, {.name = "fused/bias_relu_dropout_4x32x32x32",
-              .op = "relu",
-              .inputs = {{{4, 32, 32, 32}}, {{32}}, {DType::kInt64, {}, Fill::kStep}},
-              .build = [](Graph&, std::span<const Value> v) {
-                return One(Dropout(Relu(v[0] + v[1]), 0.3, v[2], 7, 5));
-              }});
+  Add(cases,
+      {.name = "fused/bias_relu_dropout_4x32x32x32",
+       .op = "relu",
+       .inputs = {{{4, 32, 32, 32}}, {{32}}, {DType::kInt64, {}, Fill::kStep}},
+       .build = [](Graph&, std::span<const Value> v) { return One(Dropout(Relu(v[0] + v[1]), 0.3, v[2], 7, 5)); }});
   Add(cases, {.name = "fused/bias_relu_dropout_pool_4x32x32x32",
               .op = "max_pool",
               .inputs = {{{4, 32, 32, 32}}, {{32}}, {DType::kInt64, {}, Fill::kStep}},

@@ -100,6 +100,7 @@ std::vector<ConvProblem> Problems() {
        .options = {.padding = "same"}},  // halos are few
       // A filter beyond the second-level cache.
       {.batch = 5, .in = {2, 3}, .ic = 256, .oc = 97, .window = {3, 3}, .options = {.padding = "same"}},
+      {.batch = 2, .in = {5, 5}, .ic = 450, .oc = 450, .window = {1, 1}},
   };
   // Tails of channels, on both sides.
   for (int64_t oc : {1, 2, 7, 8, 9, 15, 16, 17, 23, 31, 33}) {
@@ -190,12 +191,19 @@ void AddConvCases(OpCases& cases) {
            .window = {3, 3},
            .options = {.padding = "same", .groups = 2}},
            {.batch = 2, .in = {28, 28}, .ic = 50, .oc = 80, .window = {1, 1}},
+           {.batch = 4, .in = {24, 24}, .ic = 112, .oc = 80, .window = {1, 1}},
            {.batch = 2,
            .in = {9, 9},
            .ic = 20,
            .oc = 20,
            .window = {7, 7},
            .options = {.padding = "same", .groups = 20}},
+           {.batch = 1,
+           .in = {168, 170},
+           .ic = 16,
+           .oc = 16,
+           .window = {3, 3},
+           .options = {.padding = "same", .groups = 16}},
            {.batch = 2,
            .in = {1, 40},
            .ic = 3,
@@ -204,6 +212,88 @@ void AddConvCases(OpCases& cases) {
            .options = {.padding = "same", .groups = 3}}}) {
     cases.push_back(problem.Case(ConvPartial::kFilterGradient));
     cases.back().gradient = false;  // they are slow, and checked with smaller problems
+  }
+  // Depthwise, in place: rows of several tiles and of one, windows of several groups of rows, steps, taps apart, no
+  // padding, more of it than an image, chunks of several images, many channels, one and three axes.
+  for (const ConvProblem& problem : std::vector<ConvProblem>{
+           {.batch = 2,
+         .in = {5, 40},
+         .ic = 16,
+         .oc = 16,
+         .window = {3, 3},
+         .options = {.padding = "same", .groups = 16}},
+           {.batch = 1,
+           .in = {9, 43},
+           .ic = 20,
+           .oc = 20,
+           .window = {5, 5},
+           .options = {.padding = "same", .groups = 20}},
+           {.batch = 3,
+           .in = {12, 31},
+           .ic = 33,
+           .oc = 33,
+           .window = {3, 3},
+           .options = {.strides = {2, 2}, .padding = "same", .groups = 33}},
+           {.batch = 2,
+           .in = {9, 25},
+           .ic = 8,
+           .oc = 8,
+           .window = {3, 2},
+           .options = {.strides = {1, 3}, .dilations = {2, 2}, .groups = 8}},
+           {.batch = 1,
+           .in = {3, 4},
+           .ic = 17,
+           .oc = 17,
+           .window = {3, 3},
+           .options = {.groups = 17, .padding_before = {4, 3}, .padding_after = {4, 5}}},
+           {.batch = 6,
+           .in = {16, 16},
+           .ic = 48,
+           .oc = 48,
+           .window = {3, 3},
+           .options = {.padding = "same", .groups = 48}},
+           {.batch = 70,
+           .in = {3, 3},
+           .ic = 64,
+           .oc = 64,
+           .window = {3, 3},
+           .options = {.padding = "same", .groups = 64}},
+           {.batch = 5,
+           .in = {1, 1},
+           .ic = 272,
+           .oc = 272,
+           .window = {3, 3},
+           .options = {.padding = "same", .groups = 272}},
+           {.batch = 2,
+           .in = {24, 30},
+           .ic = 260,
+           .oc = 260,
+           .window = {3, 3},
+           .options = {.padding = "same", .groups = 260}},
+           {.batch = 0,
+           .in = {6, 6},
+           .ic = 16,
+           .oc = 16,
+           .window = {3, 3},
+           .options = {.padding = "same", .groups = 16}},
+           {.batch = 2, .in = {50}, .ic = 18, .oc = 18, .window = {4}, .options = {.padding = "causal", .groups = 18}},
+           {.batch = 1,
+           .in = {5, 6, 20},
+           .ic = 16,
+           .oc = 16,
+           .window = {3, 3, 3},
+           .options = {.strides = {2, 1, 2}, .padding = "same", .groups = 16}}}) {
+    for (ConvPartial partial : {ConvPartial::kForward, ConvPartial::kInputGradient, ConvPartial::kFilterGradient}) {
+      for (const bool special : {false, true}) {
+        OpCase built = problem.Case(partial);
+        built.gradient = false;  // checked with smaller problems
+        if (special) {
+          built.name += "_specials";
+          for (CaseInput& input : built.inputs) input.fill = Fill::kSpecials;
+        }
+        cases.push_back(std::move(built));
+      }
+    }
   }
   // An update of weights behind one.
   OpCase update =
@@ -252,6 +342,32 @@ void AddConvCases(OpCases& cases) {
            Long{{.batch = 2, .in = {9, 7}, .ic = 16, .oc = 20, .window = {3, 3}, .options = strided},
                 ConvPartial::kInputGradient},
            Long{{.batch = 6, .in = {3, 3}, .ic = 64, .oc = 4, .window = {2, 2}, .options = same},
+                ConvPartial::kInputGradient},
+           Long{{.batch = 2,
+           .in = {6, 11},
+           .ic = 64,
+           .oc = 64,
+           .window = {3, 3},
+           .options = {.padding = "same", .groups = 64}}},
+           Long{{.batch = 2,
+           .in = {7, 9},
+           .ic = 20,
+           .oc = 20,
+           .window = {3, 3},
+           .options = {.strides = {2, 2}, .padding = "same", .groups = 20}}},
+           Long{{.batch = 2,
+           .in = {7, 10},
+           .ic = 32,
+           .oc = 32,
+           .window = {3, 3},
+           .options = {.strides = {2, 2}, .padding = "same", .groups = 32}},
+                ConvPartial::kInputGradient},
+           Long{{.batch = 3,
+           .in = {5, 5},
+           .ic = 6,
+           .oc = 6,
+           .window = {3, 3},
+           .options = {.padding = "same", .groups = 6}},
                 ConvPartial::kInputGradient},
        }) {
     OpCase built = c.problem.Case(c.partial);

@@ -1,0 +1,253 @@
+// Depthwise convolutions and their input gradients, one output channel a channel: a tile of neighbouring outputs of a
+// row keeps its sums in registers, and each cell of the source is loaded once for all the taps of a row of the window
+// that meet it. The source is read in place.
+//
+// Tasks are rows of the output, or, where an input gradient has steps, of one output of each phase. A long epilogue
+// runs over the sums of a row, stored in scratch.
+#include <algorithm>
+#include <utility>
+#include <vector>
+
+#include "weir/backends/llvm/conv_accept.h"
+#include "weir/backends/llvm/depthwise_row.h"
+#include "weir/backends/llvm/lowering.h"
+#include "weir/backends/llvm/product_ir.h"
+#include "weir/core/strings.h"
+
+namespace weir::jit {
+namespace {
+
+constexpr int64_t kMostPixels = 8;    // of a tile: enough sums to cover an addition's latency
+constexpr int64_t kStraightTaps = 9;  // of more, rows of the window are a loop
+constexpr size_t kMostPieces = 6;     // of code for a row
+constexpr size_t kFewClasses = 4;     // of phases; each has code of its own
+constexpr double kTaskFlops = 8e5;    // 10 us at the rate of loads
+constexpr int64_t kFewRows = 8;       // if rows are few and
+constexpr int64_t kLongRow = 256;     // long, they should be cut
+
+class DepthwiseConv {
+ public:
+  DepthwiseConv(const Cluster& cluster, const ConvProblem& problem, const TileLimits& limits)
+      : cluster_(cluster), p_(problem), b_(Describe(cluster)), short_epilogue_(HasShortEpilogue(cluster)) {
+    const int64_t most = std::min<int64_t>(kMostPixels, limits.vector_registers / 2);
+    for (const AxisPhase& phase : p_.axis[2].phases) {
+      rows_.emplace_back(RowGeometry{.src = p_.axis[2].src,
+                                     .dst = phase.count,
+                                     .advance = p_.axis[2].advance,
+                                     .base = phase.base,
+                                     .delta = phase.delta,
+                                     .taps = phase.taps},
+                         most);
+    }
+  }
+
+  bool Fits() const {
+    const bool pieces =
+        std::all_of(rows_.begin(), rows_.end(), [](const DepthwiseRow& row) { return row.pieces() <= kMostPieces; });
+    const bool few = steps() < kFewRows && p_.axis[2].dst > kLongRow;
+    return p_.taps() > 1 && p_.classes() <= kFewClasses && p_.axis[0].step == 1 && pieces && !few && steps() > 0;
+  }
+
+  Lowering Lower() {
+    const double flops = std::max(p_.flops(), 1.0) / static_cast<double>(steps());
+    const int64_t per_task = TaskSize(steps(), std::max<int64_t>(1, static_cast<int64_t>(kTaskFlops / flops)), 1);
+    EmitKernel(per_task);
+    const int64_t tasks = CeilDiv(steps(), per_task);
+    Lowering lowering;
+    lowering.in_place = PointwisePairs(cluster_);
+    lowering.kernel = StrCat("jit, depthwise in place, ", tasks, " tasks");
+    const int64_t scratch = short_epilogue_ ? 0 : RoundUp(step_floats(), kLanes);
+    lowering.stages.push_back(MakeStage(b_.Take(), tasks, scratch * BytesOf(Elem::kF32)));
+    return lowering;
+  }
+
+ private:
+  // A row of the window for a row of outputs: its first element in the source and in the filter, and whether it is in
+  // the image, or none if it always is.
+  struct WindowRow {
+    Val src = kNoVal, filter = kNoVal, inside = kNoVal;
+  };
+  // Outputs of one phase of each axis.
+  struct Class {
+    const AxisPhase* phase[3];
+    const DepthwiseRow* row;
+
+    int64_t rows() const { return phase[0]->taps * phase[1]->taps; }
+    int64_t taps() const { return rows() * phase[2]->taps; }
+  };
+
+  int64_t channels() const { return p_.dst_channels; }
+  int64_t row_floats() const { return p_.axis[2].dst * channels(); }
+  // Steps of an image along its second axis, and of all. A step's outputs are neighbours.
+  int64_t image_steps() const { return CeilDiv(p_.axis[1].dst, p_.axis[1].step); }
+  int64_t steps() const { return p_.batch * p_.axis[0].dst * image_steps(); }
+  int64_t step_floats() const { return std::min(p_.axis[1].step, p_.axis[1].dst) * row_floats(); }
+
+  void EmitKernel(int64_t per_task) {
+    const Val task = b_.Task();
+    ClusterIr epilogue(b_, cluster_);
+    epilogue_ = &epilogue;
+    src_ = Input(0);
+    filter_ = Input(1);
+    if (!short_epilogue_) sums_ = b_.Buffer({IrBuffer::Kind::kScratch, 0, Elem::kF32, 0});
+    const Val begin = b_.Mul(task, per_task), end = b_.Min(b_.Add(begin, b_.I64(per_task)), b_.I64(steps()));
+    b_.Loop(begin, end, 1, [&](Val step) { Step(step); });
+  }
+  int Input(size_t operand) {
+    const int index = cluster_.input_index(cluster_.node(*cluster_.anchor).inputs[operand]);
+    return b_.Buffer({IrBuffer::Kind::kInput, index, Elem::kF32, 0});
+  }
+
+  void Step(Val step) {
+    const Val row = b_.Div(step, image_steps()), j1 = b_.Rem(step, image_steps());
+    const Val image = b_.Div(row, p_.axis[0].dst), j0 = b_.Rem(row, p_.axis[0].dst);
+    const ConvAxis& axis = p_.axis[1];
+    const Val first = b_.Mul(b_.Add(b_.Mul(row, axis.dst), b_.Mul(j1, axis.step)), row_floats());
+    for (const AxisPhase& phase : axis.phases) {
+      const auto rows = [&] { Rows(phase, image, j0, j1, b_.Add(first, b_.I64(phase.first * row_floats())), first); };
+      if (phase.count == image_steps()) {
+        rows();
+      } else {
+        b_.If(b_.Binary(IrOp::kLt, j1, b_.I64(phase.count)), rows);
+      }
+    }
+    if (short_epilogue_) return;
+    Val count = b_.I64(step_floats());
+    if (axis.dst % axis.step != 0) {
+      const Val left = b_.Add(b_.I64(axis.dst), b_.Mul(j1, -axis.step));
+      count = b_.Min(count, b_.Mul(left, row_floats()));
+    }
+    EmitRange(b_, *epilogue_,
+              {.buffer = sums_,
+               .base = b_.I64(0),
+               .flat = first,
+               .count = count,
+               .whole = row_floats() % kLanes == 0,
+               .aligned = row_floats() % kLanes == 0,
+               .blocks = row_floats() % kRandomBlock == 0});
+  }
+
+  // The row of outputs from element `dst` on, of a step from `first` on.
+  void Rows(const AxisPhase& phase, Val image, Val j0, Val j1, Val dst, Val first) {
+    for (size_t k = 0; k < rows_.size(); ++k) {
+      const Class one{{&p_.axis[0].phases[0], &phase, &p_.axis[2].phases[k]}, &rows_[k]};
+      Row(
+          one, [&](Val w) { return RowOfWindow(one, image, j0, j1, w); }, dst, first);
+    }
+  }
+
+  WindowRow RowOfWindow(const Class& one, Val image, Val j0, Val j1, Val w) {
+    Val inside = kNoVal, at = image, position = b_.I64(0);
+    const auto coordinate = [&](int a, Val j, Val tap) {
+      const ConvAxis& axis = p_.axis[a];
+      const AxisPhase& phase = *one.phase[a];
+      const Val x = b_.Add(b_.Add(b_.Mul(j, axis.advance), b_.Mul(tap, phase.delta)), b_.I64(phase.base));
+      at = b_.Add(b_.Mul(at, axis.src), x);
+      position = b_.Add(b_.Mul(position, axis.window), b_.Add(b_.Mul(tap, phase.period), b_.I64(phase.position)));
+      const auto check = [&](Val in) { inside = inside == kNoVal ? in : b_.Binary(IrOp::kAnd, inside, in); };
+      const bool known = b_.IsConst(tap);
+      const int64_t low = phase.base + (known ? b_.ConstBits(tap) * phase.delta : 0);
+      const int64_t high =
+          phase.base + (known ? b_.ConstBits(tap) : phase.taps - 1) * phase.delta + (phase.count - 1) * axis.advance;
+      if (low < 0) check(b_.Binary(IrOp::kLe, b_.I64(0), x));
+      if (high >= axis.src) check(b_.Binary(IrOp::kLt, x, b_.I64(axis.src)));
+    };
+    coordinate(0, j0, b_.Div(w, one.phase[1]->taps));
+    coordinate(1, j1, b_.Rem(w, one.phase[1]->taps));
+    // A row outside has no lanes; it takes the address of the first that there is.
+    if (inside != kNoVal) at = b_.Select(inside, at, b_.I64(0));
+    // The filter of an input gradient lies backwards.
+    Val tap = b_.Add(b_.Mul(position, p_.axis[2].window), b_.I64(one.phase[2]->position));
+    if (p_.transposed) tap = b_.Add(b_.I64(p_.taps() - 1), b_.Mul(tap, -1));
+    return {.src = b_.Mul(at, p_.axis[2].src * channels()), .filter = b_.Mul(tap, channels()), .inside = inside};
+  }
+
+  // All channels of a tile before the next tile, so that memory is read in order.
+  template <class RowOf>
+  void Row(const Class& one, const RowOf& window_row, Val dst, Val first) {
+    const bool straight = one.taps() <= kStraightTaps;
+    std::vector<WindowRow> window;
+    for (int64_t w = 0; straight && w < one.rows(); ++w) window.push_back(window_row(b_.I64(w)));
+    const int64_t step = p_.axis[2].step * channels();
+    one.row->ForTiles(b_, {}, [&](const DepthwiseRow::Tile& tile, Val begin, const std::vector<Val>& none) {
+      const Val to = b_.Add(b_.Add(dst, b_.I64(one.phase[2]->first * channels())), b_.Mul(begin, step));
+      const auto vector = [&](Val c) {
+        const Val left = channels() % kLanes == 0 ? kNoVal : b_.Add(b_.I64(channels()), b_.Mul(c, -1));
+        std::vector<Val> sums(static_cast<size_t>(tile.size), b_.F32(0, kLanes));
+        if (straight) {
+          for (const WindowRow& row : window) sums = Cells(one, tile, begin, row, c, left, std::move(sums));
+        } else {
+          sums = b_.For(b_.I64(0), b_.I64(one.rows()), 1, sums, [&](Val w, const std::vector<Val>& acc) {
+            return Cells(one, tile, begin, window_row(w), c, left, acc);
+          });
+        }
+        Hand(b_.Add(to, c), step, c, left, first, sums);
+      };
+      if (channels() <= kLanes) {
+        vector(b_.I64(0));
+      } else {
+        b_.Loop(b_.I64(0), b_.I64(channels()), kLanes, vector);
+      }
+      return none;
+    });
+  }
+
+  std::vector<Val> Cells(const Class& one, const DepthwiseRow::Tile& tile, Val begin, const WindowRow& row, Val c,
+                         Val left, std::vector<Val> sums) {
+    std::vector<Val> weights;
+    const int64_t step = one.phase[2]->period * (p_.transposed ? -channels() : channels());
+    for (int64_t k = 0; k < one.phase[2]->taps; ++k)
+      weights.push_back(b_.Load(filter_, b_.Add(b_.Add(row.filter, c), b_.I64(k * step)), kLanes, left));
+    const Val lanes = left == kNoVal ? b_.I64(kLanes) : left;
+    const Val count = row.inside == kNoVal ? left : b_.Select(row.inside, lanes, b_.I64(0));
+    const Val src = b_.Add(row.src, c);
+    for (size_t k = 0; k < tile.cells.size(); ++k) {
+      const DepthwiseRow::Cell& cell = tile.cells[k];
+      const Val column = b_.Mul(one.row->Column(b_, begin, cell), channels());
+      const Val x = tile.inside[k] ? b_.Load(src_, b_.Add(src, column), kLanes, count) : b_.F32(0, kLanes);
+      for (const auto& [output, tap] : cell.uses) {
+        Val& sum = sums[static_cast<size_t>(output)];
+        sum = b_.Fma(x, weights[static_cast<size_t>(tap)], sum);
+      }
+    }
+    return sums;
+  }
+
+  // Sums of outputs `step` floats apart from `dst` on.
+  void Hand(Val dst, int64_t step, Val c, Val left, Val first, const std::vector<Val>& sums) {
+    std::vector<Point> points;
+    for (size_t j = 0; j < sums.size(); ++j) {
+      points.push_back({.flat = b_.Add(dst, b_.I64(static_cast<int64_t>(j) * step)),
+                        .count = left,
+                        .aligned = channels() % kLanes == 0,
+                        .in_row = true,
+                        .column = c});
+    }
+    if (short_epilogue_) {
+      epilogue_->Emit(points, sums);
+      return;
+    }
+    for (size_t j = 0; j < sums.size(); ++j) b_.Store(sums_, sums[j], b_.Add(points[j].flat, b_.Mul(first, -1)), left);
+  }
+
+  const Cluster& cluster_;
+  const ConvProblem& p_;
+  KernelBuilder b_;
+  const bool short_epilogue_;
+  std::vector<DepthwiseRow> rows_;  // of each phase of the last axis
+  ClusterIr* epilogue_ = nullptr;
+  int src_ = -1, filter_ = -1, sums_ = -1;
+};
+
+}  // namespace
+
+std::optional<Lowering> LowerDepthwiseConv(const Cluster& cluster, const TileLimits& limits) {
+  if (cluster.prologue > 0 || cluster.tail) return std::nullopt;
+  const ConvProblem problem = ConvProblemOf(*cluster.graph, cluster.node(*cluster.anchor), nullptr);
+  if (!problem.depthwise || problem.multiplier > 1) return std::nullopt;
+  DepthwiseConv conv(cluster, problem, limits);
+  if (!conv.Fits()) return std::nullopt;
+  return conv.Lower();
+}
+
+}  // namespace weir::jit
