@@ -111,7 +111,7 @@ std::string FloorsTable(Runtime& runtime, int64_t batch, const MachinePeak& peak
       rest.arithmetic += part.arithmetic, rest.memory += part.memory, rest.seconds += part.seconds, ++count;
     }
   }
-  table += Row(StrCat(count, " small parts"), rest, step, "starting and joining threads");
+  table += Row(StrCat(count, " small parts"), rest, step, "starting them, and memory");
   char total[160];
   std::snprintf(total, sizeof(total), "| **all** | %.3f | %.3f | %.3f | %.0f %% | 100 %% | |\n", 1e3 * all.arithmetic,
                 1e3 * all.memory, 1e3 * all.seconds, 100 * (all.arithmetic + all.memory) / all.seconds);
