@@ -83,12 +83,13 @@ struct DoubleMath {
   static double Mul(double a, double b) { return a * b; }
   static double Fma(double a, double b, double c) { return a * b + c; }
 };
-AbsMatrix MatrixOf(int from, int to, void (*transform)(const DoubleMath&, const double*, double*)) {
+template <void (*kTransform)(const DoubleMath&, const double*, double*)>
+AbsMatrix MatrixOf(int from, int to) {
   AbsMatrix matrix{from, to};
   for (int j = 0; j < from; ++j) {
     double unit[6] = {}, out[6] = {};
     unit[j] = 1;
-    transform({}, unit, out);
+    kTransform({}, unit, out);
     for (int i = 0; i < to; ++i) matrix.at[i][j] = std::abs(out[i]);
   }
   return matrix;
@@ -112,8 +113,8 @@ Cells Apply(const AbsMatrix& m, const Cells& cells) {
 // The bound of winograd.h, without its factor, of each output of the forward convolution.
 std::vector<double> ForwardBounds(const Problem& p) {
   using T = WinogradTransform<DoubleMath>;
-  const AbsMatrix source = MatrixOf(6, 6, T::Source), filter = MatrixOf(3, 6, T::Filter),
-                  output = MatrixOf(6, 4, T::Output);
+  const AbsMatrix source = MatrixOf<T::Source>(6, 6), filter = MatrixOf<T::Filter>(3, 6),
+                  output = MatrixOf<T::Output>(6, 4);
   const Tensor x = Numbers(DType::kFloat64, {p.batch, p.rows, p.columns, p.in}, 1, p.low, 1);
   const Tensor w = Numbers(DType::kFloat64, {3, 3, p.in, p.out}, 2, p.low, 1);
   const auto size = [](int64_t n) { return static_cast<size_t>(n); };

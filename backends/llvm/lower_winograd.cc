@@ -290,9 +290,8 @@ class WinogradLowering {
     b_.Loop(b_.I64(0), tiles, 1, [&](Val t) {
       b_.Loop(b_.I64(0), b_.I64(width), kLanes, [&](Val v) {
         const Val from = b_.Add(b_.Mul(t, width), v), at = b_.Add(b_.Add(to, b_.Mul(t, kTile * width)), v);
-        EmitTransform<kCells, kTile>(
-            b_, IrWinograd::Output,
-            [&](int j) { return b_.Load(products_, b_.Add(from, b_.I64(j * plan_.product_element())), kLanes); },
+        EmitTransform<IrWinograd::Output, kCells, kTile>(
+            b_, [&](int j) { return b_.Load(products_, b_.Add(from, b_.I64(j * plan_.product_element())), kLanes); },
             [&](int j, Val y) { b_.Store(outputs_, y, b_.Add(at, b_.I64(j * width))); });
       });
     });
@@ -337,9 +336,8 @@ class WinogradLowering {
     const Val count = whole ? kNoVal : Minus(b_.I64(channels), column);
     std::vector<Point> points;
     std::vector<Val> values;
-    EmitTransform<kCells, kTile>(
-        b_, IrWinograd::Output,
-        [&](int i) { return b_.Load(outputs_, b_.Add(from, b_.I64(i * plan_.outputs_row())), kLanes); },
+    EmitTransform<IrWinograd::Output, kCells, kTile>(
+        b_, [&](int i) { return b_.Load(outputs_, b_.Add(from, b_.I64(i * plan_.outputs_row())), kLanes); },
         [&](int i, Val y) {
           if (i >= height) return;
           const Val at = b_.Add(b_.Add(pixel, column), b_.I64(i * p_.DstStep(2)));

@@ -179,8 +179,8 @@ class SumKernel {
           if (p_.out % p_.out_block != 0) count = Minus(b_.I64(p_.out), b_.Add(out_, c));
           const Val at = b_.Add(b_.Add(from, b_.Mul(x, p_.out)), b_.Add(out_, c));
           const Val dst = b_.Add(b_.Add(to, b_.Mul(x, pitch)), c);
-          EmitTransform<kTile, kCells>(
-              b_, IrWinograd::Cotangent,
+          EmitTransform<IrWinograd::Cotangent, kTile, kCells>(
+              b_,
               [&](int i) {
                 return i < exist ? b_.Load(dy_, b_.Add(at, b_.I64(i * p_.problem.DstStep(2))), kLanes, count)
                                  : b_.F32(0, kLanes);
@@ -201,9 +201,8 @@ class SumKernel {
       const Val from = b_.Add(b_.Mul(i, p_.cotangents_row()), b_.Mul(t, kTile * pitch));
       const Val to = b_.Add(place, b_.Mul(t, pitch));
       b_.Loop(b_.I64(0), b_.I64(pitch), kLanes, [&](Val c) {
-        EmitTransform<kTile, kCells>(
-            b_, IrWinograd::Cotangent,
-            [&](int j) { return b_.Load(cotangents_, b_.Add(b_.Add(from, c), b_.I64(j * pitch)), kLanes); },
+        EmitTransform<IrWinograd::Cotangent, kTile, kCells>(
+            b_, [&](int j) { return b_.Load(cotangents_, b_.Add(b_.Add(from, c), b_.I64(j * pitch)), kLanes); },
             [&](int j, Val e) {
               b_.Store(cotangent_elements_, e, b_.Add(b_.Add(to, c), b_.I64(j * p_.cotangent_element())));
             });
@@ -280,8 +279,8 @@ class SumKernel {
     b_.Loop(b_.I64(0), channels, 1, [&](Val c) {
       b_.Loop(b_.I64(0), count, kLanes, [&](Val o) {
         const Val from = b_.Add(b_.Mul(c, p_.out_block), o);
-        EmitSquare<kCells, 3>(
-            b_, IrWinograd::FilterGradient,
+        EmitSquare<IrWinograd::FilterGradient, kCells, 3>(
+            b_,
             [&](int i, int j) {
               return b_.Load(sums_, b_.Add(from, b_.I64((i * kCells + j) * p_.in_block * p_.out_block)), kLanes);
             },
@@ -351,9 +350,8 @@ Stage CombineStage(const Cluster& cluster, const Plan& p) {
         });
         return totals[0];
       };
-      EmitSquare<kCells, 3>(b, IrWinograd::FilterGradient, total, [&](int i, int j, Val g) {
-        b.Store(taps, g, b.Add(to, b.I64((i * 3 + j) * pitch)), count);
-      });
+      EmitSquare<IrWinograd::FilterGradient, kCells, 3>(
+          b, total, [&](int i, int j, Val g) { b.Store(taps, g, b.Add(to, b.I64((i * 3 + j) * pitch)), count); });
     });
   });
   b.Loop(b.I64(0), b.I64(9), 1, [&](Val t) {

@@ -90,8 +90,7 @@ void SplitTasks(MatMulPlan& p) {
       std::min(CeilDiv(2 * kTasks, p.products), static_cast<int64_t>(std::max(flops / kTaskFlops, bytes / kTaskBytes)));
   const double lanes =
       static_cast<double>(RoundUp(columns, kLanes)) / static_cast<double>(std::max<int64_t>(1, columns));
-  const bool in_place = p.columns.outer == 1 && p.k * columns <= kInPlaceFloats;
-  if (parts <= 1 && p.products == 1 && in_place && flops * lanes >= kPairFlops) parts = 2;
+  if (parts <= 1 && p.products == 1 && p.k * columns <= kInPlaceFloats && flops * lanes >= kPairFlops) parts = 2;
   if (parts <= 1) {
     const double products = std::min(kTaskFlops / std::max(flops, 1.0), 1e6);
     p.products_per_task = TaskSize(p.products, std::max<int64_t>(1, static_cast<int64_t>(products)), 1);
@@ -118,9 +117,11 @@ void ChooseSources(MatMulPlan& p) {
   const int64_t block = std::min(p.k, kMatMulBlock);
   p.terms = p.by_terms ? std::min(block, kTermsAtOnce) : block;
   const bool once = p.by_terms || p.row_block <= 2 * p.tile.rows || p.k * p.columns.size <= kInPlaceFloats;
-  p.column_source = p.columns.outer == 1 && once      ? ColumnSource::kInPlace
-                    : !p.by_terms && p.row_blocks > 1 ? ColumnSource::kPackedOnce
-                                                      : ColumnSource::kPackedByTask;
+  // A pair of tasks packs a few columns sooner than it waits for another stage.
+  const bool pair = p.row_blocks == 2 && p.k * p.columns.size <= kInPlaceFloats;
+  p.column_source = p.columns.outer == 1 && once               ? ColumnSource::kInPlace
+                    : !p.by_terms && p.row_blocks > 1 && !pair ? ColumnSource::kPackedOnce
+                                                               : ColumnSource::kPackedByTask;
   // A gap of one term keeps the panels apart in the sets of a cache.
   const int64_t room = p.column_source == ColumnSource::kPackedOnce ? p.k : p.terms;
   p.panel_terms = RoundUp(room, kLanes) + 1;

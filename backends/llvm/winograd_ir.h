@@ -12,28 +12,30 @@ inline constexpr int kWinoElements = static_cast<int>(kWinogradElements);
 
 using IrWinograd = WinogradTransform<IrMath>;
 
+using Transform1D = void (*)(const IrMath&, const Val*, Val*);
+
 // `From` values `in(i)`, transformed and handed to `out(i, value)`, of which there are `To`.
-template <int From, int To, class In, class Out>
-void EmitTransform(KernelBuilder& b, void (*transform)(const IrMath&, const Val*, Val*), const In& in, const Out& out) {
+template <Transform1D kTransform, int From, int To, class In, class Out>
+void EmitTransform(KernelBuilder& b, const In& in, const Out& out) {
   const IrMath math{&b, Elem::kF32, kLanes};
   Val values[From], results[To];
   for (int i = 0; i < From; ++i) values[i] = in(i);
-  transform(math, values, results);
+  kTransform(math, values, results);
   for (int i = 0; i < To; ++i) out(i, results[i]);
 }
 
 // A square of `From` x `From` values, `in(row, column)`, to one of `To` x `To`, handed to `out(row, column, value)`: along
 // the first axis, then along the second.
-template <int From, int To, class In, class Out>
-void EmitSquare(KernelBuilder& b, void (*transform)(const IrMath&, const Val*, Val*), const In& in, const Out& out) {
+template <Transform1D kTransform, int From, int To, class In, class Out>
+void EmitSquare(KernelBuilder& b, const In& in, const Out& out) {
   Val half[To][From];
   for (int j = 0; j < From; ++j) {
-    EmitTransform<From, To>(
-        b, transform, [&](int i) { return in(i, j); }, [&](int i, Val v) { half[i][j] = v; });
+    EmitTransform<kTransform, From, To>(
+        b, [&](int i) { return in(i, j); }, [&](int i, Val v) { half[i][j] = v; });
   }
   for (int i = 0; i < To; ++i) {
-    EmitTransform<From, To>(
-        b, transform, [&](int j) { return half[i][j]; }, [&](int j, Val v) { out(i, j, v); });
+    EmitTransform<kTransform, From, To>(
+        b, [&](int j) { return half[i][j]; }, [&](int j, Val v) { out(i, j, v); });
   }
 }
 

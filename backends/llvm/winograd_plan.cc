@@ -9,7 +9,7 @@
 namespace weir::jit {
 namespace {
 
-constexpr double kTaskFlops = 40e6;            // of the direct sum: 20 us
+constexpr double kTaskFlops = 40e6;           // of the direct sum: 20 us
 constexpr double kLeastFlops = 2e6;           // of parts of an image, and of parts of the output channels
 constexpr int64_t kTasks = 16;                // enough for eight threads
 constexpr int64_t kMostRows = 14;             // tiles of a group: with two vectors each, all of 32 registers
@@ -147,7 +147,7 @@ Stage TransformFilterStage(const WinogradPlan& plan, int filter_input, std::stri
         const int64_t element = i * kWinogradCells + j;
         b.Store(packed, u, b.Add(to, b.I64(element * p.src_channels * width)));
       };
-      EmitSquare<3, kWinogradCells>(b, IrWinograd::Filter, tap, store);
+      EmitSquare<IrWinograd::Filter, 3, kWinogradCells>(b, tap, store);
     });
   });
   return MakeStage(b.Take(), CeilDiv(units, per_task));

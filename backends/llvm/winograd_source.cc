@@ -27,8 +27,8 @@ void WinogradSource::Cells(Val src, Val row, Val unit_row, Val channel) const {
     b_.Loop(begin, end, 1, [&](Val x) {
       b_.Loop(b_.I64(0), b_.I64(pitch), kLanes, [&](Val c) {
         const Val at = b_.Add(b_.Add(to, b_.Mul(x, pitch)), c);
-        EmitTransform<kCells, kCells>(
-            b_, IrWinograd::Source, [&](int i) { return cell(i, x, c); },
+        EmitTransform<IrWinograd::Source, kCells, kCells>(
+            b_, [&](int i) { return cell(i, x, c); },
             [&](int i, Val v) { b_.Store(cells_, v, b_.Add(at, b_.I64(i * unit_.cells_row()))); });
       });
     });
@@ -71,9 +71,8 @@ void WinogradSource::Elements(Val i, Val begin, Val end, Val to) const {
     const Val from = b_.Add(b_.Mul(i, unit_.cells_row()), b_.Mul(cell, pitch));
     const Val at = b_.Add(to, b_.Mul(b_.Add(tile, b_.Mul(begin, -1)), pitch));
     b_.Loop(b_.I64(0), b_.I64(pitch), kLanes, [&](Val c) {
-      EmitTransform<kCells, kCells>(
-          b_, IrWinograd::Source,
-          [&](int j) { return b_.Load(cells_, b_.Add(b_.Add(from, c), b_.I64(j * pitch)), kLanes); },
+      EmitTransform<IrWinograd::Source, kCells, kCells>(
+          b_, [&](int j) { return b_.Load(cells_, b_.Add(b_.Add(from, c), b_.I64(j * pitch)), kLanes); },
           [&](int j, Val v) { b_.Store(elements_, v, b_.Add(b_.Add(at, c), b_.I64(j * unit_.element()))); });
     });
   });
