@@ -303,7 +303,9 @@ TEST(Cases, Float32AgreesWithFloat64) {
         worst = std::max(worst, std::abs(x - y));
       }
       // Winograd's errors are two to three times the direct sum's; winograd_test.cc bounds them.
-      const double tolerance = c.name.find("winograd") != std::string::npos ? 6e-6 : 3e-6;
+      double tolerance = c.name.find("winograd") != std::string::npos ? 6e-6 : 3e-6;
+      // Filter gradients sum over all positions: up to tens of thousands of terms, one after the other.
+      if (c.op == "conv_filter_gradient") tolerance = 1e-5;
       EXPECT_LE(worst, tolerance * largest + 1e-38) << c.name;
     }
     EXPECT_FALSE(run32.errors().any()) << c.name;
