@@ -8,8 +8,6 @@
 
 namespace weir::jit {
 
-inline constexpr int kWinoElements = static_cast<int>(kWinogradElements);
-
 using IrWinograd = WinogradTransform<IrMath>;
 
 using Transform1D = void (*)(const IrMath&, const Val*, Val*);

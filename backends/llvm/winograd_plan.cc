@@ -44,8 +44,7 @@ WinogradPlan::WinogradPlan(const ConvProblem& p, const TileLimits& limits) : pro
   tile_columns = WinogradTiles(p.axis[2].dst);
   const int64_t vectors = CeilDiv(p.dst_channels, kLanes);
   product.vectors = std::min<int64_t>(vectors, vectors % 3 == 0 && vectors % 2 != 0 ? 3 : 2);
-  const bool few_registers = limits.vector_registers < kMostRows;
-  if (few_registers) product.vectors = 1;
+  if (limits.vector_registers < kMostRows) product.vectors = 1;
   panels = CeilDiv(vectors, product.vectors);
   part_panels = panels;
 
