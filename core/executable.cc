@@ -46,7 +46,9 @@ struct Executable::Context {
   std::vector<std::byte*> outputs;
   // Addresses of all steps' operands, one after another: a step's inputs, then its outputs.
   std::vector<std::byte*> operands;
-  KernelErrors* errors = nullptr;
+  // The way the first stage goes through its tasks: the other one each run, so that a run begins with the weights that
+  // the run before left in the caches.
+  ThreadPool::Order order = ThreadPool::Order::kForward;
 
   std::byte* Address(const Location& location) const {
     switch (location.kind) {
@@ -159,6 +161,11 @@ absl::Status Executable::RunSteps(Context& context, const RunOptions& options) c
     const std::vector<std::shared_ptr<std::byte>>* scratch;
   };
   KernelErrors errors;
+  const auto turn = [](ThreadPool::Order order) {
+    return order == ThreadPool::Order::kForward ? ThreadPool::Order::kBackward : ThreadPool::Order::kForward;
+  };
+  ThreadPool::Order order = context.order;
+  context.order = turn(context.order);
   size_t next = 0;
   for (size_t s = 0; s < plan_.steps.size(); ++s) {
     const PlanStep& step = plan_.steps[s];
@@ -184,10 +191,11 @@ absl::Status Executable::RunSteps(Context& context, const RunOptions& options) c
         job.stage->run(call);
       };
       if (options.pool != nullptr) {
-        options.pool->Run(stage.tasks, run, &job);
+        options.pool->Run(stage.tasks, run, &job, order);
       } else {
         for (int64_t task = 0; task < stage.tasks; ++task) run(&job, task, 0);
       }
+      order = turn(order);
     }
     if (options.profiler != nullptr) {
       ProfileEvent event = EventOf(step);

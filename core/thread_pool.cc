@@ -97,26 +97,29 @@ void ThreadPool::StartWorkers() {
 void ThreadPool::RunTasks(int worker) {
   for (size_t i = 0; i < parts_.size(); ++i) {
     Part& part = parts_[(static_cast<size_t>(worker) + i) % parts_.size()];
-    for (int64_t task = part.next.fetch_add(1, std::memory_order_relaxed); task < part.end;
-         task = part.next.fetch_add(1, std::memory_order_relaxed)) {
-      run_(context_, task, worker);
+    const int64_t tasks = part.end - part.begin;
+    for (int64_t t = part.taken.fetch_add(1, std::memory_order_relaxed); t < tasks;
+         t = part.taken.fetch_add(1, std::memory_order_relaxed)) {
+      run_(context_, order_ == Order::kForward ? part.begin + t : part.end - 1 - t, worker);
     }
   }
 }
 
-void ThreadPool::Run(int64_t tasks, TaskFn run, void* context) {
+void ThreadPool::Run(int64_t tasks, TaskFn run, void* context, Order order) {
   if (tasks <= 0) return;
   std::unique_lock owner(owner_, std::defer_lock);
   if (threads_ == 1 || tasks == 1 || !owner.try_lock()) {
-    for (int64_t task = 0; task < tasks; ++task) run(context, task, 0);
+    for (int64_t t = 0; t < tasks; ++t) run(context, order == Order::kForward ? t : tasks - 1 - t, 0);
     return;
   }
   StartWorkers();
   run_ = run;
   context_ = context;
+  order_ = order;
   for (int64_t i = 0; i < threads_; ++i) {
     Part& part = parts_[static_cast<size_t>(i)];
-    part.next.store(tasks * i / threads_, std::memory_order_relaxed);
+    part.taken.store(0, std::memory_order_relaxed);
+    part.begin = tasks * i / threads_;
     part.end = tasks * (i + 1) / threads_;
   }
   busy_.store(threads_ - 1, std::memory_order_relaxed);

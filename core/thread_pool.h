@@ -39,15 +39,19 @@ class ThreadPool {
 
   int threads() const { return threads_; }
 
+  // The way each thread goes through its part. A stage that goes the other way than the one before it meets first what
+  // that one touched last, which is what its caches still hold.
+  enum class Order { kForward, kBackward };
+
   // run(context, task, worker) for every task in [0, tasks), worker in [0, threads()); returns when all are done.
   // Several threads may call it at once: one gets the workers, the others run their tasks themselves as worker 0.
   using TaskFn = void (*)(void* context, int64_t task, int worker) noexcept;
-  void Run(int64_t tasks, TaskFn run, void* context);
+  void Run(int64_t tasks, TaskFn run, void* context, Order order = Order::kForward);
 
   template <class F>
-  void ParallelFor(int64_t tasks, F&& body) {
+  void ParallelFor(int64_t tasks, F&& body, Order order = Order::kForward) {
     Run(tasks, [](void* context, int64_t task, int worker) noexcept { (*static_cast<std::remove_reference_t<F>*>(context))(task, worker); },
-        const_cast<void*>(static_cast<const void*>(&body)));
+        const_cast<void*>(static_cast<const void*>(&body)), order);
   }
 
  private:
@@ -62,9 +66,10 @@ class ThreadPool {
   // The job: written by its owner before epoch_ is raised, read by workers after they have seen the new epoch.
   TaskFn run_ = nullptr;
   void* context_ = nullptr;
+  Order order_ = Order::kForward;
   struct alignas(64) Part {
-    std::atomic<int64_t> next{0};
-    int64_t end = 0;
+    std::atomic<int64_t> taken{0};
+    int64_t begin = 0, end = 0;
   };
   std::vector<Part> parts_;  // of the tasks, one a thread
   alignas(64) std::atomic<uint32_t> epoch_{0};

@@ -135,12 +135,35 @@ TEST(ThreadPool, RunsEveryTaskOnce) {
     for (int64_t tasks : {0, 1, 2, 7, 1000}) {
       std::vector<std::atomic<int>> runs(static_cast<size_t>(tasks));
       for (int repeat = 0; repeat < 20; ++repeat) {
-        pool.ParallelFor(tasks, [&](int64_t task, int worker) {
+        const auto order = repeat % 2 == 0 ? ThreadPool::Order::kForward : ThreadPool::Order::kBackward;
+        const auto count = [&](int64_t task, int worker) {
           EXPECT_LT(worker, threads);
           runs[static_cast<size_t>(task)].fetch_add(1);
-        });
+        };
+        pool.ParallelFor(tasks, count, order);
       }
       for (const auto& count : runs) EXPECT_EQ(count.load(), 20);
+    }
+  }
+}
+
+TEST(ThreadPool, GoesBackward) {
+  for (int threads : {1, 2, 3}) {
+    ThreadPool pool(threads);
+    std::vector<std::vector<int64_t>> seen(static_cast<size_t>(threads));
+    const auto note = [&](int64_t task, int worker) { seen[static_cast<size_t>(worker)].push_back(task); };
+    pool.ParallelFor(60, note, ThreadPool::Order::kBackward);
+    if (threads == 1) {
+      ASSERT_EQ(seen[0].size(), 60u);
+      EXPECT_EQ(seen[0].front(), 59);
+    }
+    // Within each part the tasks that a worker got descend.
+    for (const auto& tasks : seen) {
+      for (size_t i = 1; i < tasks.size(); ++i) {
+        if (tasks[i] * threads / 60 == tasks[i - 1] * threads / 60) {
+          EXPECT_LT(tasks[i], tasks[i - 1]);
+        }
+      }
     }
   }
 }
