@@ -220,33 +220,47 @@ Val ClusterIr::Compute(NodeId id, const Point& point) {
 }
 
 // ---- Random numbers --------------------------------------------------------------------------------------------------
-std::vector<Val> ClusterIr::Words(const Node& node, Val low, Val high, int lanes) {
+// Each number of a counter stands in the lower half of a 64-bit lane, whatever the upper half holds: a product is then
+// its own lower half, and one shift away from its upper one. Two vectors hold the counters of the even and odd lanes.
+std::vector<Val> ClusterIr::Words(const Node& node, Val low, int lanes) {
   const auto key =
       PhiloxKey(static_cast<uint64_t>(node.attrs.Int(kSeed)), static_cast<uint64_t>(node.attrs.Int(kStream)));
-  const IrType type{Elem::kI32, lanes};
-  const auto constant = [&](uint32_t number) { return b_.Const(type, static_cast<int32_t>(number)); };
+  const int pairs = std::max(1, lanes / 2);
+  const auto constant = [&](uint32_t number) { return b_.Const({Elem::kI64, pairs}, int64_t{number}); };
+  const Val half = constant(0xFFFFFFFF);
   const Ref step_ref = node.inputs[0];
   const Val step = cluster_.contains(step_ref.node)
                        ? b_.I64(IntegerMath<int64_t>::Const(cluster_.node(step_ref.node).attrs.Double(kValue)))
                        : sources_.at(step_ref).scalar;
-  const auto half = [&](int shift) {
-    const Val bits = shift == 0 ? step : b_.Unary(IrOp::kShr, step, shift);
-    return b_.Splat(b_.Convert(bits, Elem::kI32), lanes);
+  const auto encrypt = [&](Val first) {
+    const Val steps = b_.Splat(step, pairs);
+    std::vector<Val> c = {first, constant(0), steps, b_.Unary(IrOp::kShr, steps, 32)};
+    uint32_t k0 = key[0], k1 = key[1];
+    for (int round = 0; round < kPhiloxRounds; ++round) {
+      const auto product = [&](Val number, uint32_t factor) {
+        return b_.Binary(IrOp::kMul, b_.Binary(IrOp::kBitAnd, number, half), constant(factor));
+      };
+      const auto mixed = [&](Val wide, Val other, uint32_t k) {
+        return b_.Binary(IrOp::kBitXor, b_.Binary(IrOp::kBitXor, b_.Unary(IrOp::kShr, wide, 32), other), constant(k));
+      };
+      const Val p0 = product(c[0], kPhiloxM0), p1 = product(c[2], kPhiloxM1);
+      c = {mixed(p1, c[1], k0), p1, mixed(p0, c[3], k1), p0};
+      k0 += kPhiloxW0;
+      k1 += kPhiloxW1;
+    }
+    return c;
   };
-  std::vector<Val> c = {low, high, half(0), half(32)};
-  uint32_t k0 = key[0], k1 = key[1];
-  for (int round = 0; round < kPhiloxRounds; ++round) {
-    const Val m0 = constant(kPhiloxM0), m1 = constant(kPhiloxM1);
-    const Val h0 = b_.Binary(IrOp::kMulHigh, c[0], m0), l0 = b_.Binary(IrOp::kMul, c[0], m0);
-    const Val h1 = b_.Binary(IrOp::kMulHigh, c[2], m1), l1 = b_.Binary(IrOp::kMul, c[2], m1);
-    const auto mixed = [&](Val a, Val other, uint32_t k) {
-      return b_.Binary(IrOp::kBitXor, b_.Binary(IrOp::kBitXor, a, other), constant(k));
-    };
-    c = {mixed(h1, c[1], k0), l1, mixed(h0, c[3], k1), l0};
-    k0 += kPhiloxW0;
-    k1 += kPhiloxW1;
+  std::vector<Val> words;
+  if (lanes == 1) {
+    for (Val word : encrypt(b_.Convert(low, Elem::kI64))) words.push_back(b_.Convert(word, Elem::kI32));
+    return words;
   }
-  return c;
+  const Val both = b_.Bits(low, Elem::kI64);
+  const std::vector<Val> even = encrypt(both), odd = encrypt(b_.Unary(IrOp::kShr, both, 32));
+  for (size_t w = 0; w < even.size(); ++w) {
+    words.push_back(b_.ZipEven(b_.Bits(even[w], Elem::kI32), b_.Bits(odd[w], Elem::kI32)));
+  }
+  return words;
 }
 
 Val ClusterIr::Random(NodeId id, const Point& point, int word) {
@@ -262,7 +276,7 @@ Val ClusterIr::Random(NodeId id, const Point& point, int word) {
     if (added) {
       const Val base = b_.Mul(b_.Div(point.flat, kPhiloxGroup), kPhiloxLanes);
       const Val low = b_.Binary(IrOp::kAdd, b_.Splat(b_.Convert(base, Elem::kI32), lanes), b_.Iota(type));
-      words->second = Words(node, low, b_.Const(type, 0), lanes);
+      words->second = Words(node, low, lanes);
     }
     bits = words->second[static_cast<size_t>(word)];
   } else {
@@ -273,7 +287,7 @@ Val ClusterIr::Random(NodeId id, const Point& point, int word) {
     const Val group = b_.Unary(IrOp::kShr, index, 6);
     const Val low =
         b_.Binary(IrOp::kAdd, b_.Unary(IrOp::kShl, group, 4), b_.Binary(IrOp::kBitAnd, index, constant(15)));
-    const std::vector<Val> words = Words(node, low, constant(0), lanes);
+    const std::vector<Val> words = Words(node, low, lanes);
     const Val which = b_.Binary(IrOp::kBitAnd, b_.Unary(IrOp::kShr, index, 4), constant(3));
     bits = words[0];
     for (int w = 1; w < 4; ++w) {

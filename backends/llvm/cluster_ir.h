@@ -91,7 +91,7 @@ class ClusterIr {
   Val ValueOf(Ref ref, const Point& point);
   Val Compute(NodeId id, const Point& point);
   Val Random(NodeId id, const Point& point, int word);
-  std::vector<Val> Words(const Node& node, Val low, Val high, int lanes);
+  std::vector<Val> Words(const Node& node, Val low, int lanes);
   Val ScalarOffset(const Source& source, const Point& point);
   Val VectorOffset(const std::vector<int64_t>& dims, const std::vector<int64_t>& strides, const Point& point);
   void StoreOutputs(const Point& point);

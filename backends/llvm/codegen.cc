@@ -114,7 +114,7 @@ absl::StatusOr<Target> FindTarget(const std::string& cpu) {
 
 std::string TargetKey(const Target& target) {
   // The number is raised when emit.cc or the passes give other code for an equal kernel.
-  return StrCat("weir-", WEIR_VERSION, " code-4 llvm-", LLVM_VERSION_STRING, " ", target.triple, " ", target.cpu, " ",
+  return StrCat("weir-", WEIR_VERSION, " code-5 llvm-", LLVM_VERSION_STRING, " ", target.triple, " ", target.cpu, " ",
                 target.features);
 }
 

@@ -265,15 +265,10 @@ class Emitter {
   Value* Zip(const Inst& i) {
     ::llvm::SmallVector<int, 16> lanes;
     const int first = i.op == IrOp::kZipHigh ? i.type.lanes / 2 : 0;
-    for (int k = 0; k < i.type.lanes; ++k) lanes.push_back(first + k / 2 + (k % 2 == 0 ? 0 : i.type.lanes));
+    for (int k = 0; k < i.type.lanes; ++k) {
+      lanes.push_back((i.op == IrOp::kZipEven ? k / 2 * 2 : first + k / 2) + (k % 2 == 0 ? 0 : i.type.lanes));
+    }
     return builder_.CreateShuffleVector(Get(i.args[0]), Get(i.args[1]), lanes);
-  }
-  Value* MulHigh(const Inst& i) {
-    Type* narrow = TypeOf(i.type);
-    Type* wide = TypeOf({Elem::kI64, i.type.lanes});
-    Value* product =
-        builder_.CreateMul(builder_.CreateZExt(Get(i.args[0]), wide), builder_.CreateZExt(Get(i.args[1]), wide));
-    return builder_.CreateTrunc(builder_.CreateLShr(product, 32), narrow);
   }
   Value* Convert(const Inst& i) {
     const Elem from = inst(i.args[0]).type.elem, to = i.type.elem;
@@ -327,14 +322,14 @@ class Emitter {
       case IrOp::kLow:
       case IrOp::kHigh: return Half(i);
       case IrOp::kZipLow:
-      case IrOp::kZipHigh: return Zip(i);
+      case IrOp::kZipHigh:
+      case IrOp::kZipEven: return Zip(i);
       case IrOp::kLane: return builder_.CreateExtractElement(arg(0), static_cast<uint64_t>(i.imm));
       case IrOp::kAdd: return floating ? builder_.CreateFAdd(arg(0), arg(1)) : builder_.CreateAdd(arg(0), arg(1));
       case IrOp::kSub: return floating ? builder_.CreateFSub(arg(0), arg(1)) : builder_.CreateSub(arg(0), arg(1));
       case IrOp::kMul: return floating ? builder_.CreateFMul(arg(0), arg(1)) : builder_.CreateMul(arg(0), arg(1));
       case IrOp::kDiv: return floating ? builder_.CreateFDiv(arg(0), arg(1)) : builder_.CreateUDiv(arg(0), arg(1));
       case IrOp::kRem: return builder_.CreateURem(arg(0), arg(1));
-      case IrOp::kMulHigh: return MulHigh(i);
       case IrOp::kFma: return Intrinsic(::llvm::Intrinsic::fma, {arg(0), arg(1), arg(2)});
       case IrOp::kSqrt: return Intrinsic(::llvm::Intrinsic::sqrt, {arg(0)});
       case IrOp::kNeg: return builder_.CreateFNeg(arg(0));

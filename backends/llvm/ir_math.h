@@ -50,15 +50,17 @@ struct IrMath {
   V RoundEven(V a) const { return builder->Unary(IrOp::kRoundEven, a); }
   // The low bits of n + 1.5 * 2^23 + 127 are the biased exponent.
   V Pow2(V n) const {
-    return builder->Bits(builder->Unary(IrOp::kShl, builder->Bits(Add(n, builder->F32(12583039.0f, lanes))), 23));
+    return builder->Bits(
+        builder->Unary(IrOp::kShl, builder->Bits(Add(n, builder->F32(12583039.0f, lanes)), Elem::kI32), 23),
+        Elem::kF32);
   }
   V Exponent(V a) const {
-    const V biased = builder->Unary(IrOp::kShr, builder->Bits(a), 23);
+    const V biased = builder->Unary(IrOp::kShr, builder->Bits(a, Elem::kI32), 23);
     return builder->Convert(builder->Binary(IrOp::kSub, biased, Int(127)), Elem::kF32);
   }
   V Mantissa(V a) const {
-    const V bits = builder->Binary(IrOp::kBitAnd, builder->Bits(a), Int(0x007FFFFF));
-    return builder->Bits(builder->Binary(IrOp::kBitOr, bits, Int(0x3F800000)));
+    const V bits = builder->Binary(IrOp::kBitAnd, builder->Bits(a, Elem::kI32), Int(0x007FFFFF));
+    return builder->Bits(builder->Binary(IrOp::kBitOr, bits, Int(0x3F800000)), Elem::kF32);
   }
 
  private:

@@ -133,7 +133,6 @@ class Machine {
       case IrOp::kMul: return Wrapped(e, x * y);
       case IrOp::kDiv: return Wrapped(e, x / y);
       case IrOp::kRem: return Wrapped(e, x % y);
-      case IrOp::kMulHigh: return Wrapped(e, (x * y) >> 32);
       case IrOp::kShl: return Wrapped(e, x << i.imm);
       case IrOp::kShr: return Wrapped(e, x >> i.imm);
       case IrOp::kBitAnd: return Wrapped(e, x & y);
@@ -156,6 +155,20 @@ class Machine {
       case Elem::kI32: return IntegerMath<int32_t>::Const(x);
       default: return IntegerMath<int64_t>::Const(x);
     }
+  }
+
+  static Lanes Reinterpreted(Elem from, IrType to, const Lanes& lanes) {
+    const int bytes = BytesOf(from), wanted = BytesOf(to.elem);
+    std::vector<std::byte> memory(lanes.size() * static_cast<size_t>(bytes));
+    for (size_t k = 0; k < lanes.size(); ++k)
+      std::memcpy(&memory[k * static_cast<size_t>(bytes)], &lanes[k], static_cast<size_t>(bytes));
+    Lanes result(static_cast<size_t>(to.lanes));
+    for (size_t k = 0; k < result.size(); ++k) {
+      uint64_t bits = 0;
+      std::memcpy(&bits, &memory[k * static_cast<size_t>(wanted)], static_cast<size_t>(wanted));
+      result[k] = Wrapped(to.elem, bits);
+    }
+    return result;
   }
 
   int64_t Compared(IrOp op, Elem e, int64_t a, int64_t b) const {
@@ -189,6 +202,7 @@ class Machine {
       case IrOp::kPrefetch:
       case IrOp::kPrefetchNear: return;
       case IrOp::kTask: value(v) = {call_.task}; return;
+      case IrOp::kBits: value(v) = Reinterpreted(elem(i.args[0]), i.type, value(i.args[0])); return;
       case IrOp::kLane: value(v) = {value(i.args[0])[static_cast<size_t>(i.imm)]}; return;
       default: break;
     }
@@ -200,6 +214,7 @@ class Machine {
         if (i.op == IrOp::kZipLow || i.op == IrOp::kZipHigh) {
           return lanes[k / 2 + (i.op == IrOp::kZipHigh ? result.size() / 2 : 0)];
         }
+        if (i.op == IrOp::kZipEven) return lanes[k / 2 * 2];
         return lanes[i.op == IrOp::kSplat ? 0 : i.op == IrOp::kHigh ? k + result.size() : k];
       };
       const int64_t a = arg(0), b = arg(1), c = arg(2);
@@ -209,7 +224,8 @@ class Machine {
         case IrOp::kLow:
         case IrOp::kHigh: result[k] = a; break;
         case IrOp::kZipLow:
-        case IrOp::kZipHigh: result[k] = k % 2 == 0 ? a : b; break;
+        case IrOp::kZipHigh:
+        case IrOp::kZipEven: result[k] = k % 2 == 0 ? a : b; break;
         case IrOp::kLt:
         case IrOp::kLe:
         case IrOp::kEq: result[k] = Compared(i.op, elem(i.args[0]), a, b); break;
@@ -217,7 +233,6 @@ class Machine {
         case IrOp::kOr: result[k] = a | b; break;
         case IrOp::kNot: result[k] = a ^ 1; break;
         case IrOp::kSelect: result[k] = a != 0 ? b : c; break;
-        case IrOp::kBits: result[k] = Wrapped(i.type.elem, static_cast<uint64_t>(a)); break;
         case IrOp::kConvert: result[k] = Converted(elem(i.args[0]), i.type.elem, a); break;
         default: result[k] = Number(i, a, b, c); break;
       }

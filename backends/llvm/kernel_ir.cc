@@ -71,8 +71,8 @@ Val KernelBuilder::Convert(Val a, Elem elem) {
   if (type(a).elem == elem) return a;
   return Append({.op = IrOp::kConvert, .type = {elem, type(a).lanes}, .args = {a, kNoVal, kNoVal}});
 }
-Val KernelBuilder::Bits(Val a) {
-  const IrType result{type(a).elem == Elem::kF32 ? Elem::kI32 : Elem::kF32, type(a).lanes};
+Val KernelBuilder::Bits(Val a, Elem elem) {
+  const IrType result{elem, static_cast<int>(type(a).lanes * BytesOf(type(a).elem) / BytesOf(elem))};
   return Append({.op = IrOp::kBits, .type = result, .args = {a, kNoVal, kNoVal}});
 }
 Val KernelBuilder::Half(Val a, bool high) {
@@ -81,6 +81,9 @@ Val KernelBuilder::Half(Val a, bool high) {
 }
 Val KernelBuilder::Zip(Val a, Val b, bool high) {
   return Append({.op = high ? IrOp::kZipHigh : IrOp::kZipLow, .type = type(a), .args = {a, b, kNoVal}});
+}
+Val KernelBuilder::ZipEven(Val a, Val b) {
+  return Append({.op = IrOp::kZipEven, .type = type(a), .args = {a, b, kNoVal}});
 }
 Val KernelBuilder::Lane(Val a, int lane) {
   if (type(a).lanes == 1) return a;
@@ -179,12 +182,12 @@ namespace {
 
 constexpr const char* kElemNames[] = {"bool", "u8", "i32", "i64", "f32"};
 constexpr const char* kOpNames[] = {
-    "const",    "task",          "index",   "carried", "result",      "iota",       "splat",  "low",        "high",
-    "zip_low",  "zip_high",      "lane",    "add",     "sub",         "mul",        "div",    "rem",        "mul_high",
-    "fma",      "sqrt",          "neg",     "abs",     "copysign",    "round_even", "shl",    "shr",        "and_bits",
-    "or_bits",  "xor_bits",      "min",     "lt",      "le",          "eq",         "and",    "or",         "not",
-    "select",   "bits",          "convert", "load",    "gather",      "store",      "stream", "may_stream", "fence",
-    "prefetch", "prefetch_near", "for",     "if",      "report_label"};
+    "const",    "task",          "index",    "carried", "result",      "iota",       "splat",  "low",        "high",
+    "zip_low",  "zip_high",      "zip_even", "lane",    "add",         "sub",        "mul",    "div",        "rem",
+    "fma",      "sqrt",          "neg",      "abs",     "copysign",    "round_even", "shl",    "shr",        "and_bits",
+    "or_bits",  "xor_bits",      "min",      "lt",      "le",          "eq",         "and",    "or",         "not",
+    "select",   "bits",          "convert",  "load",    "gather",      "store",      "stream", "may_stream", "fence",
+    "prefetch", "prefetch_near", "for",      "if",      "report_label"};
 
 class Printer {
  public:

@@ -45,17 +45,17 @@ enum class IrOp : uint8_t {
   kHigh,
   kZipLow,  // lanes of arg 0 and arg 1 in turn, of their lower, their upper halves
   kZipHigh,
+  kZipEven, // the even lanes of arg 0 and arg 1 in turn
   kLane,    // scalar: lane imm of arg 0
   // Numbers. Integers wrap; kDiv and kRem of integers are unsigned, by a constant other than 0.
   kAdd, kSub, kMul, kDiv, kRem,
-  kMulHigh,  // i32: the upper half of the unsigned 64-bit product
   kFma, kSqrt, kNeg, kAbs, kCopySign, kRoundEven,
   kShl, kShr, kBitAnd, kBitOr, kBitXor,  // shifts by imm, kShr with zeros
   kMin,      // signed integers
   // Comparisons (f32: false if either is a NaN; u8 unsigned, other integers signed) and truth values.
   kLt, kLe, kEq, kAnd, kOr, kNot,
   kSelect,   // arg 0 ? arg 1 : arg 2
-  kBits,     // f32 <-> i32, bits unchanged
+  kBits,     // the same bits as lanes of another type, of another size too: the first lanes are the lowest bits
   kConvert,  // to `type`: integers wrap or extend (u8 with zeros, others with their sign), integer to f32 rounds,
              // f32 to integer as canonical_order.h's cast, bool to 0 or 1
   // Memory. imm: the buffer. Indices count elements of the buffer's type; kLoad and kStore of vectors move neighbours.
@@ -129,7 +129,8 @@ class KernelBuilder {
   Val Fma(Val a, Val b, Val c);
   Val Select(Val condition, Val if_true, Val if_false);
   Val Convert(Val a, Elem elem);
-  Val Bits(Val a);
+  Val Bits(Val a, Elem elem);
+  Val ZipEven(Val a, Val b);
   Val Half(Val a, bool high);
   Val Zip(Val a, Val b, bool high);
   Val Lane(Val a, int lane);

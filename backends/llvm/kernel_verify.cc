@@ -141,7 +141,6 @@ class Verifier {
       case IrOp::kNeg:
       case IrOp::kAbs:
       case IrOp::kRoundEven: WEIR_RETURN_IF_ERROR(Float(v, i)); return Same(v, i, 1, true);
-      case IrOp::kMulHigh:
       case IrOp::kBitAnd:
       case IrOp::kBitOr:
       case IrOp::kBitXor:
@@ -172,6 +171,7 @@ class Verifier {
                                                                     : Fail(v, "not half of its operand");
       case IrOp::kZipLow:
       case IrOp::kZipHigh:
+      case IrOp::kZipEven:
         if (i.type.lanes < 2 || i.type.lanes % 2 != 0) return Fail(v, StrCat("no halves of ", i.type.lanes, " lanes"));
         return Same(v, i, 2, true);
       case IrOp::kLane:
@@ -180,7 +180,7 @@ class Verifier {
         return arg(0).type.lanes == i.type.lanes && i.type.elem != Elem::kBool ? absl::OkStatus()
                                                                                : Fail(v, "no such conversion");
       case IrOp::kBits:
-        return arg(0).type.lanes == i.type.lanes && BytesOf(arg(0).type.elem) == BytesOf(i.type.elem)
+        return arg(0).type.lanes * BytesOf(arg(0).type.elem) == i.type.lanes * BytesOf(i.type.elem)
                    ? absl::OkStatus()
                    : Fail(v, "types of different sizes");
       case IrOp::kResult: return arg(0).op == IrOp::kFor ? absl::OkStatus() : Fail(v, "of something that is no loop");
