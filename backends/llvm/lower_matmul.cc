@@ -13,6 +13,7 @@ namespace weir::jit {
 namespace {
 
 constexpr int64_t kPackTaskFloats = 32 * 1024;
+constexpr int64_t kUnroll = 4;  // terms whose fetches share a line, of tiles that fetch
 
 // Rows or columns [begin, end) of a matrix.
 struct Span {
@@ -91,7 +92,7 @@ class MatMulKernel {
               operands.fetches = {{columns_, b_.Add(from, b_.Mul(first, p_.terms * step)), step}};
               const Val at = b_.Add(dst, b_.Add(b_.Mul(i, p_.n), c));
               const Sums sums = LoadSums(b_, tile, Workspace(), at, p_.n, counts);
-              StoreSums(b_, tile, AddTerms(b_, tile, operands, terms, sums), Workspace(), at, p_.n, counts);
+              StoreSums(b_, tile, AddTerms(b_, tile, operands, terms, sums, kUnroll), Workspace(), at, p_.n, counts);
             });
     });
     return MakeStage(b_.Take(), p_.tasks(), p_.scratch_bytes);
