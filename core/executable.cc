@@ -12,10 +12,10 @@ namespace weir {
 namespace {
 
 // From here on worth a huge page: kernels jump about in it.
-constexpr int64_t kJumpy = int64_t{256} << 10, kHugePage = int64_t{2} << 20;
+constexpr int64_t kJumpy = int64_t{256} << 10;
 
 std::shared_ptr<std::byte> Allocate(int64_t bytes, const char* what) {
-  const int64_t room = bytes >= kJumpy ? std::max(bytes, kHugePage) : bytes;
+  const int64_t room = bytes >= kJumpy ? std::max(bytes, int64_t{kHugePageBytes}) : bytes;
   std::shared_ptr<std::byte> block = AllocateBlock(static_cast<size_t>(room), /*zero=*/true);
   if (block == nullptr) throw Error(absl::StatusCode::kResourceExhausted, StrCat("no memory for ", what, " of ", bytes, " bytes"));
   return block;

@@ -9,7 +9,6 @@ namespace weir {
 namespace {
 
 constexpr size_t kCacheLine = 64;
-constexpr size_t kHugePage = size_t{2} << 20;
 
 size_t RoundUp(size_t bytes, size_t multiple) { return (bytes + multiple - 1) / multiple * multiple; }
 
@@ -17,7 +16,7 @@ size_t RoundUp(size_t bytes, size_t multiple) { return (bytes + multiple - 1) / 
 
 std::shared_ptr<std::byte> AllocateBlock(size_t bytes, bool zero) {
   const size_t padded = RoundUp(bytes + kCacheLine - 1, kCacheLine), size = padded < kCacheLine ? kCacheLine : padded;
-  const size_t alignment = size >= kHugePage ? kHugePage : kCacheLine;
+  const size_t alignment = size >= kHugePageBytes ? kHugePageBytes : kCacheLine;
   // A large block from calloc arrives as untouched zero pages, so zeroing is left to it and aligned by hand.
   std::byte* base = static_cast<std::byte*>(zero ? std::calloc(size + alignment, 1)
                                                  : std::aligned_alloc(alignment, RoundUp(size, alignment)));
@@ -25,7 +24,7 @@ std::shared_ptr<std::byte> AllocateBlock(size_t bytes, bool zero) {
   auto* memory = reinterpret_cast<std::byte*>(RoundUp(reinterpret_cast<uintptr_t>(base), alignment));
 #ifdef MADV_HUGEPAGE
   // What it can't have, it does without.
-  if (alignment == kHugePage) madvise(memory, size, MADV_HUGEPAGE);
+  if (alignment == kHugePageBytes) madvise(memory, size, MADV_HUGEPAGE);
 #endif
   return {memory, [base](std::byte*) { std::free(base); }};
 }

@@ -13,23 +13,13 @@
 #include "hwy/cache_control.h"
 #include "weir/backends/highway/kernels/common-inl.h"
 #include "weir/backends/highway/kernels/dispatch.h"
+#include "weir/backends/highway/kernels/tile-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace weir::highway {
 namespace HWY_NAMESPACE {
 namespace {
 
-// Rows x 2 vectors of sums, 2 vectors of v and 1 of u fill the registers: 32 of them with AVX-512, otherwise 16. Rows
-// are also pointers in general-purpose registers, which is what limits AVX-512 to 12. At least 8 independent sums are
-// needed to hide the latency of 4 cycles on two ports.
-constexpr int kPanelVectors = 2;
-#if HWY_ARCH_X86 && HWY_TARGET <= HWY_AVX3
-constexpr int kRowTile = 12;
-#elif HWY_NATIVE_FMA
-constexpr int kRowTile = 6;
-#else
-constexpr int kRowTile = 4;
-#endif
 // Terms of v fetched ahead: those of a full tile take some 12 cycles each, the second-level cache some 15 to 20.
 constexpr int64_t kAhead = 16;
 
@@ -65,7 +55,6 @@ HWY_INLINE void FinishRow(Accumulate accumulate, float* p, size_t last, VF (&sum
 // cache, whose latency the hardware does not hide well enough. kStream: memory that the caller will want next, a line a
 // term, so that it arrives while the multiplications run.
 enum class Fetch { kNothing, kPanel, kStream };
-constexpr int64_t kLineFloats = 16;
 
 template <int kVectors, Fetch kFetch>
 HWY_INLINE void FetchAhead(const float* v, int64_t v_step, const float*& stream) {
@@ -188,9 +177,7 @@ HWY_INLINE void ForTiles(const ProductArgs& args, const TileFns& plain, const Ti
     const int64_t vectors = (columns + kLanes - 1) / kLanes;
     const size_t last = static_cast<size_t>(columns - (vectors - 1) * kLanes);
     for (int64_t row = 0; row < args.rows;) {
-      // Two tiles of about equal height at the end, rather than a full and a low one.
-      const int64_t left = args.rows - row;
-      const int64_t rows = left >= 2 * kRowTile ? kRowTile : left > kRowTile ? (left + 1) / 2 : left;
+      const int64_t rows = NextTileRows(args.rows - row);
       const TileFns& tiles = lines > 0 ? streaming : plain;
       tiles[vectors - 1][rows - 1](args, v, column, row, last, stream);
       stream += terms * kLineFloats;

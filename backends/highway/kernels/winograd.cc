@@ -12,6 +12,7 @@
 #include "hwy/cache_control.h"
 #include "weir/backends/highway/kernels/dispatch.h"
 #include "weir/backends/highway/kernels/math-inl.h"
+#include "weir/backends/highway/kernels/tile-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace weir::highway {
@@ -135,17 +136,6 @@ void Filter(const WinogradFilterArgs& args) noexcept {
 }
 
 // ---- Products ------------------------------------------------------------------------------------
-// Rows by vectors of sums in registers, as in product.cc.
-constexpr int kPanelVectors = 2;
-#if HWY_ARCH_X86 && HWY_TARGET <= HWY_AVX3
-constexpr int kRowTile = 12;
-#elif HWY_NATIVE_FMA
-constexpr int kRowTile = 6;
-#else
-constexpr int kRowTile = 4;
-#endif
-constexpr int64_t kLineFloats = 16;
-
 // Terms of a far filter fetched ahead: the best of 8 to 256.
 constexpr int64_t kAhead = 64;
 // What is fetched beside a tile's own loads: terms of the filter, or a line of memory wanted later for each term.
@@ -216,8 +206,7 @@ void Product(const WinogradProductArgs& args) noexcept {
     const float* filter = args.filter + e * args.filter_element;
     float* dst = args.product + e * args.product_element;
     for (int64_t left = args.tiles; left > 0;) {
-      // Two tiles of about equal height at the end, rather than a full and a low one.
-      const int64_t rows = left >= 2 * kRowTile ? kRowTile : left > kRowTile ? (left + 1) / 2 : left;
+      const int64_t rows = NextTileRows(left);
       while (lines <= 0 && next_stream < kWinogradStreams) {
         stream = args.stream[next_stream];
         lines = args.stream_floats[next_stream++] / kLineFloats;
