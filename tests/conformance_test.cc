@@ -2,15 +2,14 @@
 // with LLVM for it and for AVX2, for several numbers of threads, fused and not, with a prologue, with an epilogue and
 // taps inside it, with poisoned memory and with sentinels round the buffers.
 #include <gtest/gtest.h>
-#include <unistd.h>
 
 #include <bit>
 #include <cmath>
-#include <filesystem>
 #include <map>
 #include <optional>
 #include <set>
 
+#include "temp_folder.h"
 #include "weir/backends/highway/highway_backend.h"
 #ifdef WEIR_HAS_LLVM
 #include "weir/backends/llvm/llvm_backend.h"
@@ -28,19 +27,6 @@ const std::vector<OpCase>& Cases() {
   static const std::vector<OpCase> cases = AllOpCases();
   return cases;
 }
-
-class TempFolder {
- public:
-  TempFolder() {
-    std::string pattern = (std::filesystem::temp_directory_path() / "weir_conformance_XXXXXX").string();
-    path_ = mkdtemp(pattern.data());
-  }
-  ~TempFolder() { std::filesystem::remove_all(path_); }
-  const std::string& path() const { return path_; }
-
- private:
-  std::string path_;
-};
 
 std::unique_ptr<Runtime> MakeTestRuntime(const std::string& target, int threads, CompileOptions options = {}) {
   OpRegistry ops;

@@ -14,6 +14,7 @@
 #include <mutex>
 #include <thread>
 
+#include "temp_folder.h"
 #include "weir/frontend/data/archive.h"
 #include "weir/frontend/data/checksum.h"
 #include "weir/frontend/data/cifar10.h"
@@ -143,12 +144,8 @@ class DataTest : public testing::Test {
     ::setenv("NO_PROXY", "127.0.0.1", 1);
     if (const char* variable = std::getenv("WEIR_CIFAR10"); variable != nullptr) variable_ = variable;
     ::unsetenv("WEIR_CIFAR10");
-    std::string pattern = (fs::temp_directory_path() / "weir-data-XXXXXX").string();
-    ASSERT_NE(::mkdtemp(pattern.data()), nullptr);
-    folder_ = pattern;
   }
   void TearDown() override {
-    fs::remove_all(folder_);
     if (!variable_.empty()) ::setenv("WEIR_CIFAR10", variable_.c_str(), 1);
   }
 
@@ -157,7 +154,8 @@ class DataTest : public testing::Test {
     ASSERT_TRUE(WriteFileAtomically(Path(name), contents).ok());
   }
 
-  fs::path folder_;
+  const TempFolder temp_;
+  const fs::path folder_ = temp_.path();
   std::string variable_;  // what WEIR_CIFAR10 was before the test
 };
 

@@ -9,6 +9,7 @@
 #include <memory>
 
 #include "parts_test_util.h"
+#include "temp_folder.h"
 #include "weir/frontend/layers/layers.h"
 #include "weir/frontend/model.h"
 #include "weir/frontend/model_files.h"
@@ -28,21 +29,6 @@ inline Runtime& TestRuntime(const std::string& backend, int threads) {
   }
   return *runtime;
 }
-
-// A folder of the test's own, removed at its end.
-class TempFolder {
- public:
-  TempFolder() {
-    std::string pattern = (std::filesystem::temp_directory_path() / "weir_test_XXXXXX").string();
-    path_ = mkdtemp(pattern.data());
-  }
-  ~TempFolder() { std::filesystem::remove_all(path_); }
-  std::string operator/(const std::string& name) const { return path_ + "/" + name; }
-  const std::string& path() const { return path_; }
-
- private:
-  std::string path_;
-};
 
 // n numbers in [0, 1), reproducible anywhere: see tutorial_10_steps.json, "generation".
 inline std::vector<double> Uniforms(int64_t n, uint32_t seed) {

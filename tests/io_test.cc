@@ -12,6 +12,7 @@
 #include <limits>
 #include <thread>
 
+#include "temp_folder.h"
 #include "weir/frontend/io/file.h"
 #include "weir/frontend/io/npy.h"
 #include "weir/frontend/io/safetensors.h"
@@ -24,13 +25,6 @@ using absl::StatusCode;
 
 class IoTest : public testing::Test {
  protected:
-  void SetUp() override {
-    std::string pattern = (fs::temp_directory_path() / "weir-io-XXXXXX").string();
-    ASSERT_NE(::mkdtemp(pattern.data()), nullptr);
-    folder_ = pattern;
-  }
-  void TearDown() override { fs::remove_all(folder_); }
-
   std::string Path(const std::string& name) const { return (folder_ / name).string(); }
   std::string Write(const std::string& name, const std::string& contents) const {
     EXPECT_TRUE(WriteFileAtomically(Path(name), contents).ok());
@@ -38,7 +32,8 @@ class IoTest : public testing::Test {
   }
   size_t FileCount() const { return static_cast<size_t>(std::distance(fs::directory_iterator(folder_), {})); }
 
-  fs::path folder_;
+  const TempFolder temp_;
+  const fs::path folder_ = temp_.path();
 };
 
 bool Contains(const absl::Status& status, const std::string& text) {

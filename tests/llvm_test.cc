@@ -1,9 +1,8 @@
-// The JIT by itself: kernel_ir and its interpreter, processors it refuses, deep graphs, memory of evicted plans, the
-// object cache. That its results are the reference's bits is conformance_test's subject.
+// The JIT as a backend: processors it refuses, what it shows, what is computed together, deep graphs, memory of evicted
+// plans. That its results are the reference's bits is conformance_test's subject.
 #include <gtest/gtest.h>
 
 #include <pthread.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -11,178 +10,16 @@
 #include <cstring>
 #include <filesystem>
 #include <fstream>
-#include <thread>
 
-#include "weir/backends/llvm/kernel_interpreter.h"
-#include "weir/backends/llvm/kernel_ir.h"
-#include "weir/backends/llvm/llvm_backend.h"
-#include "weir/backends/llvm/object_cache.h"
-#include "weir/backends/reference/reference_backend.h"
+#include "llvm_test_util.h"
+#include "temp_folder.h"
 #include "weir/core/explain.h"
-#include "weir/core/runtime.h"
 #include "weir/ops/ops.h"
-#include "weir/ops/registry.h"
 #include "weir/tests/cases/op_case.h"
 
 namespace weir {
 namespace {
 
-namespace fs = std::filesystem;
-using jit::Elem;
-using jit::IrBuffer;
-using jit::IrOp;
-using jit::Kernel;
-using jit::KernelBuilder;
-using jit::kNoVal;
-using jit::Val;
-
-std::unique_ptr<Runtime> MakeLlvmRuntime(LlvmOptions options, int threads = 1) {
-  OpRegistry ops;
-  RegisterAllOps(ops);
-  std::vector<std::unique_ptr<Backend>> backends;
-  auto llvm = MakeLlvmBackend(options);
-  EXPECT_TRUE(llvm.ok()) << llvm.status().message();
-  backends.push_back(*std::move(llvm));
-  backends.push_back(MakeReferenceBackend());
-  return std::make_unique<Runtime>(std::move(ops), std::move(backends), threads);
-}
-std::unique_ptr<Runtime> MakeReferenceRuntime() {
-  OpRegistry ops;
-  RegisterAllOps(ops);
-  std::vector<std::unique_ptr<Backend>> backends;
-  backends.push_back(MakeReferenceBackend());
-  return std::make_unique<Runtime>(std::move(ops), std::move(backends), 1);
-}
-
-class TempFolder {
- public:
-  TempFolder() {
-    std::string pattern = (fs::temp_directory_path() / "weir_jit_XXXXXX").string();
-    path_ = mkdtemp(pattern.data());
-  }
-  ~TempFolder() { fs::remove_all(path_); }
-  const std::string& path() const { return path_; }
-  std::vector<fs::path> Files() const {
-    std::vector<fs::path> files;
-    for (const auto& entry : fs::directory_iterator(path_)) files.push_back(entry.path());
-    return files;
-  }
-
- private:
-  std::string path_;
-};
-
-bool SameBits(const Tensor& a, const Tensor& b) {
-  if (a.type() != b.type()) return false;
-  if (a.dtype() != DType::kFloat32) return BitEqual(a, b);
-  for (int64_t i = 0; i < a.size(); ++i) {
-    const float x = a.data<float>()[static_cast<size_t>(i)], y = b.data<float>()[static_cast<size_t>(i)];
-    if (std::memcmp(&x, &y, sizeof(x)) != 0 && !(std::isnan(x) && std::isnan(y))) return false;
-  }
-  return true;
-}
-
-// ---- kernel_ir -------------------------------------------------------------------------------------------------------
-// y[i] = sum over j of x[i + j] for j < 4, eight elements.
-Kernel SlidingSum() {
-  KernelBuilder b("sliding sum");
-  const int x = b.Buffer({IrBuffer::Kind::kInput, 0, Elem::kF32, 0});
-  const int y = b.Buffer({IrBuffer::Kind::kOutput, 0, Elem::kF32, 0});
-  b.Loop(b.I64(0), b.I64(8), 4, [&](Val i) {
-    const Val sum = b.For(b.I64(0), b.I64(4), 1, {b.F32(0, 4)}, [&](Val j, const std::vector<Val>& acc) {
-      return std::vector<Val>{b.Binary(IrOp::kAdd, acc[0], b.Load(x, b.Add(i, j), 4))};
-    })[0];
-    b.Store(y, sum, i);
-  });
-  return b.Take();
-}
-
-TEST(KernelIr, PrintsLoopsAndRuns) {
-  const Kernel kernel = SlidingSum();
-  EXPECT_TRUE(jit::Verify(kernel).ok());
-  const std::string text = jit::ToText(kernel);
-  for (const char* part : {"for %", "step 4", "carrying", "load f32x4", "add f32x4", "yield", "store f32x4"}) {
-    EXPECT_NE(text.find(part), std::string::npos) << part << " in\n" << text;
-  }
-  float in[11], out[8] = {};
-  for (int i = 0; i < 11; ++i) in[i] = static_cast<float>(i);
-  const std::byte* inputs[] = {reinterpret_cast<const std::byte*>(in)};
-  std::byte* outputs[] = {reinterpret_cast<std::byte*>(out)};
-  jit::Interpret(kernel, {.state = nullptr, .inputs = inputs, .outputs = outputs, .workspace = nullptr, .scratch = nullptr,
-                          .task = 0, .errors = nullptr});
-  for (int i = 0; i < 8; ++i) EXPECT_EQ(out[i], static_cast<float>(4 * i + 6));
-}
-
-// Each must be refused, with a message that says why.
-TEST(KernelIr, WrongKernelsAreRefused) {
-  const auto refused = [](const char* reason, const std::function<void(KernelBuilder&)>& build) {
-    KernelBuilder b("wrong");
-    build(b);
-    const absl::Status status = jit::Verify(b.Take());
-    ASSERT_FALSE(status.ok()) << reason;
-    EXPECT_NE(std::string(status.message()).find(reason), std::string::npos) << status.message();
-  };
-  refused("stores to an input", [](KernelBuilder& b) {
-    b.Store(b.Buffer({IrBuffer::Kind::kInput, 0, Elem::kF32, 0}), b.F32(1), b.I64(0));
-  });
-  refused("in a buffer of", [](KernelBuilder& b) {
-    b.Store(b.Buffer({IrBuffer::Kind::kOutput, 0, Elem::kI32, 0}), b.F32(1), b.I64(0));
-  });
-  refused("index of type", [](KernelBuilder& b) {
-    b.Load(b.Buffer({IrBuffer::Kind::kInput, 0, Elem::kF32, 0}), b.Const({Elem::kI32, 1}, 0), 4);
-  });
-  refused("operands of types", [](KernelBuilder& b) { b.Binary(IrOp::kAdd, b.F32(1), b.F32(1, 4)); });
-  refused("not defined for", [](KernelBuilder& b) { b.Unary(IrOp::kSqrt, b.I64(4)); });
-  refused("the divisor is no constant", [](KernelBuilder& b) { b.Binary(IrOp::kDiv, b.Task(), b.Task()); });
-  refused("the divisor is no constant, or 0", [](KernelBuilder& b) { b.Binary(IrOp::kRem, b.Task(), b.I64(0)); });
-  refused("step 0", [](KernelBuilder& b) { b.Loop(b.I64(0), b.I64(4), 0, [](Val) {}); });
-  refused("is not known here", [](KernelBuilder& b) {
-    Val inner = kNoVal;
-    b.Loop(b.I64(0), b.I64(4), 1, [&](Val i) { inner = b.Binary(IrOp::kAdd, i, i); });
-    b.Binary(IrOp::kAdd, inner, inner);
-  });
-  refused("carries f32 in and f32x4 back", [](KernelBuilder& b) {
-    b.For(b.I64(0), b.I64(4), 1, {b.F32(0)}, [&](Val, const std::vector<Val>&) { return std::vector<Val>{b.F32(0, 4)}; });
-  });
-  refused("branches of different types", [](KernelBuilder& b) {
-    const Val less = b.Binary(IrOp::kLt, b.Task(), b.I64(1));
-    b.Select(less, b.F32(1), b.I64(1));
-  });
-  refused("shift by 32", [](KernelBuilder& b) { b.Unary(IrOp::kShl, b.Const({Elem::kI32, 1}, 1), 32); });
-  refused("stores to an input", [](KernelBuilder& b) {
-    b.Stream(b.Buffer({IrBuffer::Kind::kInput, 0, Elem::kF32, 0}), b.F32(1, 16), b.I64(0));
-  });
-  refused("asks about no output", [](KernelBuilder& b) {
-    b.MayStream(b.Buffer({IrBuffer::Kind::kInput, 0, Elem::kF32, 0}));
-  });
-  refused("no lane 4", [](KernelBuilder& b) { b.Lane(b.Iota({Elem::kI32, 4}), 4); });
-}
-
-// What the lowerings say is right before LLVM has seen it.
-TEST(KernelIr, InterpretedKernelsEqualTheReference) {
-  const auto reference = MakeReferenceRuntime();
-  const auto interpreted = MakeLlvmRuntime({.interpret = true});
-  int taken = 0;
-  for (const OpCase& c : AllOpCases()) {
-    if (c.bench_only) continue;
-    const auto graph = Graph::Create();
-    const std::vector<Value> inputs = RecordInputs(c, *graph), outputs = c.build(*graph, inputs);
-    std::vector<Tensor> results[2];
-    for (int k = 0; k < 2; ++k) {
-      Runtime& runtime = k == 0 ? *reference : *interpreted;
-      const auto executable = runtime.Compile(inputs, outputs);
-      ASSERT_TRUE(executable.ok()) << c.name << ": " << executable.status().message();
-      std::vector<Tensor> data = MakeInputs(c);
-      results[k].resize(outputs.size());
-      (void)runtime.Run(**executable, data, results[k]);
-      for (const PlanStep& step : (*executable)->plan().steps) taken += step.backend == "llvm";
-    }
-    for (size_t o = 0; o < outputs.size(); ++o) EXPECT_TRUE(SameBits(results[0][o], results[1][o])) << c.name << ", output " << o;
-  }
-  EXPECT_GT(taken, 100);
-}
-
-// ---- The backend -----------------------------------------------------------------------------------------------------
 TEST(LlvmBackend, RefusesProcessorsThatCanNot) {
   const auto unknown = MakeLlvmBackend({.cpu = "z80"});
   ASSERT_FALSE(unknown.ok());
@@ -252,7 +89,7 @@ TEST(LlvmBackend, ExplainsPlansAndDumpsThem) {
     EXPECT_NE(text.find(part), std::string::npos) << part << " in\n" << text;
   }
   int files = 0;
-  for (const auto& entry : fs::directory_iterator(folder.path() + "/plans")) {
+  for (const auto& entry : std::filesystem::directory_iterator(folder.path() + "/plans")) {
     std::ifstream file(entry.path());
     const std::string dumped((std::istreambuf_iterator<char>(file)), {});
     EXPECT_NE(dumped.find(text), std::string::npos);
@@ -476,122 +313,6 @@ TEST(LlvmClusters, EveryElementOfAProloguesOutputHasOneTask) {
     }
     EXPECT_EQ(std::count(times.begin(), times.end(), 1), stored.size());
   }
-}
-
-// ---- Object cache ----------------------------------------------------------------------------------------------------
-TEST(ObjectCache, KeepsWhatItWasGivenAndNothingElse) {
-  const TempFolder folder;
-  const jit::ObjectCache cache(folder.path() + "/deep/er", 1 << 20);
-  EXPECT_FALSE(cache.Find("a").has_value());
-  cache.Store("a", "object a");
-  EXPECT_EQ(cache.Find("a"), "object a");
-  EXPECT_FALSE(cache.Find("b").has_value());
-  const std::string path = cache.PathOf("a");
-  const auto damage = [&](const std::function<void(std::string&)>& change) {
-    cache.Store("a", "object a");
-    std::string bytes;
-    {
-      std::ifstream file(path, std::ios::binary);
-      bytes.assign(std::istreambuf_iterator<char>(file), {});
-    }
-    change(bytes);
-    std::ofstream(path, std::ios::binary | std::ios::trunc) << bytes;
-    EXPECT_FALSE(cache.Find("a").has_value());
-  };
-  damage([](std::string& bytes) { bytes.clear(); });
-  damage([](std::string& bytes) { bytes.resize(bytes.size() - 1); });
-  damage([](std::string& bytes) { bytes.resize(10); });
-  damage([](std::string& bytes) { bytes.back() ^= 1; });
-  damage([](std::string& bytes) { bytes[0] = 'X'; });
-  damage([&](std::string& bytes) {  // the entry of another key under this name
-    cache.Store("b", "object b");
-    std::ifstream file(cache.PathOf("b"), std::ios::binary);
-    bytes.assign(std::istreambuf_iterator<char>(file), {});
-  });
-  cache.Store("a", "object a");
-  EXPECT_EQ(cache.Find("a"), "object a");
-}
-
-TEST(ObjectCache, FoldersThatCanNotBeWrittenAreFine) {
-  const TempFolder folder;
-  std::ofstream(folder.path() + "/file") << "x";
-  const jit::ObjectCache cache(folder.path() + "/file", 1 << 20);  // not a folder at all
-  cache.Store("a", "object");
-  EXPECT_FALSE(cache.Find("a").has_value());
-}
-
-TEST(ObjectCache, StaysBelowItsBound) {
-  const TempFolder folder;
-  const jit::ObjectCache cache(folder.path(), 10000);
-  for (int i = 0; i < 30; ++i) cache.Store(std::to_string(i), std::string(1000, 'x'));
-  int64_t bytes = 0;
-  for (const fs::path& file : folder.Files()) bytes += static_cast<int64_t>(fs::file_size(file));
-  EXPECT_LE(bytes, 10000);
-  EXPECT_GT(bytes, 0);
-}
-
-TEST(ObjectCache, ManyThreadsMayShareIt) {
-  const TempFolder folder;
-  const std::string object(100000, 'o');
-  std::vector<std::thread> threads;
-  for (int t = 0; t < 4; ++t) {
-    threads.emplace_back([&] {
-      const jit::ObjectCache cache(folder.path(), int64_t{1} << 30);
-      for (int i = 0; i < 50; ++i) {
-        cache.Store("key", object);
-        const std::optional<std::string> found = cache.Find("key");
-        EXPECT_TRUE(found.has_value() && *found == object);
-      }
-    });
-  }
-  for (std::thread& thread : threads) thread.join();
-  EXPECT_EQ(folder.Files().size(), 1u);
-}
-
-// Processes that start at once: all compute the same, whoever compiles, reads or replaces the entry.
-TEST(ObjectCache, ManyProcessesMayShareIt) {
-  const TempFolder folder;
-  const auto compute = [&] {
-    const auto runtime = MakeLlvmRuntime({.cache_folder = folder.path()});
-    const auto graph = Graph::Create();
-    const Value y = Sum(Tanh(graph->Data(Tensor::Full(DType::kFloat32, {3, 50}, 0.3))), {1});
-    return runtime->Evaluate({&y, 1})[0];
-  };
-  std::vector<pid_t> children;
-  for (int c = 0; c < 6; ++c) {
-    const pid_t child = fork();
-    ASSERT_GE(child, 0);
-    if (child == 0) {
-      bool same = true;
-      const Tensor first = compute();
-      for (int i = 0; i < 3; ++i) same &= BitEqual(compute(), first);
-      _exit(same && std::abs(first.data<float>()[0] - 50 * std::tanh(0.3f)) < 1e-4f ? 0 : 1);
-    }
-    children.push_back(child);
-  }
-  for (pid_t child : children) {
-    int status = 0;
-    ASSERT_EQ(waitpid(child, &status, 0), child);
-    EXPECT_TRUE(WIFEXITED(status) && WEXITSTATUS(status) == 0) << status;
-  }
-  EXPECT_EQ(folder.Files().size(), 1u);  // no temporary file is left
-}
-
-TEST(ObjectCache, PlansComeBackFromItWithTheSameBits) {
-  const TempFolder folder;
-  Tensor results[3];
-  for (int k = 0; k < 3; ++k) {
-    if (k == 2) {  // damaged: compiled again
-      for (const fs::path& file : folder.Files()) fs::resize_file(file, fs::file_size(file) / 2);
-    }
-    const auto runtime = MakeLlvmRuntime({.cache_folder = folder.path()});
-    const auto graph = Graph::Create();
-    const Value y = Sum(Tanh(graph->Data(Tensor::Full(DType::kFloat32, {3, 50}, 0.3))), {1});
-    results[k] = runtime->Evaluate({&y, 1})[0];
-    EXPECT_EQ(folder.Files().size(), 1u);
-  }
-  EXPECT_TRUE(BitEqual(results[0], results[1]));
-  EXPECT_TRUE(BitEqual(results[0], results[2]));
 }
 
 }  // namespace

@@ -11,6 +11,7 @@
 #include <filesystem>
 #include <fstream>
 
+#include "temp_folder.h"
 #include "weir/frontend/pictures/colormap.h"
 #include "weir/frontend/pictures/image.h"
 
@@ -123,13 +124,6 @@ std::string MakeJpeg(int width, int height, int components, const std::vector<ui
 
 class PicturesTest : public testing::Test {
  protected:
-  void SetUp() override {
-    std::string pattern = (fs::temp_directory_path() / "weir-pictures-XXXXXX").string();
-    ASSERT_NE(::mkdtemp(pattern.data()), nullptr);
-    folder_ = pattern;
-  }
-  void TearDown() override { fs::remove_all(folder_); }
-
   std::string Path(const std::string& name) const { return (folder_ / name).string(); }
   absl::StatusOr<Tensor> Load(const std::string& contents, const ImageOptions& options = {}) const {
     std::ofstream(Path("x"), std::ios::binary) << contents;
@@ -144,7 +138,8 @@ class PicturesTest : public testing::Test {
     }
   }
 
-  fs::path folder_;
+  const TempFolder temp_;
+  const fs::path folder_ = temp_.path();
 };
 
 constexpr ImageOptions kGrey{.channels = Channels::kGrey};

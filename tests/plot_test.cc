@@ -6,6 +6,7 @@
 #include <filesystem>
 #include <limits>
 
+#include "temp_folder.h"
 #include "weir/frontend/io/npy.h"
 #include "weir/frontend/pictures/image.h"
 #include "weir/frontend/plot/axes.h"
@@ -187,13 +188,6 @@ TEST(CanvasTest, TextHasItsWidthAndEveryCharacterItsGlyph) {
 
 class PlotTest : public testing::Test {
  protected:
-  void SetUp() override {
-    std::string pattern = (fs::temp_directory_path() / "weir-plot-XXXXXX").string();
-    ASSERT_NE(::mkdtemp(pattern.data()), nullptr);
-    folder_ = pattern;
-  }
-  void TearDown() override { fs::remove_all(folder_); }
-
   std::string Path(const std::string& name) const { return (folder_ / name).string(); }
   Tensor Read(const std::string& name) const {
     const absl::StatusOr<Tensor> image = LoadImage(Path(name), {.convert = false});
@@ -213,7 +207,8 @@ class PlotTest : public testing::Test {
     return count;
   }
 
-  fs::path folder_;
+  const TempFolder temp_;
+  const fs::path folder_ = temp_.path();
 };
 
 Rgb Viridis(int index) { return MapColor(Colormap::kViridis, static_cast<uint8_t>(index)); }
