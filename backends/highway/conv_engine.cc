@@ -5,6 +5,7 @@
 #include <optional>
 
 #include "weir/backends/highway/conv_filter.h"
+#include "weir/backends/highway/conv_positions.h"
 #include "weir/backends/highway/winograd.h"
 
 namespace weir::highway {
@@ -397,6 +398,7 @@ void LayoutSource(RunState& state) {
 }  // namespace
 
 Lowering LowerConvProblem(const LowerContext& context, ConvProblem problem) {
+  if (GoesByPositions(problem)) return LowerConvByPositions(context, std::move(problem));
   auto state = std::make_shared<RunState>();
   state->problem = std::move(problem);
   const ConvProblem& p = state->problem;
