@@ -7,7 +7,7 @@ namespace {
 
 // Multiply-adds that a channel's transform of a tile is worth, of the source and of the output, and a weight's: more where
 // the transformed filter is so large that it goes to memory and comes back.
-constexpr double kSourceWork = 200, kOutputWork = 150, kFilterWork = 200, kLargeFilterWork = 1500;
+constexpr double kSourceWork = 200, kOutputWork = 150, kFilterWork = 200, kLargeFilterWork = 4000;
 constexpr double kLargeFilter = 1 << 18;  // transformed numbers
 // Below a vector of channels, transforms and products leave lanes empty.
 constexpr int64_t kLeastChannels = 16;
@@ -36,7 +36,9 @@ bool WinogradPays(const ConvGeometry& geometry) {
   const auto batch = static_cast<double>(geometry.batch), elements = static_cast<double>(kWinogradElements);
   const double tiles = batch * static_cast<double>(WinogradForward(geometry).tiles());
   const double filter_work = elements * in * out <= kLargeFilter ? kFilterWork : kLargeFilterWork;
-  const double direct = batch * static_cast<double>(geometry.out_positions() * geometry.taps()) * in * out;
+  const ConvPairs pairs = PairsOf(geometry);
+  const double direct =
+      batch * static_cast<double>(ConvReadsPadding(geometry) ? pairs.forward : pairs.inside) * in * out;
   const double winograd = tiles * (elements * in * out + kSourceWork * in + kOutputWork * out) + filter_work * in * out;
   return winograd < direct;
 }
