@@ -36,7 +36,7 @@ TEST(WinogradAuto, FollowsFromTheShapes) {
   // Where padding is left out, the direct sum has less to do.
   EXPECT_EQ(AutoOf({32, 4, 4, 512}, {3, 3, 512, 512}), ConvAlgorithm::kDirect);
   EXPECT_EQ(AutoOf({1000, 4, 4, 512}, {3, 3, 512, 512}), ConvAlgorithm::kWinograd);
-  EXPECT_EQ(AutoOf({32, 4, 4, 64}, {3, 3, 64, 64}), ConvAlgorithm::kWinograd);
+  EXPECT_EQ(AutoOf({32, 4, 4, 128}, {3, 3, 128, 128}), ConvAlgorithm::kWinograd);
   EXPECT_EQ(AutoOf({2, 32, 32, 32}, {5, 5, 32, 32}), ConvAlgorithm::kDirect);
   EXPECT_EQ(AutoOf({2, 32, 32, 32}, {3, 1, 32, 32}), ConvAlgorithm::kDirect);
   EXPECT_EQ(AutoOf({2, 32, 32, 32}, {3, 3, 32, 32}, {.strides = {2, 2}}), ConvAlgorithm::kDirect);

@@ -398,7 +398,7 @@ void LayoutSource(RunState& state) {
 }  // namespace
 
 Lowering LowerConvProblem(const LowerContext& context, ConvProblem problem) {
-  if (GoesByPositions(problem)) return LowerConvByPositions(context, std::move(problem));
+  if (!problem.reads_padding) return LowerConvByPositions(context, std::move(problem));
   auto state = std::make_shared<RunState>();
   state->problem = std::move(problem);
   const ConvProblem& p = state->problem;

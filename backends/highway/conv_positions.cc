@@ -9,8 +9,6 @@
 namespace weir::highway {
 namespace {
 
-constexpr int64_t kFewPositions = 96;         // of images that may as well be computed by positions,
-constexpr int64_t kLeastImages = 8;           // if there are enough of them for a tile
 constexpr double kTaskFlops = 2e6;            // 20 us at 100 GFLOP/s
 constexpr int64_t kTasks = 16;                // enough for eight threads
 constexpr int64_t kChunkFloats = 128 * 1024;  // outputs that wait for the epilogue: 512 KiB of the second-level cache
@@ -102,15 +100,6 @@ struct PositionsState {
 };
 
 }  // namespace
-
-bool GoesByPositions(const ConvProblem& p) {
-  if (!p.reads_padding) return true;
-  if (p.depthwise || p.batch < kLeastImages || std::max(p.src_pixels(), p.dst_pixels()) >= kFewPositions) return false;
-  return std::all_of(&p.axis[0], &p.axis[3], [](const ConvAxis& axis) {
-    const ConvAxis::Range all = axis.Reads(0, axis.dst);
-    return all.low >= 0 && all.high <= axis.src;
-  });
-}
 
 Lowering LowerConvByPositions(const LowerContext& context, ConvProblem problem) {
   auto state = std::make_shared<PositionsState>();

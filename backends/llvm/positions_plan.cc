@@ -5,10 +5,11 @@
 namespace weir::jit {
 namespace {
 
-constexpr int64_t kFewPositions = 96;   // of images that may as well be computed by positions,
-constexpr int64_t kLeastImages = 8;     // if there are enough of them for a tile
-constexpr int64_t kMostRows = 12;       // of a tile; images are often a power of two apart, and share sets of a cache
-constexpr int64_t kVectors = 2;         // of a tile: enough sums, and few loads
+constexpr int64_t kFewPositions = 96;  // of images that may as well be computed by positions, with a window of one tap,
+constexpr int64_t kLeastImages = 8;    // if there are enough of them for a tile
+constexpr int64_t kMostRows = 12;      // of a tile; images are often a power of two apart, and share sets of a cache
+constexpr int64_t kVectors = 2;        // of a tile: enough sums, and few loads
+constexpr int64_t kLeastSums = 8;      // of a tile, to cover an addition's latency
 constexpr int64_t kManyRegisters = 16;  // vectors; with fewer, tiles are of one vector
 constexpr double kLeastUses = 8;        // of a weight, for which packing it pays
 constexpr double kUsesOfTask = 32;      // of a weight, that tasks which pack the same ones have at least
@@ -33,13 +34,17 @@ PositionsPlan::Used UsedOf(const ConvAxis& axis) {
 bool GoesByPositions(const ConvProblem& p) {
   if (!p.reads_padding) return true;
   const bool inside = std::all_of(&p.axis[0], &p.axis[3], [](const ConvAxis& axis) { return axis.all_inside(); });
-  return inside && !p.depthwise && p.batch >= kLeastImages && std::max(p.src_pixels(), p.dst_pixels()) < kFewPositions;
+  const bool small = std::max(p.src_pixels(), p.dst_pixels()) < kFewPositions;
+  return inside && small && p.taps() == 1 && !p.depthwise && p.batch >= kLeastImages;
 }
 
 PositionsPlan::PositionsPlan(const ConvProblem& p, const TileLimits& limits, bool wide) : group_src(p.group_src) {
   for (int a = 0; a < 3; ++a) used[a] = UsedOf(p.axis[a]);
   const int64_t all = CeilDiv(p.group_dst, int64_t{kLanes}), registers = limits.vector_registers;
   vectors = registers < kManyRegisters ? 1 : std::min(all, all % 3 == 0 && all % 2 != 0 ? 3 : kVectors);
+  // Few images make wide tiles; transposing a wide panel costs more than it gives.
+  while (registers >= kManyRegisters && !p.transposed && vectors * p.batch < kLeastSums && 2 * vectors <= all)
+    vectors *= 2;
   const int64_t block_vectors = kRandomBlock / kLanes;
   if (wide && registers >= kManyRegisters && p.group_dst % kRandomBlock == 0) vectors = block_vectors;
   panels = CeilDiv(all, vectors);

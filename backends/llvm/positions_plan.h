@@ -39,7 +39,7 @@ struct PositionsPlan {
 };
 
 // Whether the problem is to be computed this way: it has to be if padding is left out, and may be where no output reads
-// any, which then pays for small images.
+// any, which pays for steps over small images with one tap.
 bool GoesByPositions(const ConvProblem& problem);
 
 }  // namespace weir::jit
