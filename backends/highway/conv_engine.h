@@ -51,27 +51,6 @@ struct ConvProblem {
   int64_t taps() const { return axis[0].window * axis[1].window * axis[2].window; }
   int64_t dst_pixels() const { return axis[0].dst * axis[1].dst * axis[2].dst; }
   int64_t src_pixels() const { return axis[0].src * axis[1].src * axis[2].src; }
-  // visit(tap, cell) for the taps of output coordinates `at` that lie inside of the source, in canonical order.
-  template <class Visit>
-  void ForTaps(const int64_t* at, const Visit& visit) const {
-    int64_t cell[3], tap[3];
-    ForTapsFrom(0, at, tap, cell, visit);
-  }
-
- private:
-  template <class Visit>
-  void ForTapsFrom(int a, const int64_t* at, int64_t* tap, int64_t* cell, const Visit& visit) const {
-    if (a == 3) {
-      visit((tap[0] * axis[1].window + tap[1]) * axis[2].window + tap[2], cell);
-      return;
-    }
-    const size_t q = static_cast<size_t>(at[a]);
-    for (const AxisTap& t : axis[a].taps[static_cast<size_t>(axis[a].phase[q])]) {
-      tap[a] = t.tap;
-      cell[a] = axis[a].base[q] + t.delta;
-      if (cell[a] >= 0 && cell[a] < axis[a].src) ForTapsFrom(a + 1, at, tap, cell, visit);
-    }
-  }
 };
 ConvProblem ForwardProblem(const ConvGeometry& geometry);
 ConvProblem InputGradientProblem(const ConvGeometry& geometry);
