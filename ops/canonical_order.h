@@ -13,13 +13,13 @@
 //                       dy), then output channels o of the group ascending: acc = fma(dy, w, acc). Along an axis a tap
 //                       k takes part iff (i + pad - k * dilation) is a multiple of the stride; if it then falls outside
 //                       of dy, it takes part with dy = 0, unless padding is left out.
-// padding left out      Of small images most of the work would be zeros. Take all pairs of a position p and a tap of a conv,
-//                       or of a position i and a tap of an input gradient that are a multiple of the stride apart along
-//                       every axis: if less than kInsidePercent of a hundred of them meet a cell inside of x, or of dy,
-//                       then the others take no part at all, whatever the weights are (a NaN, say). A sum of nothing is
-//                       0. Batch and channels don't matter. Each of conv and conv_input_gradient goes by its own pairs;
-//                       conv_filter_gradient, and depthwise ones (several groups, of one input channel each), always
-//                       read their padding. See ConvReadsPadding in conv_geometry.h.
+// padding left out      Of small images much of the work would be zeros. Take all pairs of a position p and a tap of a
+//                       conv, or all of a position i and a tap k of an input gradient that take part by the rule of
+//                       strides: if less than kInsidePercent of a hundred of them meet a cell inside of x, or of dy,
+//                       the others take no part at all, whatever the weights are (a NaN, say). A sum of nothing is 0.
+//                       Neither batch nor channels matter. conv and conv_input_gradient go by their own pairs each;
+//                       conv_filter_gradient always reads its padding, and so do depthwise convolutions (several
+//                       groups, of one input channel each). See ConvReadsPadding in conv_geometry.h.
 // conv_filter_gradient  dw[k,c,o]: images are cut into chunks of FilterGradientImages(positions of dy in an image).
 //                       For a chunk: acc = 0; over its images, then positions p of dy in row-major order:
 //                       acc = fma(x, dy, acc), padding taking part with x = 0. total = chunk 0; total = total + chunk i

@@ -89,7 +89,7 @@ void ForEach(int64_t a, int64_t b, int64_t c, Visit visit) {
   }
 }
 
-// Whether less than kInsidePercent of the pairs of a position and a tap that fits meet a cell inside, counted one by one.
+// Whether less than kInsidePercent of the pairs of a position and a tap that fits meet a cell inside, counted singly.
 bool LeavesPaddingOut(const ConvGeometry& g, bool gradient) {
   if (g.groups > 1 && g.group_in() == 1) return false;
   int64_t pairs = 1, inside = 1;

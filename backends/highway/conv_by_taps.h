@@ -1,5 +1,5 @@
-// Convolutions that leave padding out (ops/canonical_order.h), tap by tap: the positions that meet a tap, of all images,
-// are the rows of an outer product, which is added to their sums. Nothing is padded or copied.
+// Convolutions that leave padding out (ops/canonical_order.h), tap by tap: the positions of all images that meet a tap
+// are the rows of an outer product, which goes on with their sums. Nothing is padded or copied.
 #ifndef WEIR_BACKENDS_HIGHWAY_CONV_BY_TAPS_H_
 #define WEIR_BACKENDS_HIGHWAY_CONV_BY_TAPS_H_
 

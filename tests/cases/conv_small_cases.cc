@@ -1,6 +1,6 @@
 // Convolutions of small images and their input gradients, whose sums leave padding out (ops/canonical_order.h) or whose
-// kernels may go by positions anyway: one pixel and a few, any number of images, strides, dilations, groups, one to three
-// axes, taps that nothing meets, positions without taps, and what backends fuse with them.
+// kernels may go by positions anyway: one pixel and a few, any number of images, strides, dilations, groups, one to
+// three axes, taps that nothing meets, positions without taps, and what backends fuse with them.
 #include "weir/ops/ops.h"
 #include "weir/tests/cases/conv_problem.h"
 #include "weir/tests/cases/op_case.h"
