@@ -6,8 +6,8 @@ namespace weir {
 namespace {
 
 // Multiply-adds that a channel's transform of a tile is worth, of the source and of the output, and a weight's: more
-// where the transformed filter is so large that it leaves a core's caches and comes back, and still more where it leaves
-// them all.
+// where the transformed filter is so large that it leaves a core's caches and comes back, and still more where it
+// leaves them all.
 constexpr double kSourceWork = 200, kOutputWork = 150, kFilterWork = 200;
 constexpr double kLargeFilterWork = 1500, kHugeFilterWork = 3000;
 constexpr double kLargeFilter = 1 << 18, kHugeFilter = 1 << 22;  // transformed numbers
