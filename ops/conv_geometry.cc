@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "weir/core/error.h"
+#include "weir/ops/canonical_order.h"
 
 namespace weir {
 namespace {
@@ -24,6 +25,17 @@ void FillAxes(const AttrMap& attrs, const Shape& input, std::span<const int64_t>
   }
 }
 
+// Multiples of `step` in [low, high].
+int64_t Multiples(int64_t step, int64_t low, int64_t high) {
+  const auto floor = [&](int64_t x) { return x >= 0 ? x / step : -((step - 1 - x) / step); };
+  return std::max<int64_t>(0, floor(high) - floor(low - 1));
+}
+
+// Depthwise convolutions have kernels that read rows, for which padding is no more work.
+bool IsDepthwise(const ConvGeometry& geometry) { return geometry.groups > 1 && geometry.group_in() == 1; }
+
+bool MostAreInside(int64_t inside, int64_t pairs) { return inside * 100 >= pairs * kInsidePercent; }
+
 }  // namespace
 
 ConvGeometry ConvGeometryOf(const AttrMap& attrs, const Shape& input, const Shape& filter) {
@@ -43,6 +55,35 @@ ConvGeometry PoolGeometryOf(const AttrMap& attrs, const Shape& input) {
   const Dims& window = attrs.Ints(kWindow);
   FillAxes(attrs, input, {window.data(), window.size()}, geometry);
   return geometry;
+}
+
+ConvPairs PairsOf(const ConvGeometry& geometry) {
+  ConvPairs pairs{1, 1, 1};
+  for (const SpatialAxis& axis : geometry.axis) {
+    ConvPairs of_axis{.forward = axis.window * axis.output};
+    for (int64_t k = 0; k < axis.window; ++k) {
+      // Output p and input i meet where i + shift = p * stride.
+      const int64_t shift = axis.pad_before - k * axis.dilation;
+      const int64_t last = axis.input - 1 + shift;
+      of_axis.input_gradient += Multiples(axis.stride, shift, last);
+      of_axis.inside +=
+          Multiples(axis.stride, std::max<int64_t>(shift, 0), std::min(last, (axis.output - 1) * axis.stride));
+    }
+    pairs.forward *= of_axis.forward;
+    pairs.input_gradient *= of_axis.input_gradient;
+    pairs.inside *= of_axis.inside;
+  }
+  return pairs;
+}
+
+bool ConvReadsPadding(const ConvGeometry& geometry) {
+  const ConvPairs pairs = PairsOf(geometry);
+  return IsDepthwise(geometry) || MostAreInside(pairs.inside, pairs.forward);
+}
+
+bool InputGradientReadsPadding(const ConvGeometry& geometry) {
+  const ConvPairs pairs = PairsOf(geometry);
+  return IsDepthwise(geometry) || MostAreInside(pairs.inside, pairs.input_gradient);
 }
 
 AxisPadding ResolvePadding(std::string_view op, std::string_view padding, int64_t input, int64_t window, int64_t stride,

@@ -48,6 +48,17 @@ struct ConvGeometry {
 ConvGeometry ConvGeometryOf(const AttrMap& attrs, const Shape& input, const Shape& filter);
 ConvGeometry PoolGeometryOf(const AttrMap& attrs, const Shape& input);
 
+// Pairs of a position and a tap, of all axes together: all those of a conv; those of its input gradient that are a
+// multiple of the stride apart; and those that meet a cell inside, which are equally many of either.
+struct ConvPairs {
+  int64_t forward = 0, input_gradient = 0, inside = 0;
+};
+ConvPairs PairsOf(const ConvGeometry& geometry);
+// Whether the direct sums of conv, of conv_input_gradient, have terms for taps in padding; not if few pairs are inside,
+// see "padding left out" in canonical_order.h.
+bool ConvReadsPadding(const ConvGeometry& geometry);
+bool InputGradientReadsPadding(const ConvGeometry& geometry);
+
 // Output size and padding of one axis. `op` names the op in the error thrown when the output would be empty.
 struct AxisPadding {
   int64_t before = 0, after = 0, output = 0;

@@ -1,6 +1,7 @@
 // Direct convolution and its two partials in canonical order (canonical_order.h). Each is the tile of outer_product.h
 // over a list of taps; what differs is which pointer a tap gives to a row of the tile. Cells of padding are rows of
-// zeros, so that they take part in the sum as the order demands.
+// zeros, so that they take part in the sum as the order demands; where it leaves padding out,
+// conv_positions_reference.h's sums are the ones.
 #include "weir/ops/conv_reference.h"
 
 #include <algorithm>
@@ -8,6 +9,7 @@
 
 #include "weir/ops/canonical_order.h"
 #include "weir/ops/conv_geometry.h"
+#include "weir/ops/conv_positions_reference.h"
 #include "weir/ops/op_rows.h"
 #include "weir/ops/outer_product.h"
 
@@ -263,6 +265,7 @@ struct FilterGradientLoop {
 
 void ConvReference(const ReferenceCall& call) {
   const ConvGeometry geometry = ConvGeometryOf(call.attrs, call.in_shape(0), call.in_shape(1));
+  if (!ConvReadsPadding(geometry)) return ConvByPositions(call, geometry);
   VisitFloating(call.input_types[0].dtype, [&]<class T>(T) {
     std::vector<T> packed(static_cast<size_t>(geometry.taps() * geometry.group_in() * kTileColumns));
     const std::vector<T> zeros(static_cast<size_t>(geometry.in_channels));
@@ -272,6 +275,7 @@ void ConvReference(const ReferenceCall& call) {
 
 void ConvInputGradientReference(const ReferenceCall& call) {
   const ConvGeometry geometry = ConvGeometryOf(call.attrs, call.out_shape(), call.in_shape(1));
+  if (!InputGradientReadsPadding(geometry)) return ConvInputGradientByPositions(call, geometry);
   VisitFloating(call.input_types[0].dtype, [&]<class T>(T) {
     std::vector<T> packed(static_cast<size_t>(geometry.taps() * geometry.group_out() * kTileColumns));
     const std::vector<T> zeros(static_cast<size_t>(geometry.group_out()));

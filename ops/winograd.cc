@@ -5,10 +5,12 @@
 namespace weir {
 namespace {
 
-// Multiply-adds that a channel's transform of a tile is worth, of the source and of the output, and a weight's: more where
-// the transformed filter is so large that it goes to memory and comes back.
-constexpr double kSourceWork = 200, kOutputWork = 150, kFilterWork = 200, kLargeFilterWork = 1500;
-constexpr double kLargeFilter = 1 << 18;  // transformed numbers
+// Multiply-adds that a channel's transform of a tile is worth, of the source and of the output, and a weight's: more
+// where the transformed filter is so large that it leaves a core's caches and comes back, and still more where it
+// leaves them all.
+constexpr double kSourceWork = 200, kOutputWork = 150, kFilterWork = 200;
+constexpr double kLargeFilterWork = 1500, kHugeFilterWork = 3000;
+constexpr double kLargeFilter = 1 << 18, kHugeFilter = 1 << 22;  // transformed numbers
 // Below a vector of channels, transforms and products leave lanes empty.
 constexpr int64_t kLeastChannels = 16;
 
@@ -35,8 +37,13 @@ bool WinogradPays(const ConvGeometry& geometry) {
   const auto in = static_cast<double>(geometry.in_channels), out = static_cast<double>(geometry.out_channels);
   const auto batch = static_cast<double>(geometry.batch), elements = static_cast<double>(kWinogradElements);
   const double tiles = batch * static_cast<double>(WinogradForward(geometry).tiles());
-  const double filter_work = elements * in * out <= kLargeFilter ? kFilterWork : kLargeFilterWork;
-  const double direct = batch * static_cast<double>(geometry.out_positions() * geometry.taps()) * in * out;
+  const double transformed = elements * in * out;
+  const double filter_work = transformed <= kLargeFilter  ? kFilterWork
+                             : transformed <= kHugeFilter ? kLargeFilterWork
+                                                          : kHugeFilterWork;
+  const ConvPairs pairs = PairsOf(geometry);
+  const double direct =
+      batch * static_cast<double>(ConvReadsPadding(geometry) ? pairs.forward : pairs.inside) * in * out;
   const double winograd = tiles * (elements * in * out + kSourceWork * in + kOutputWork * out) + filter_work * in * out;
   return winograd < direct;
 }

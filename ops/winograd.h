@@ -52,8 +52,9 @@ constexpr int64_t WinogradGradientImages(int64_t tiles) {
 bool UsesWinograd(const AttrMap& conv_attrs);
 // Whether kWinograd can compute it: two spatial axes, a window of 3x3, strides, dilations and groups of 1.
 bool IsWinograd(const ConvGeometry& geometry);
-// Whether kAuto is kWinograd: it can be, and takes less work. With very many channels the filter's transform is worth it
-// from some number of images on, so that an image's bits may then depend on how many there are.
+// Whether kAuto is kWinograd: it can be, and takes less work than the direct sum, which may leave padding out. With
+// very many channels the filter's transform is worth it from some number of images on, so that an image's bits may then
+// depend on how many there are.
 bool WinogradPays(const ConvGeometry& geometry);
 
 // What the forward and the input-gradient algorithm share: the source's cell (4 i + cell - pad) along each axis.

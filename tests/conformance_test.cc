@@ -244,6 +244,60 @@ INSTANTIATE_TEST_SUITE_P(All, Conformance,
                          ::testing::Combine(::testing::ValuesIn(Targets()), ::testing::ValuesIn(OpsOfCases())),
                          [](const auto& info) { return std::get<0>(info.param) + "_" + std::get<1>(info.param); });
 
+// A NaN weight at the window's first tap, which falls into padding at y's first position and at dx's last: it reaches
+// them where padding takes part in the sums, and nothing where it is left out.
+class Padding : public ::testing::TestWithParam<std::string> {};
+
+TEST_P(Padding, TakesPartByTheShareOfPairsInside) {
+  auto runtime = MakeTestRuntime(GetParam(), 2);
+  struct Problem {
+    Shape x, filter;
+    bool takes_part;
+    ConvOptions options = {.padding = "same", .algorithm = ConvAlgorithm::kDirect};
+  };
+  for (const Problem& p : {
+           Problem{{32, 1, 1, 8}, {3, 3, 8, 16}, false},
+           Problem{{9, 2, 2, 8}, {3, 3, 8, 16}, false},
+           Problem{{2, 4, 4, 8}, {3, 3, 8, 16}, false},  // 100 of 144 pairs are inside,
+           Problem{{2, 5, 4, 8}, {3, 3, 8, 16}, true},   // 130 of 180,
+           Problem{{2, 8, 8, 8}, {3, 3, 8, 16}, true},   // 484 of 576,
+           Problem{{2, 7, 5}, {3, 5, 16}, true},         // 19 of 21
+           Problem{{2, 3, 5}, {5, 5, 16}, false},        // 9 of 15
+           Problem{{2, 2, 2, 8}, {3, 3, 1, 8}, true, {.padding = "same", .groups = 8}},  // depthwise
+       }) {
+    ConvOptions options = p.options;
+    options.algorithm = ConvAlgorithm::kDirect;
+    Tensor weights(DType::kFloat32, p.filter), x(DType::kFloat32, p.x);
+    std::fill(weights.data<float>().begin(), weights.data<float>().end(), 0.5f);
+    std::fill(x.data<float>().begin(), x.data<float>().end(), 1.0f);
+    const int64_t tap = p.filter.dim(-1) * p.filter.dim(-2);
+    std::fill_n(weights.data<float>().begin(), tap, std::nanf(""));
+    const auto graph = Graph::Create();
+    const Value vx = graph->Input(x.type()), vw = graph->Input(weights.type());
+    const Value y = Conv(vx, vw, options);
+    Tensor dy(DType::kFloat32, y.shape());
+    std::fill(dy.data<float>().begin(), dy.data<float>().end(), 1.0f);
+    const Value vdy = graph->Input(dy.type());
+    const Value dx = ConvInputGradient(vdy, vw, graph->node(y.ref.node).attrs, p.x);
+    const std::vector<Value> inputs = {vx, vw, vdy}, outputs = {y, dx};
+    const auto executable = runtime->Compile(inputs, outputs);
+    ASSERT_TRUE(executable.ok()) << executable.status().message();
+    std::vector<Tensor> data = {x, weights, dy}, results(2);
+    ASSERT_TRUE(runtime->Run(**executable, data, results).ok());
+    EXPECT_EQ(std::isnan(results[0].data<float>().front()), p.takes_part) << "y of " << x.type() << weights.type();
+    EXPECT_EQ(std::isnan(results[1].data<float>().back()), p.takes_part) << "dx of " << x.type() << weights.type();
+  }
+}
+
+std::vector<std::string> TargetsAndReference() {
+  std::vector<std::string> targets = Targets();
+  targets.push_back("");
+  return targets;
+}
+
+INSTANTIATE_TEST_SUITE_P(All, Padding, ::testing::ValuesIn(TargetsAndReference()),
+                         [](const auto& info) { return info.param.empty() ? "reference" : info.param; });
+
 TEST(Coverage, EveryOpHasCases) {
   OpRegistry ops;
   RegisterAllOps(ops);

@@ -4,6 +4,7 @@
 #include <limits>
 #include <optional>
 
+#include "weir/backends/highway/conv_by_taps.h"
 #include "weir/backends/highway/conv_filter.h"
 #include "weir/backends/highway/winograd.h"
 
@@ -397,6 +398,7 @@ void LayoutSource(RunState& state) {
 }  // namespace
 
 Lowering LowerConvProblem(const LowerContext& context, ConvProblem problem) {
+  if (!problem.reads_padding) return LowerConvByTaps(context, std::move(problem));
   auto state = std::make_shared<RunState>();
   state->problem = std::move(problem);
   const ConvProblem& p = state->problem;

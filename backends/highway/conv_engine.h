@@ -46,6 +46,7 @@ struct ConvProblem {
   bool depthwise = false;                // lane c of the source meets lane c of the filter
   ChannelLayout layout = ChannelLayout::kPlain;
   int64_t multiplier = 1;  // depthwise: output channels of a source channel
+  bool reads_padding = true;  // whether sums have terms for taps in padding (canonical_order.h)
 
   int64_t taps() const { return axis[0].window * axis[1].window * axis[2].window; }
   int64_t dst_pixels() const { return axis[0].dst * axis[1].dst * axis[2].dst; }

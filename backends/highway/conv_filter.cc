@@ -1,6 +1,8 @@
 #include "weir/backends/highway/conv_filter.h"
 
 #include <cstring>
+#include <utility>
+#include <vector>
 
 namespace weir::highway {
 namespace {
@@ -13,13 +15,14 @@ struct PackState {
   FilterLayout layout;
   const KernelTable* kernels = nullptr;
   int filter_input = 0;
+  std::vector<int64_t> taps;              // that some output meets
   int64_t units = 0, units_per_task = 0;  // a unit: one tap of one panel of one group
 
   void Run(const KernelCall& call) const {
     const int64_t end = std::min(units, (call.task + 1) * units_per_task);
     for (int64_t unit = call.task * units_per_task; unit < end; ++unit) {
-      const int64_t tap = unit % problem.taps(), panel = unit / problem.taps() % layout.panels;
-      const int64_t group = unit / problem.taps() / layout.panels;
+      const int64_t tap = taps[static_cast<size_t>(unit % Taps())], panel = unit / Taps() % layout.panels;
+      const int64_t group = unit / Taps() / layout.panels;
       const int64_t position = problem.transposed ? problem.taps() - 1 - tap : tap;
       float* dst = FloatsAt(call.workspace, 0) + group * layout.group_floats + panel * layout.panel_floats +
                    position * layout.tap_floats;
@@ -31,6 +34,8 @@ struct PackState {
       }
     }
   }
+
+  int64_t Taps() const { return static_cast<int64_t>(taps.size()); }
 
   void PackPanel(const float* filter, int64_t tap, int64_t panel, int64_t group, float* dst) const {
     const int64_t column = panel * layout.panel_width;
@@ -63,6 +68,30 @@ struct PackState {
     }
   }
 };
+
+// Taps that some output meets: inside of the source, if padding is left out.
+std::vector<int64_t> UsedTaps(const ConvProblem& problem) {
+  std::vector<bool> used[3];
+  for (int a = 0; a < 3; ++a) {
+    const ConvAxis& axis = problem.axis[a];
+    used[a].assign(static_cast<size_t>(axis.window), false);
+    for (size_t q = 0; q < axis.base.size(); ++q) {
+      for (const AxisTap& tap : axis.taps[static_cast<size_t>(axis.phase[q])]) {
+        const int64_t cell = axis.base[q] + tap.delta;
+        if (problem.reads_padding || (cell >= 0 && cell < axis.src)) used[a][static_cast<size_t>(tap.tap)] = true;
+      }
+    }
+  }
+  std::vector<int64_t> taps;
+  for (int64_t tap = 0; tap < problem.taps(); ++tap) {
+    const int64_t inner = problem.axis[2].window, outer = problem.axis[1].window * inner;
+    if (used[0][static_cast<size_t>(tap / outer)] && used[1][static_cast<size_t>(tap % outer / inner)] &&
+        used[2][static_cast<size_t>(tap % inner)]) {
+      taps.push_back(tap);
+    }
+  }
+  return taps;
+}
 
 }  // namespace
 
@@ -97,7 +126,8 @@ Stage PackFilterStage(const ConvProblem& problem, const FilterLayout& layout, co
   state->layout = layout;
   state->kernels = &kernels;
   state->filter_input = filter_input;
-  state->units = problem.depthwise ? problem.taps() : problem.groups * layout.panels * problem.taps();
+  state->taps = UsedTaps(problem);
+  state->units = (problem.depthwise ? 1 : problem.groups * layout.panels) * state->Taps();
   state->units_per_task = std::max<int64_t>(1, kPackTaskFloats / std::max<int64_t>(1, layout.tap_floats));
   const int64_t tasks = CeilDiv(state->units, state->units_per_task);
   return MakeStage<PackState>(std::move(state), tasks, 0);

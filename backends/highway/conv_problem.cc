@@ -59,7 +59,8 @@ ConvProblem ForwardProblem(const ConvGeometry& geometry) {
       .src_channels = geometry.in_channels,
       .dst_channels = geometry.out_channels,
       .group_src = geometry.group_in(),
-      .group_dst = geometry.group_out()};
+      .group_dst = geometry.group_out(),
+      .reads_padding = ConvReadsPadding(geometry)};
   if (geometry.groups > 1 && geometry.group_in() == 1) {
     problem.depthwise = true;
     problem.multiplier = geometry.group_out();
@@ -77,7 +78,8 @@ ConvProblem InputGradientProblem(const ConvGeometry& geometry) {
                       .dst_channels = geometry.in_channels,
                       .group_src = geometry.group_out(),
                       .group_dst = geometry.group_in(),
-                      .transposed = true};
+                      .transposed = true,
+                      .reads_padding = InputGradientReadsPadding(geometry)};
   if (geometry.groups > 1 && geometry.group_in() == 1) {
     problem.depthwise = true;
     problem.multiplier = geometry.group_out();

@@ -45,6 +45,12 @@ std::optional<Decline> PrologueDecline(const Cluster& cluster, size_t count, con
   return std::nullopt;
 }
 
+// Of a prologue or a tail: by positions, tasks read all of the source each and compute some channels of some positions.
+std::optional<Decline> PositionsDecline(const ConvProblem& problem, const Node& anchor) {
+  if (UsesWinograd(anchor.attrs) || problem.reads_padding) return std::nullopt;
+  return Decline{"the convolution goes by positions: padding is left out"};
+}
+
 }  // namespace
 
 ConvProblem ConvProblemOf(const Graph& graph, const Node& node, const Node* tail) {
@@ -66,6 +72,7 @@ std::optional<Decline> ConvDecline(const Graph& graph, const Node& node) {
 std::optional<Decline> ConvPrologueDecline(const Cluster& cluster, const Node& anchor, const TileLimits& limits) {
   if (auto decline = ConvDecline(*cluster.graph, anchor)) return decline;
   const ConvProblem problem = ConvProblemOf(*cluster.graph, anchor, nullptr);
+  if (auto decline = PositionsDecline(problem, anchor)) return decline;
   return WithUnits(problem, anchor, limits,
                    [&](const Units& units) { return PrologueDecline(cluster, cluster.nodes.size(), anchor, units); });
 }
@@ -80,6 +87,7 @@ std::optional<Decline> ConvTailDecline(const Cluster& cluster, const Node& tail,
   if (operand.shape.size() == 0) return Decline{"no elements"};
   if (!PoolReadsOnce(tail, operand.shape)) return Decline{"windows that don't tile what the convolution computes"};
   const ConvProblem problem = ConvProblemOf(*cluster.graph, anchor, &tail);
+  if (auto decline = PositionsDecline(problem, anchor)) return decline;
   return WithUnits(problem, anchor, limits, [&](const Units& units) -> std::optional<Decline> {
     if (units.floats * BytesOf(Elem::kF32) > kPooledUnit) return Decline{"windows of more than a cache holds"};
     if (cluster.prologue == 0) return std::nullopt;

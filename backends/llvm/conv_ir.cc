@@ -64,12 +64,36 @@ ConvAxis::Range ConvAxis::Reads(int64_t count) const {
   return range;
 }
 
+ConvAxis::Range ConvAxis::Inside(const AxisPhase& phase, int64_t j) const {
+  const int64_t first = phase.base + j * advance;
+  const auto reach = [&](int64_t distance) {  // taps before that distance from the first
+    return std::min(phase.taps, CeilDiv(std::max<int64_t>(distance, 0), phase.delta));
+  };
+  const int64_t low = reach(-first);
+  return {low, std::max(low, reach(src - first))};
+}
+
 double ConvProblem::flops() const {
   double count = 2.0 * static_cast<double>(batch) * static_cast<double>(dst_channels) *
                  static_cast<double>(depthwise && !transposed ? 1 : group_src);
   for (const ConvAxis& a : axis) {
     int64_t terms = 0;
     for (const AxisPhase& phase : a.phases) terms += phase.count * phase.taps;
+    count *= static_cast<double>(terms);
+  }
+  return count;
+}
+
+double ConvProblem::inside_flops() const {
+  double count = 2.0 * static_cast<double>(batch * dst_channels) * static_cast<double>(group_src);
+  for (const ConvAxis& a : axis) {
+    int64_t terms = 0;
+    for (const AxisPhase& phase : a.phases) {
+      for (int64_t j = 0; j < phase.count; ++j) {
+        const ConvAxis::Range taps = a.Inside(phase, j);
+        terms += taps.high - taps.low;
+      }
+    }
     count *= static_cast<double>(terms);
   }
   return count;
@@ -88,7 +112,8 @@ ConvProblem ForwardProblem(const ConvGeometry& geometry, const ConvGeometry* poo
                 .src_channels = geometry.in_channels,
                 .dst_channels = geometry.out_channels,
                 .group_src = geometry.group_in(),
-                .group_dst = geometry.group_out()};
+                .group_dst = geometry.group_out(),
+                .reads_padding = ConvReadsPadding(geometry)};
   if (geometry.groups > 1 && geometry.group_in() == 1) {
     p.depthwise = true;
     p.multiplier = geometry.group_out();
@@ -106,7 +131,8 @@ ConvProblem InputGradientProblem(const ConvGeometry& geometry) {
                 .dst_channels = geometry.in_channels,
                 .group_src = geometry.group_out(),
                 .group_dst = geometry.group_in(),
-                .transposed = true};
+                .transposed = true,
+                .reads_padding = InputGradientReadsPadding(geometry)};
   if (geometry.groups > 1 && geometry.group_in() == 1) {
     p.depthwise = true;
     p.multiplier = geometry.group_out();

@@ -32,6 +32,13 @@ struct ConvAxis {
     int64_t low = 0, high = 0;
   };
   Range Reads(int64_t count) const;
+  // Taps [low, high) of output j of a phase that lie inside of the source.
+  Range Inside(const AxisPhase& phase, int64_t j) const;
+  // Whether all taps of all outputs do.
+  bool all_inside() const {
+    const Range all = Reads(dst);
+    return all.low >= 0 && all.high <= src;
+  }
   bool pointwise() const { return window == 1 && src == dst && step == 1 && advance == 1 && phases[0].base == 0; }
   int64_t pooled() const { return dst / pool; }
 };
@@ -47,6 +54,8 @@ struct ConvProblem {
   // channels c * multiplier ... (forward), or its channels c * multiplier ... are summed to output channel c.
   bool depthwise = false;
   int64_t multiplier = 1;
+  // Whether sums have terms for taps in padding (canonical_order.h).
+  bool reads_padding = true;
 
   // Floats of a depthwise filter from lane to lane.
   int64_t filter_step() const { return transposed ? multiplier : 1; }
@@ -55,6 +64,7 @@ struct ConvProblem {
   int64_t dst_pixels() const { return axis[0].dst * axis[1].dst * axis[2].dst; }
   size_t classes() const { return axis[0].phases.size() * axis[1].phases.size() * axis[2].phases.size(); }
   double flops() const;
+  double inside_flops() const;  // without taps in padding
   // Floats of the output from one output of a phase to the next, on a level of the loops over outputs: images, then the
   // three axes.
   int64_t DstStep(int level) const;

@@ -14,6 +14,7 @@
 #include "weir/backends/llvm/conv_tail.h"
 #include "weir/backends/llvm/conv_tile.h"
 #include "weir/backends/llvm/lowering.h"
+#include "weir/backends/llvm/positions_plan.h"
 #include "weir/backends/llvm/product_ir.h"
 #include "weir/core/strings.h"
 #include "weir/ops/winograd.h"
@@ -332,6 +333,8 @@ LowerResult LowerConv(const Cluster& cluster, const TileLimits& limits) {
   if (auto depthwise = LowerDepthwiseConv(cluster, limits)) return *std::move(depthwise);
   const ConvProblem problem =
       ConvProblemOf(*cluster.graph, anchor, cluster.tail ? &cluster.node(*cluster.tail) : nullptr);
+  if (cluster.prologue == 0 && !cluster.tail && GoesByPositions(problem))
+    return LowerConvByPositions(cluster, problem, limits);
   return ConvLowering(cluster, problem, limits).Lower();
 }
 

@@ -40,6 +40,8 @@ inline int64_t TaskSize(int64_t total, int64_t per_task, int64_t multiple) {
   return RoundUp(std::max<int64_t>(size, 1), multiple);
 }
 
+struct ConvProblem;
+
 // What a processor has for tiles of sums in registers; it changes tiles, never bits.
 struct TileLimits {
   int vector_registers = 32;  // vectors of kLanes floats that the registers hold: 8 with AVX2
@@ -50,6 +52,8 @@ LowerResult LowerMove(const Cluster& cluster);  // transpose, slice, pad, concat
 
 // By anchor.
 LowerResult LowerConv(const Cluster& cluster, const TileLimits& limits);  // conv, conv_input_gradient
+// Those of small images, see positions_plan.h; no prologue, no tail.
+Lowering LowerConvByPositions(const Cluster& cluster, const ConvProblem& problem, const TileLimits& limits);
 LowerResult LowerWinograd(const Cluster& cluster, const TileLimits& limits);  // those two by Winograd's algorithm
 // Why the elementwise `cluster` can't be the prologue of `anchor`, a conv or conv_input_gradient; nullopt if LowerConv
 // will compute it.

@@ -138,6 +138,7 @@ void PackPanels(KernelBuilder& b, const TileShape& tile, const PanelPack& p) {
       const Val panel = b.Add(to, b.Mul(b.Binary(IrOp::kSub, c, p.begin), p.panel_terms));
       for (int64_t j = 0; j < tile.vectors; ++j) {
         const Val index = b.Add(b.Add(from, c), b.I64(j * kLanes));
+        if (p.ahead > 0) b.Prefetch(p.src, b.Add(index, b.I64(p.ahead * p.pitch)), /*to_first=*/false);
         b.Store(p.dst, b.Load(p.src, index, kLanes, counts[static_cast<size_t>(j)]), b.Add(panel, b.I64(j * kLanes)));
       }
     });

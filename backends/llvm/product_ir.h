@@ -67,6 +67,7 @@ struct PanelPack {
   int64_t columns = 0;
   Val terms = kNoVal;
   int64_t panel_terms = 0;  // room for terms in a panel
+  int64_t ahead = 0;        // terms that PackPanels fetches ahead, to the second-level cache
 };
 void PackPanels(KernelBuilder& b, const TileShape& tile, const PanelPack& pack);
 // The same where a column's terms are neighbours and columns `pitch` apart. There must be room for terms up to a

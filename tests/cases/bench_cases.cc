@@ -51,6 +51,19 @@ void AddBenchCases(OpCases& cases) {
                                 .options = {.padding = "same", .groups = 64}}}) {
     Add(cases, problem.Case(ConvPartial::kFilterGradient));
   }
+  // Small images with many channels.
+  for (const ConvProblem& problem : std::vector<ConvProblem>{
+           {.batch = 32, .in = {2, 2}, .ic = 256, .oc = 256, .window = {3, 3}, .options = same},
+           {.batch = 1, .in = {2, 2}, .ic = 256, .oc = 256, .window = {3, 3}, .options = same},
+           {.batch = 32,
+            .in = {4, 4},
+            .ic = 128,
+            .oc = 256,
+            .window = {3, 3},
+            .options = {.strides = {2, 2}, .padding_before = {1, 1}, .padding_after = {1, 1}}},
+           {.batch = 32, .in = {8, 8}, .ic = 64, .oc = 128, .window = {1, 1}, .options = {.strides = {2, 2}}}}) {
+    for (ConvPartial partial : {ConvPartial::kForward, ConvPartial::kInputGradient}) Add(cases, problem.Case(partial));
+  }
   // Depthwise convolutions of networks, on large and on small images, with and without steps.
   const auto depthwise = [](int64_t batch, int64_t size, int64_t channels, int64_t stride) {
     return ConvProblem{.batch = batch,

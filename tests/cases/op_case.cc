@@ -103,6 +103,7 @@ std::vector<OpCase> AllOpCases() {
   AddIndexCases(cases);
   AddMatMulCases(cases);
   AddConvCases(cases);
+  AddSmallConvCases(cases);
   AddPoolCases(cases);
   AddConvPoolCases(cases);
   AddWinogradCases(cases);

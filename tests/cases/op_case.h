@@ -80,6 +80,7 @@ void AddShapeCases(OpCases& cases);
 void AddIndexCases(OpCases& cases);
 void AddMatMulCases(OpCases& cases);
 void AddConvCases(OpCases& cases);
+void AddSmallConvCases(OpCases& cases);
 void AddPoolCases(OpCases& cases);
 void AddConvPoolCases(OpCases& cases);
 void AddWinogradCases(OpCases& cases);
