@@ -13,8 +13,10 @@ namespace {
 
 constexpr double kTaskFlops = 4e6;  // 20 us at 200 GFLOP/s
 constexpr int64_t kTasks = 16;
-constexpr int64_t kAhead = 16;   // terms: a panel of a chunk comes from the second-level cache
-constexpr int64_t kSharing = 4;  // segments of a task: they share bands of x and dy, and what it takes to pack them
+constexpr int64_t kAhead = 16;        // terms: a panel of a chunk comes from the second-level cache
+constexpr int64_t kSharing = 4;       // segments of a task: they share bands of x and dy
+constexpr int64_t kLine = 16;         // floats of a cache line
+constexpr int64_t kFetchTerms = 128;  // ahead, where a task passes over its operands once
 constexpr int64_t kCopyTaskFloats = 64 * 1024;
 
 // Where something lies: element `at` of a buffer.
@@ -33,13 +35,13 @@ class FilterKernel {
 
   // A task: one chunk, some segments; sums go to the chunk's place in the workspace.
   Stage ByChunks(int64_t segments_per_task, int64_t row_tasks) {
+    task_segments_ = segments_per_task;
     const Val chunk = b_.Div(task_, row_tasks), first = b_.Mul(chunk, p_.chunk_images), images = ImagesOf(first);
     Place x{x_, b_.Mul(first, p_.x_image)};
     if (p_.copy_x) {
       x = {Take(p_.chunk_images * p_.x_image), b_.I64(0)};
       b_.Loop(b_.I64(0), images, 1, [&](Val i) { CopyImage(b_.Add(first, i), {x.buffer, b_.Mul(i, p_.x_image)}); });
     }
-    TakePacked();
     const Val begin = b_.Mul(b_.Rem(task_, row_tasks), segments_per_task);
     const Val end = b_.Min(b_.I64(p_.segments()), b_.Add(begin, b_.I64(segments_per_task)));
     const Val dst = b_.Add(b_.Mul(chunk, p_.rows * p_.columns), b_.Mul(RowOf(begin), p_.columns));
@@ -66,13 +68,14 @@ class FilterKernel {
 
   // A task: some segments over all chunks, and the epilogue. Totals lie in scratch, sums of later chunks behind them.
   Stage ByRows(const Cluster& cluster, int64_t segments_per_task) {
+    task_segments_ = segments_per_task;
     ClusterIr epilogue(b_, cluster);
     const Val begin = b_.Mul(task_, segments_per_task);
     const Val end = b_.Min(b_.I64(p_.segments()), b_.Add(begin, b_.I64(segments_per_task)));
     const Val row = RowOf(begin), floats = b_.Mul(b_.Binary(IrOp::kSub, RowOf(end), row), p_.columns);
     const int64_t most = RoundUp(segments_per_task * p_.tile.rows * p_.columns, kLanes);
     const int totals = Take(2 * most);
-    TakePacked();
+    if (p_.pack_rows) packed_rows_ = Take(p_.band_terms() * p_.packed_pitch());
     if (p_.chunks == 0) Clear({totals, b_.I64(0)}, floats);
     b_.Loop(b_.I64(0), b_.I64(p_.chunks), 1, [&](Val chunk) {
       const Val image = b_.Mul(chunk, p_.chunk_images), later = b_.Binary(IrOp::kLt, b_.I64(0), chunk);
@@ -107,10 +110,6 @@ class FilterKernel {
     const int buffer = b_.Buffer({IrBuffer::Kind::kScratch, 0, Elem::kF32, scratch_bytes_});
     scratch_bytes_ += RoundUp(floats * 4, 64);
     return buffer;
-  }
-  void TakePacked() {
-    if (p_.pack_dy && !p_.by_rows) packed_dy_ = Take(p_.packed_floats());
-    if (p_.pack_rows) packed_rows_ = Take(p_.band_terms() * p_.packed_pitch());
   }
 
   Val ImagesOf(Val first) {
@@ -188,14 +187,11 @@ class FilterKernel {
     const Val first = RowOf(begin);
     if (!p_.one_band()) Clear(dst, b_.Mul(b_.Binary(IrOp::kSub, RowOf(end), first), p_.columns));
     Bands(0, x, dy.at, images, [&](Place band_x, Val band_dy, Val rounds) {
-      Place columns{dy.buffer, band_dy};
-      if (packed_dy_ >= 0) {
-        columns = {packed_dy_, b_.I64(0)};
-        PackColumns(band_dy, b_.Mul(rounds, p_.Inside(p_.band_level)), columns);
-      }
       b_.Loop(begin, end, 1, [&](Val segment) {
         const Val rows = b_.Mul(b_.Binary(IrOp::kSub, RowOf(segment), first), p_.columns);
-        Segment(segment, band_x, columns, rounds, {dst.buffer, b_.Add(dst.at, rows)});
+        piece_ = b_.Mul(b_.Binary(IrOp::kSub, segment, begin), p_.groups * p_.panels());
+        band_ = {band_x.at, band_dy};
+        Segment(segment, band_x, {dy.buffer, band_dy}, rounds, {dst.buffer, b_.Add(dst.at, rows)});
       });
     });
   }
@@ -268,18 +264,38 @@ class FilterKernel {
       tiles == 1 ? one() : b_.If(b_.Binary(IrOp::kEq, tile, b_.I64(k)), one);
     }
   }
+  // While tiles pass over a band, they fetch the next one to the second-level cache, each its piece: what else comes from
+  // farther away would have to be waited for.
+  std::vector<TileOperands::Fetch> NextBand(int x, Val group, Val panel) {
+    std::vector<TileOperands::Fetch> fetches;
+    if (!p_.fetch) return fetches;
+    const int64_t pieces = task_segments_ * p_.groups * p_.panels(), terms = p_.band_terms();
+    const int64_t ahead = pieces == 1 ? std::min(terms, kFetchTerms) : terms;
+    const Val piece = b_.Add(piece_, b_.Add(b_.Mul(group, p_.panels()), panel));
+    const auto add = [&](int buffer, Val band, int64_t floats) {
+      const int64_t step = CeilDiv(floats, pieces);
+      const Val at = b_.Add(b_.Add(band, b_.Mul(piece, terms * step)), b_.I64(ahead * floats));
+      fetches.push_back({.buffer = buffer, .at = at, .step = step, .to_first = false});
+    };
+    add(dy_, band_.dy, p_.columns);
+    // A copy of x is near, and of one with steps not all is read.
+    if (!p_.copy_x && p_.positions[p_.band_level].x == p_.Inside(p_.band_level) * p_.pixel) add(x, band_.x, p_.pixel);
+    return fetches;
+  }
+
   void GroupsOfTile(const TileShape& tile, TileOperands& operands, Val x, Val dy, Val rounds, Place dst) {
     const auto over_columns = [&](Val group) {
       const Val offset = b_.Mul(group, p_.group_columns);
       b_.Loop(b_.I64(0), b_.I64(p_.group_columns), tile.width(), [&](Val c) {
         const std::vector<Val> counts = ColumnCounts(b_, tile, c, p_.group_columns);
         if (!p_.pack_dy) operands.counts = counts;
+        operands.fetches = NextBand(operands.row_buffer, group, b_.Div(c, tile.width()));
         const Val row = b_.Add(x, p_.depthwise ? c : b_.Mul(group, p_.group_rows));
         const Val column = p_.pack_dy ? b_.Add(dy, b_.Mul(c, p_.panel_terms)) : b_.Add(b_.Add(dy, offset), c);
         const Val at = b_.Add(b_.Add(dst.at, offset), c);
         const Sums sums = p_.one_band() ? ZeroSums(b_, tile) : LoadSums(b_, tile, dst.buffer, at, p_.columns, counts);
-        StoreSums(b_, tile, Terms(p_.band_level, tile, operands, row, column, rounds, sums), dst.buffer, at, p_.columns,
-                  counts);
+        StoreSums(b_, tile, Terms(p_.band_level, tile, operands, {row, column, b_.I64(0)}, rounds, sums), dst.buffer,
+                  at, p_.columns, counts);
       });
     };
     if (p_.groups == 1) return over_columns(b_.I64(0));
@@ -305,30 +321,50 @@ class FilterKernel {
     });
   }
 
+  // A position: where its operands lie, and its number in the band.
+  struct Term {
+    Val x = kNoVal, dy = kNoVal, number = kNoVal;
+  };
   // All positions of a band.
-  Sums Terms(size_t level, const TileShape& tile, TileOperands operands, Val x, Val dy, Val rounds, const Sums& sums) {
+  Sums Terms(size_t level, const TileShape& tile, TileOperands operands, const Term& first, Val rounds,
+             const Sums& sums) {
     if (p_.pack_rows) {
-      operands.row = x;
-      operands.column = dy;
+      operands.row = first.x;
+      operands.column = first.dy;
       operands.row_step = p_.packed_pitch();
       operands.ahead = kAhead;
       operands.column_step = tile.width();
       return AddTerms(b_, tile, operands, b_.Mul(rounds, p_.Inside(level)), sums);
     }
-    if (level == p_.positions.size()) return AddTerm(b_, tile, operands, x, dy, sums);
+    if (level == p_.positions.size()) {
+      for (const TileOperands::Fetch& fetch : operands.fetches) {
+        const Val at = b_.Add(fetch.at, b_.Mul(first.number, fetch.step));
+        for (int64_t i = 0; i < fetch.step; i += kLine)
+          b_.Prefetch(fetch.buffer, b_.Add(at, b_.I64(i)), fetch.to_first);
+      }
+      return AddTerm(b_, tile, operands, first.x, first.dy, sums);
+    }
     const PositionLoop& loop = p_.positions[level];
     const int64_t step = p_.pack_dy ? loop.dy / p_.columns * tile.width() : loop.dy;
     return b_.For(b_.I64(0), rounds, 1, sums, [&](Val i, const Sums& acc) {
       const Val inner = level + 1 < p_.positions.size() ? b_.I64(p_.positions[level + 1].count) : kNoVal;
-      return Terms(level + 1, tile, operands, b_.Add(x, b_.Mul(i, loop.x)), b_.Add(dy, b_.Mul(i, step)), inner, acc);
+      const Term next{b_.Add(first.x, b_.Mul(i, loop.x)), b_.Add(first.dy, b_.Mul(i, step)),
+                      b_.Add(first.number, b_.Mul(i, p_.Inside(level)))};
+      return Terms(level + 1, tile, operands, next, inner, acc);
     });
   }
 
   const FilterPlan& p_;
   KernelBuilder b_;
   const Val task_;
-  int x_ = -1, dy_ = -1, packed_dy_ = -1, packed_rows_ = -1;
+  int x_ = -1, dy_ = -1, packed_rows_ = -1;
   int64_t scratch_bytes_ = 0;
+  int64_t task_segments_ = 1;
+  // The band that tiles pass over, and the number of a segment's first piece of what the task fetches.
+  struct {
+    Val x = kNoVal, dy = kNoVal;
+  } band_;
+  Val piece_ = kNoVal;
 };
 
 void LowerByChunks(const Cluster& cluster, const FilterPlan& p, Lowering& lowering) {
