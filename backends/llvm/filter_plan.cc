@@ -15,6 +15,7 @@ constexpr int64_t kNearBytes = 1 << 20;    // of operands that the second-level 
 constexpr int64_t kPartialBytes = 8 << 20;  // of partial results: they should stay in the last-level cache
 constexpr double kTaskFlops = 4e6;          // 20 us at 200 GFLOP/s
 constexpr int64_t kFewChunks = 16;
+constexpr int64_t kFewTiles = 16;
 constexpr int64_t kLeastChunks = 4;  // of what needs no copy of x
 constexpr int64_t kImageGap = 16;    // a copied row may be written as whole vectors
 
@@ -100,6 +101,10 @@ void ChooseBand(FilterPlan& p) {
   const bool few = p.chunks < kFewChunks && (p.copy_x || p.chunks < kLeastChunks) &&
                    p.flops() > kTaskFlops * static_cast<double>(p.chunks) && p.segments() > p.chunks;
   p.by_rows = p.chunks == 0 || !((small && !few) || p.depthwise);
+  // Few tiles of rows: an even number of them, which two threads, or four, share better.
+  const int64_t tiles = p.tiles_per_unit();
+  if (p.by_rows && p.units == 1 && p.unit_offsets.empty() && tiles > 1 && tiles < kFewTiles && tiles % 2 == 1)
+    p.tile.rows = CeilDiv(p.unit_rows, tiles + 1);
   p.band_level = 0;
   p.band = p.positions[0].count;
   // Where each float is read for one tile only, nothing has to stay close.

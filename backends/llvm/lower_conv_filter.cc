@@ -11,7 +11,8 @@
 namespace weir::jit {
 namespace {
 
-constexpr double kTaskFlops = 4e6;  // 20 us at 200 GFLOP/s
+constexpr double kTaskFlops = 4e6;       // 20 us at 200 GFLOP/s
+constexpr double kLeastTaskFlops = 1e6;  // where segments share nothing that a task would bring near
 constexpr int64_t kTasks = 16;
 constexpr int64_t kAhead = 16;        // terms: a panel of a chunk comes from the second-level cache
 constexpr int64_t kSharing = 4;       // segments of a task: they share bands of x and dy
@@ -380,8 +381,9 @@ void LowerByChunks(const Cluster& cluster, const FilterPlan& p, Lowering& loweri
 }
 
 void LowerByRows(const Cluster& cluster, const FilterPlan& p, Lowering& lowering) {
-  const int64_t wanted =
-      std::clamp<int64_t>(static_cast<int64_t>(p.flops() / kTaskFlops), 1, std::min(p.segments(), 4 * kTasks));
+  int64_t wanted = std::min(static_cast<int64_t>(p.flops() / kTaskFlops), 4 * kTasks);
+  if (p.pack_dy) wanted = std::max(wanted, std::min(static_cast<int64_t>(p.flops() / kLeastTaskFlops), kTasks));
+  wanted = std::clamp<int64_t>(wanted, 1, p.segments());
   const int64_t per_task = CeilDiv(p.segments(), wanted);
   if ((p.copy_x || p.pack_dy) && p.g.batch > 0) {
     FilterKernel copy(cluster, p, ", copy");
