@@ -15,7 +15,7 @@ constexpr int64_t kNearBytes = 1 << 20;    // of operands that the second-level 
 constexpr int64_t kPartialBytes = 8 << 20;  // of partial results: they should stay in the last-level cache
 constexpr double kTaskFlops = 4e6;          // 20 us at 200 GFLOP/s
 constexpr int64_t kFewChunks = 16;
-constexpr int64_t kFewTiles = 16;
+constexpr int64_t kFewTiles = 16;    // of rows: enough for eight threads
 constexpr int64_t kLeastChunks = 4;  // of what needs no copy of x
 constexpr int64_t kImageGap = 16;    // a copied row may be written as whole vectors
 
@@ -107,16 +107,17 @@ void ChooseBand(FilterPlan& p) {
     p.tile.rows = CeilDiv(p.unit_rows, tiles + 1);
   p.band_level = 0;
   p.band = p.positions[0].count;
+  p.fetch = !p.depthwise && p.g.batch * (p.x_floats() + p.dy_floats()) * BytesOf(Elem::kF32) > kNearBytes;
   // Where each float is read for one tile only, nothing has to stay close.
   if (p.segments() * p.panels() == 1 || p.depthwise) return;
   p.pack_dy = p.by_rows && p.groups == 1 && p.panels() >= kPackedPanels && p.segments() > 1;
   p.pack_rows = p.pack_dy && p.unit_offsets.empty() && p.row_pitch == 1;
   if (p.pack_dy) {
+    p.fetch = false;  // what is packed is fetched by the term
     // A gap of one term keeps the panels apart in the sets of a cache.
     p.panel_terms = p.band_terms() + 1;
     return;
   }
-  p.fetch = p.g.batch * (p.x_floats() + p.dy_floats()) * BytesOf(Elem::kF32) > kNearBytes;
   const int64_t terms = std::max(kBandTerms, kBandFloats / (p.g.in_channels + p.g.out_channels));
   while (p.band_level + 1 < p.positions.size() && p.Inside(p.band_level) > terms) ++p.band_level;
   p.band = std::clamp<int64_t>(terms / p.Inside(p.band_level), 1, p.positions[p.band_level].count);

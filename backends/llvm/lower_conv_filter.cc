@@ -3,6 +3,7 @@
 // are small; and by rows of dw, each task passing over all images.
 #include <functional>
 
+#include "weir/backends/llvm/filter_copy.h"
 #include "weir/backends/llvm/filter_plan.h"
 #include "weir/backends/llvm/lowering.h"
 #include "weir/core/strings.h"
@@ -13,11 +14,11 @@ namespace {
 
 constexpr double kTaskFlops = 4e6;       // 20 us at 200 GFLOP/s
 constexpr double kLeastTaskFlops = 1e6;  // where segments share nothing that a task would bring near
-constexpr int64_t kTasks = 16;
-constexpr int64_t kAhead = 16;        // terms: a panel of a chunk comes from the second-level cache
-constexpr int64_t kSharing = 4;       // segments of a task: they share bands of x and dy
-constexpr int64_t kLine = 16;         // floats of a cache line
-constexpr int64_t kFetchTerms = 128;  // ahead, where a task passes over its operands once
+constexpr int64_t kTasks = 16;           // enough for eight threads
+constexpr int64_t kAhead = 16;           // terms: a panel of a chunk comes from the second-level cache
+constexpr int64_t kSharing = 4;          // segments of a task: they share bands of x and dy
+constexpr int64_t kLine = 16;            // floats of a cache line
+constexpr int64_t kFetchTerms = 128;     // ahead, where a task passes over its operands once
 constexpr int64_t kCopyTaskFloats = 64 * 1024;
 
 // Where something lies: element `at` of a buffer.
@@ -41,7 +42,8 @@ class FilterKernel {
     Place x{x_, b_.Mul(first, p_.x_image)};
     if (p_.copy_x) {
       x = {Take(p_.chunk_images * p_.x_image), b_.I64(0)};
-      b_.Loop(b_.I64(0), images, 1, [&](Val i) { CopyImage(b_.Add(first, i), {x.buffer, b_.Mul(i, p_.x_image)}); });
+      FilterCopy copy(b_, p_, x_);
+      b_.Loop(b_.I64(0), images, 1, [&](Val i) { copy.Image(b_.Add(first, i), x.buffer, b_.Mul(i, p_.x_image)); });
     }
     const Val begin = b_.Mul(b_.Rem(task_, row_tasks), segments_per_task);
     const Val end = b_.Min(b_.I64(p_.segments()), b_.Add(begin, b_.I64(segments_per_task)));
@@ -56,7 +58,7 @@ class FilterKernel {
   Stage CopyImages(int64_t per_task) {
     const Val begin = b_.Mul(task_, per_task), end = b_.Min(b_.I64(p_.g.batch), b_.Add(begin, b_.I64(per_task)));
     b_.Loop(begin, end, 1, [&](Val image) {
-      if (p_.copy_x) CopyImage(image, {Workspace(0), b_.Mul(image, p_.x_image)});
+      if (p_.copy_x) FilterCopy(b_, p_, x_).Image(image, Workspace(0), b_.Mul(image, p_.x_image));
       if (p_.pack_dy) {
         const Val term = b_.Mul(b_.Rem(image, p_.chunk_images), p_.g.out_positions());
         const Val at =
@@ -123,60 +125,11 @@ class FilterKernel {
     return b_.Add(b_.Mul(b_.Div(segment, tiles), p_.unit_rows), b_.Mul(b_.Rem(segment, tiles), p_.tile.rows));
   }
 
-  // ---- The copy of x -----------------------------------------------------------------------------------------------
   void Clear(Place dst, Val floats) {
     b_.Loop(b_.I64(0), floats, kLanes, [&](Val i) {
       b_.Store(dst.buffer, b_.F32(0, kLanes), b_.Add(dst.at, i), b_.Binary(IrOp::kSub, floats, i));
     });
   }
-  // Of the box, coordinates [-low, -low + InsideOf) of an axis lie inside of the image.
-  int64_t InsideOf(int a) const { return std::max<int64_t>(0, std::min(p_.g.axis[a].input, p_.low[a] + p_.box[a])); }
-
-  void CopyImage(Val image, Place dst) {
-    const Val src = b_.Mul(image, p_.x_floats());
-    b_.Loop(b_.I64(0), b_.I64(p_.box[0]), 1, [&](Val i0) {
-      b_.Loop(b_.I64(0), b_.I64(p_.box[1]), 1, [&](Val i1) {
-        const Val to = b_.Add(dst.at, b_.Add(b_.Mul(i0, p_.strides[0]), b_.Mul(i1, p_.strides[1])));
-        const Val from[2] = {b_.Add(i0, b_.I64(p_.low[0])), b_.Add(i1, b_.I64(p_.low[1]))};
-        Val inside = kNoVal;
-        for (int a = 0; a < 2; ++a) {
-          const Val low = b_.Binary(IrOp::kLe, b_.I64(0), from[a]),
-                    high = b_.Binary(IrOp::kLt, from[a], b_.I64(p_.g.axis[a].input));
-          const Val both = b_.Binary(IrOp::kAnd, low, high);
-          inside = inside == kNoVal ? both : b_.Binary(IrOp::kAnd, inside, both);
-        }
-        const Val row = b_.Add(b_.Mul(from[0], p_.g.axis[1].input), from[1]);
-        const Val at = b_.Add(src, b_.Mul(row, p_.g.axis[2].input * p_.g.in_channels));
-        b_.If(inside, [&] { CopyRow(at, {dst.buffer, to}); });
-        b_.If(b_.Unary(IrOp::kNot, inside), [&] { Fill({dst.buffer, to}, 0, p_.box[2] * p_.pixel); });
-      });
-    });
-  }
-  // Zeros, and up to a vector behind them.
-  void Fill(Place dst, int64_t begin, int64_t end) {
-    b_.Loop(b_.I64(begin), b_.I64(end), kLanes,
-            [&](Val i) { b_.Store(dst.buffer, b_.F32(0, kLanes), b_.Add(dst.at, i)); });
-  }
-  // Zeros, pixels, zeros, in this order: each may write a vector too far.
-  void CopyRow(Val src, Place dst) {
-    const int64_t before = -p_.low[2] * p_.pixel, pixels = InsideOf(2), behind = before + pixels * p_.pixel;
-    Fill(dst, 0, std::min(before, p_.box[2] * p_.pixel));
-    if (p_.multiplier > 1) {
-      b_.Loop(b_.I64(0), b_.I64(pixels * p_.g.in_channels), 1, [&](Val i) {
-        const Val value = b_.Load(x_, b_.Add(src, i), 1),
-                  to = b_.Add(b_.Add(dst.at, b_.I64(before)), b_.Mul(i, p_.multiplier));
-        for (int64_t copy = 0; copy < p_.multiplier; ++copy) b_.Store(dst.buffer, value, b_.Add(to, b_.I64(copy)));
-      });
-    } else {
-      const int64_t floats = pixels * p_.pixel;
-      b_.Loop(b_.I64(0), b_.I64(floats), kLanes, [&](Val i) {
-        const Val count = floats % kLanes == 0 ? kNoVal : b_.Binary(IrOp::kSub, b_.I64(floats), i);
-        b_.Store(dst.buffer, b_.Load(x_, b_.Add(src, i), kLanes, count), b_.Add(b_.Add(dst.at, i), b_.I64(before)));
-      });
-    }
-    if (behind < p_.box[2] * p_.pixel) Fill(dst, behind, p_.box[2] * p_.pixel);
-  }
-
   // ---- Sums --------------------------------------------------------------------------------------------------------
   Val CountOf(size_t level, Val images) {
     const int64_t count = p_.positions[level].count;
