@@ -73,6 +73,36 @@ TEST(LlvmBackend, LargeOutputsAreStreamed) {
   }
 }
 
+// So are those of convolutions.
+TEST(LlvmBackend, LargeConvolutionsAreStreamed) {
+  constexpr int64_t kRows = 1025, kColumns = 512, kChannels = 16;
+  const auto runtime = MakeLlvmRuntime({}, 2);
+  const auto graph = Graph::Create();
+  const Value x = graph->Input({DType::kFloat32, {1, kRows, kColumns, 1}});
+  const Value filter = graph->Input({DType::kFloat32, {1, 1, 1, kChannels}});
+  const Value inputs[] = {x, filter}, roots[] = {Relu(Conv2D(x, filter))};
+  const auto executable = runtime->Compile(inputs, roots);
+  ASSERT_TRUE(executable.ok()) << executable.status().message();
+  EXPECT_NE(runtime->backends()[0]->Show((*executable)->plan().steps[0].lowering, CodeView::kAssembly).find("vmovntps"),
+            std::string::npos);
+  Tensor data(DType::kFloat32, {1, kRows, kColumns, 1}), weights(DType::kFloat32, {1, 1, 1, kChannels});
+  for (int64_t i = 0; i < data.size(); ++i) data.data<float>()[static_cast<size_t>(i)] = static_cast<float>(i % 999);
+  for (int64_t o = 0; o < kChannels; ++o) weights.data<float>()[static_cast<size_t>(o)] = static_cast<float>(o - 2);
+  constexpr int64_t kCount = kRows * kColumns * kChannels;
+  for (int64_t offset : {0, 1}) {  // in floats: the second is not where a streaming store may begin
+    Tensor whole = Tensor::Full(DType::kFloat32, {kCount + 2}, -1);
+    std::vector<Tensor> leaves = {data, weights},
+                        results = {whole.Rows(offset, offset + kCount).Reshaped({1, kRows, kColumns, kChannels})};
+    ASSERT_TRUE(runtime->Run(**executable, leaves, results).ok());
+    const std::span<const float> y = results[0].data<float>();
+    for (int64_t i = 0; i < kCount; ++i) {
+      const float expected = static_cast<float>(i / kChannels % 999) * static_cast<float>(i % kChannels - 2);
+      ASSERT_EQ(y[static_cast<size_t>(i)], std::max(0.0f, expected)) << i;
+    }
+    EXPECT_EQ(whole.data<float>()[static_cast<size_t>(kCount + offset)], -1);
+  }
+}
+
 // What people see: who took a step and why it ends where it does, its work, its loops; the same in a file a plan.
 TEST(LlvmBackend, ExplainsPlansAndDumpsThem) {
   const TempFolder folder;

@@ -9,12 +9,13 @@ namespace {
 
 constexpr int64_t kBandFloats = 8 * 1024;  // of x and dy that all rows pass over while the first-level cache holds them
 constexpr int64_t kBandTerms = 128;        // at least, for the sums that are loaded and stored
-constexpr int64_t kPackedPanels = 3;       // from so many panels on, a band of dy is packed
+constexpr int64_t kPackedPanels = 3;       // from so many panels on, dy is packed for tasks by rows
 constexpr int64_t kUnitRows = 28;          // rows with offsets of their own: two tiles
-constexpr int64_t kShortRun = 16;          // positions of a loop that costs more to leave than to bring rows together
+constexpr int64_t kNearBytes = 1 << 20;    // of operands that the second-level cache holds
 constexpr int64_t kPartialBytes = 8 << 20;  // of partial results: they should stay in the last-level cache
 constexpr double kTaskFlops = 4e6;          // 20 us at 200 GFLOP/s
 constexpr int64_t kFewChunks = 16;
+constexpr int64_t kFewTiles = 16;    // of rows: enough for eight threads
 constexpr int64_t kLeastChunks = 4;  // of what needs no copy of x
 constexpr int64_t kImageGap = 16;    // a copied row may be written as whole vectors
 
@@ -98,24 +99,28 @@ void ChooseBand(FilterPlan& p) {
   // With few chunks, each would have to be shared by several tasks that copy the same operands, or keep few threads
   // busy.
   const bool few = p.chunks < kFewChunks && (p.copy_x || p.chunks < kLeastChunks) &&
-                   p.flops() > kTaskFlops * static_cast<double>(p.chunks);
+                   p.flops() > kTaskFlops * static_cast<double>(p.chunks) && p.segments() > p.chunks;
   p.by_rows = p.chunks == 0 || !((small && !few) || p.depthwise);
+  // Few tiles of rows: an even number of them, which two threads, or four, share better.
+  const int64_t tiles = p.tiles_per_unit();
+  if (p.by_rows && p.units == 1 && p.unit_offsets.empty() && tiles > 1 && tiles < kFewTiles && tiles % 2 == 1)
+    p.tile.rows = CeilDiv(p.unit_rows, tiles + 1);
   p.band_level = 0;
   p.band = p.positions[0].count;
+  p.fetch = !p.depthwise && p.g.batch * (p.x_floats() + p.dy_floats()) * BytesOf(Elem::kF32) > kNearBytes;
   // Where each float is read for one tile only, nothing has to stay close.
   if (p.segments() * p.panels() == 1 || p.depthwise) return;
-  p.pack_dy = p.groups == 1 && p.panels() >= kPackedPanels && p.segments() > 1;
-  const bool neighbours = p.unit_offsets.empty() && p.row_pitch == 1;
-  p.pack_rows = p.pack_dy && neighbours && (p.by_rows || p.positions.back().count < kShortRun);
-  if (p.pack_dy && p.by_rows) {
+  p.pack_dy = p.by_rows && p.groups == 1 && p.panels() >= kPackedPanels && p.segments() > 1;
+  p.pack_rows = p.pack_dy && p.unit_offsets.empty() && p.row_pitch == 1;
+  if (p.pack_dy) {
+    p.fetch = false;  // what is packed is fetched by the term
+    // A gap of one term keeps the panels apart in the sets of a cache.
     p.panel_terms = p.band_terms() + 1;
     return;
   }
   const int64_t terms = std::max(kBandTerms, kBandFloats / (p.g.in_channels + p.g.out_channels));
   while (p.band_level + 1 < p.positions.size() && p.Inside(p.band_level) > terms) ++p.band_level;
   p.band = std::clamp<int64_t>(terms / p.Inside(p.band_level), 1, p.positions[p.band_level].count);
-  // A gap of one term keeps the panels apart in the sets of a cache.
-  p.panel_terms = p.band_terms() + 1;
 }
 
 }  // namespace

@@ -49,10 +49,11 @@ struct FilterPlan {
   int64_t band = 1;
   // Tasks are rows of dw over all chunks, rather than chunks.
   bool by_rows = false;
-  // dy is laid out panel after panel: a band of it by a task, or all of it before all tasks by rows.
+  // Tasks by rows: dy is laid out panel after panel before them all.
   bool pack_dy = false;
   int64_t panel_terms = 0;  // room for terms in a panel
-  bool pack_rows = false;   // a tile's rows of a band of x are brought together, and passed over as one loop
+  bool pack_rows = false;   // then also a tile's rows of a chunk of x are brought together, and passed over as one loop
+  bool fetch = false;       // tiles fetch the next band while they pass over one
 
   int64_t tiles_per_unit() const { return CeilDiv(unit_rows, tile.rows); }
   int64_t segments() const { return units * tiles_per_unit(); }
@@ -62,7 +63,7 @@ struct FilterPlan {
   // Positions in one round of a loop of `positions`.
   int64_t Inside(size_t level) const;
   bool one_band() const { return band_level == 0 && band >= positions[0].count; }
-  int64_t packed_floats() const { return panels() * panel_terms * tile.width(); }  // of a band
+  int64_t packed_floats() const { return panels() * panel_terms * tile.width(); }  // of a chunk
   int64_t packed_pitch() const { return RoundUp(tile.rows, 4); }  // of rows brought together, from term to term
   int64_t band_terms() const { return band * Inside(band_level); }
   double flops() const;

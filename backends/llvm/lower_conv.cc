@@ -3,6 +3,7 @@
 //
 // Sums stay in registers for an epilogue that is short; a long one runs over a unit's sums, stored in scratch, so that
 // its code is there once.
+#include <algorithm>
 #include <optional>
 #include <utility>
 #include <vector>
@@ -21,6 +22,10 @@
 
 namespace weir::jit {
 namespace {
+
+// Outputs beyond this are gone from most processors' caches before anybody reads them, and a line that is written past
+// the caches need not be fetched first.
+constexpr int64_t kStreamBytes = int64_t{32} << 20;
 
 class ConvLowering {
  public:
@@ -79,6 +84,26 @@ class ConvLowering {
     panels_ = {first_panel, b_.Min(b_.Add(first_panel, b_.I64(plan_.part_panels)), b_.I64(layout_.all_panels()))};
     const Val region = b_.Div(task, plan_.parts), begin = b_.Mul(b_.Rem(region, plan_.blocks), plan_.block);
     steps_of_task_ = {begin, b_.Min(b_.Add(begin, b_.I64(plan_.block)), b_.I64(plan_.steps))};
+    if (!Streams()) return Outputs(region);
+    const Val may = epilogue.MayStream();
+    b_.If(may, [&] {
+      epilogue.SetStreaming(true);
+      Outputs(region);
+      b_.Fence();
+      epilogue.SetStreaming(false);
+    });
+    b_.If(b_.Unary(IrOp::kNot, may), [&] { Outputs(region); });
+  }
+  // Whether all that the kernel stores may be stored past the caches: whole vectors of large outputs.
+  bool Streams() const {
+    if (tail_ || !short_epilogue_ || GroupChannels() % kLanes != 0) return false;
+    return std::all_of(cluster_.outputs.begin(), cluster_.outputs.end(), [&](Ref ref) {
+      const TensorType& type = cluster_.type(ref);
+      return !cluster_.in_prologue(ref.node) && type.bytes() >= kStreamBytes &&
+             SizeOf(type.dtype) == BytesOf(Elem::kF32);
+    });
+  }
+  void Outputs(Val region) {
     if (plan_.unit_level == 0) {
       Units(kNoVal);
       return;

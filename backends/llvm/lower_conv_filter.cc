@@ -3,6 +3,7 @@
 // are small; and by rows of dw, each task passing over all images.
 #include <functional>
 
+#include "weir/backends/llvm/filter_copy.h"
 #include "weir/backends/llvm/filter_plan.h"
 #include "weir/backends/llvm/lowering.h"
 #include "weir/core/strings.h"
@@ -11,10 +12,13 @@
 namespace weir::jit {
 namespace {
 
-constexpr double kTaskFlops = 4e6;  // 20 us at 200 GFLOP/s
-constexpr int64_t kTasks = 16;
-constexpr int64_t kAhead = 16;   // terms: a panel of a chunk comes from the second-level cache
-constexpr int64_t kSharing = 4;  // segments of a task: they share bands of x and dy, and what it takes to pack them
+constexpr double kTaskFlops = 4e6;       // 20 us at 200 GFLOP/s
+constexpr double kLeastTaskFlops = 1e6;  // where segments share nothing that a task would bring near
+constexpr int64_t kTasks = 16;           // enough for eight threads
+constexpr int64_t kAhead = 16;           // terms: a panel of a chunk comes from the second-level cache
+constexpr int64_t kSharing = 4;          // segments of a task: they share bands of x and dy
+constexpr int64_t kLine = 16;            // floats of a cache line
+constexpr int64_t kFetchTerms = 128;     // ahead, where a task passes over its operands once
 constexpr int64_t kCopyTaskFloats = 64 * 1024;
 
 // Where something lies: element `at` of a buffer.
@@ -33,13 +37,14 @@ class FilterKernel {
 
   // A task: one chunk, some segments; sums go to the chunk's place in the workspace.
   Stage ByChunks(int64_t segments_per_task, int64_t row_tasks) {
+    task_segments_ = segments_per_task;
     const Val chunk = b_.Div(task_, row_tasks), first = b_.Mul(chunk, p_.chunk_images), images = ImagesOf(first);
     Place x{x_, b_.Mul(first, p_.x_image)};
     if (p_.copy_x) {
       x = {Take(p_.chunk_images * p_.x_image), b_.I64(0)};
-      b_.Loop(b_.I64(0), images, 1, [&](Val i) { CopyImage(b_.Add(first, i), {x.buffer, b_.Mul(i, p_.x_image)}); });
+      FilterCopy copy(b_, p_, x_);
+      b_.Loop(b_.I64(0), images, 1, [&](Val i) { copy.Image(b_.Add(first, i), x.buffer, b_.Mul(i, p_.x_image)); });
     }
-    TakePacked();
     const Val begin = b_.Mul(b_.Rem(task_, row_tasks), segments_per_task);
     const Val end = b_.Min(b_.I64(p_.segments()), b_.Add(begin, b_.I64(segments_per_task)));
     const Val dst = b_.Add(b_.Mul(chunk, p_.rows * p_.columns), b_.Mul(RowOf(begin), p_.columns));
@@ -53,7 +58,7 @@ class FilterKernel {
   Stage CopyImages(int64_t per_task) {
     const Val begin = b_.Mul(task_, per_task), end = b_.Min(b_.I64(p_.g.batch), b_.Add(begin, b_.I64(per_task)));
     b_.Loop(begin, end, 1, [&](Val image) {
-      if (p_.copy_x) CopyImage(image, {Workspace(0), b_.Mul(image, p_.x_image)});
+      if (p_.copy_x) FilterCopy(b_, p_, x_).Image(image, Workspace(0), b_.Mul(image, p_.x_image));
       if (p_.pack_dy) {
         const Val term = b_.Mul(b_.Rem(image, p_.chunk_images), p_.g.out_positions());
         const Val at =
@@ -66,13 +71,14 @@ class FilterKernel {
 
   // A task: some segments over all chunks, and the epilogue. Totals lie in scratch, sums of later chunks behind them.
   Stage ByRows(const Cluster& cluster, int64_t segments_per_task) {
+    task_segments_ = segments_per_task;
     ClusterIr epilogue(b_, cluster);
     const Val begin = b_.Mul(task_, segments_per_task);
     const Val end = b_.Min(b_.I64(p_.segments()), b_.Add(begin, b_.I64(segments_per_task)));
     const Val row = RowOf(begin), floats = b_.Mul(b_.Binary(IrOp::kSub, RowOf(end), row), p_.columns);
     const int64_t most = RoundUp(segments_per_task * p_.tile.rows * p_.columns, kLanes);
     const int totals = Take(2 * most);
-    TakePacked();
+    if (p_.pack_rows) packed_rows_ = Take(p_.band_terms() * p_.packed_pitch());
     if (p_.chunks == 0) Clear({totals, b_.I64(0)}, floats);
     b_.Loop(b_.I64(0), b_.I64(p_.chunks), 1, [&](Val chunk) {
       const Val image = b_.Mul(chunk, p_.chunk_images), later = b_.Binary(IrOp::kLt, b_.I64(0), chunk);
@@ -108,10 +114,6 @@ class FilterKernel {
     scratch_bytes_ += RoundUp(floats * 4, 64);
     return buffer;
   }
-  void TakePacked() {
-    if (p_.pack_dy && !p_.by_rows) packed_dy_ = Take(p_.packed_floats());
-    if (p_.pack_rows) packed_rows_ = Take(p_.band_terms() * p_.packed_pitch());
-  }
 
   Val ImagesOf(Val first) {
     if (p_.g.batch % p_.chunk_images == 0) return b_.I64(p_.chunk_images);
@@ -123,60 +125,11 @@ class FilterKernel {
     return b_.Add(b_.Mul(b_.Div(segment, tiles), p_.unit_rows), b_.Mul(b_.Rem(segment, tiles), p_.tile.rows));
   }
 
-  // ---- The copy of x -----------------------------------------------------------------------------------------------
   void Clear(Place dst, Val floats) {
     b_.Loop(b_.I64(0), floats, kLanes, [&](Val i) {
       b_.Store(dst.buffer, b_.F32(0, kLanes), b_.Add(dst.at, i), b_.Binary(IrOp::kSub, floats, i));
     });
   }
-  // Of the box, coordinates [-low, -low + InsideOf) of an axis lie inside of the image.
-  int64_t InsideOf(int a) const { return std::max<int64_t>(0, std::min(p_.g.axis[a].input, p_.low[a] + p_.box[a])); }
-
-  void CopyImage(Val image, Place dst) {
-    const Val src = b_.Mul(image, p_.x_floats());
-    b_.Loop(b_.I64(0), b_.I64(p_.box[0]), 1, [&](Val i0) {
-      b_.Loop(b_.I64(0), b_.I64(p_.box[1]), 1, [&](Val i1) {
-        const Val to = b_.Add(dst.at, b_.Add(b_.Mul(i0, p_.strides[0]), b_.Mul(i1, p_.strides[1])));
-        const Val from[2] = {b_.Add(i0, b_.I64(p_.low[0])), b_.Add(i1, b_.I64(p_.low[1]))};
-        Val inside = kNoVal;
-        for (int a = 0; a < 2; ++a) {
-          const Val low = b_.Binary(IrOp::kLe, b_.I64(0), from[a]),
-                    high = b_.Binary(IrOp::kLt, from[a], b_.I64(p_.g.axis[a].input));
-          const Val both = b_.Binary(IrOp::kAnd, low, high);
-          inside = inside == kNoVal ? both : b_.Binary(IrOp::kAnd, inside, both);
-        }
-        const Val row = b_.Add(b_.Mul(from[0], p_.g.axis[1].input), from[1]);
-        const Val at = b_.Add(src, b_.Mul(row, p_.g.axis[2].input * p_.g.in_channels));
-        b_.If(inside, [&] { CopyRow(at, {dst.buffer, to}); });
-        b_.If(b_.Unary(IrOp::kNot, inside), [&] { Fill({dst.buffer, to}, 0, p_.box[2] * p_.pixel); });
-      });
-    });
-  }
-  // Zeros, and up to a vector behind them.
-  void Fill(Place dst, int64_t begin, int64_t end) {
-    b_.Loop(b_.I64(begin), b_.I64(end), kLanes,
-            [&](Val i) { b_.Store(dst.buffer, b_.F32(0, kLanes), b_.Add(dst.at, i)); });
-  }
-  // Zeros, pixels, zeros, in this order: each may write a vector too far.
-  void CopyRow(Val src, Place dst) {
-    const int64_t before = -p_.low[2] * p_.pixel, pixels = InsideOf(2), behind = before + pixels * p_.pixel;
-    Fill(dst, 0, std::min(before, p_.box[2] * p_.pixel));
-    if (p_.multiplier > 1) {
-      b_.Loop(b_.I64(0), b_.I64(pixels * p_.g.in_channels), 1, [&](Val i) {
-        const Val value = b_.Load(x_, b_.Add(src, i), 1),
-                  to = b_.Add(b_.Add(dst.at, b_.I64(before)), b_.Mul(i, p_.multiplier));
-        for (int64_t copy = 0; copy < p_.multiplier; ++copy) b_.Store(dst.buffer, value, b_.Add(to, b_.I64(copy)));
-      });
-    } else {
-      const int64_t floats = pixels * p_.pixel;
-      b_.Loop(b_.I64(0), b_.I64(floats), kLanes, [&](Val i) {
-        const Val count = floats % kLanes == 0 ? kNoVal : b_.Binary(IrOp::kSub, b_.I64(floats), i);
-        b_.Store(dst.buffer, b_.Load(x_, b_.Add(src, i), kLanes, count), b_.Add(b_.Add(dst.at, i), b_.I64(before)));
-      });
-    }
-    if (behind < p_.box[2] * p_.pixel) Fill(dst, behind, p_.box[2] * p_.pixel);
-  }
-
   // ---- Sums --------------------------------------------------------------------------------------------------------
   Val CountOf(size_t level, Val images) {
     const int64_t count = p_.positions[level].count;
@@ -188,14 +141,11 @@ class FilterKernel {
     const Val first = RowOf(begin);
     if (!p_.one_band()) Clear(dst, b_.Mul(b_.Binary(IrOp::kSub, RowOf(end), first), p_.columns));
     Bands(0, x, dy.at, images, [&](Place band_x, Val band_dy, Val rounds) {
-      Place columns{dy.buffer, band_dy};
-      if (packed_dy_ >= 0) {
-        columns = {packed_dy_, b_.I64(0)};
-        PackColumns(band_dy, b_.Mul(rounds, p_.Inside(p_.band_level)), columns);
-      }
       b_.Loop(begin, end, 1, [&](Val segment) {
         const Val rows = b_.Mul(b_.Binary(IrOp::kSub, RowOf(segment), first), p_.columns);
-        Segment(segment, band_x, columns, rounds, {dst.buffer, b_.Add(dst.at, rows)});
+        piece_ = b_.Mul(b_.Binary(IrOp::kSub, segment, begin), p_.groups * p_.panels());
+        band_ = {band_x.at, band_dy};
+        Segment(segment, band_x, {dy.buffer, band_dy}, rounds, {dst.buffer, b_.Add(dst.at, rows)});
       });
     });
   }
@@ -268,18 +218,38 @@ class FilterKernel {
       tiles == 1 ? one() : b_.If(b_.Binary(IrOp::kEq, tile, b_.I64(k)), one);
     }
   }
+  // While tiles pass over a band, they fetch the next one to the second-level cache, each its piece: what else comes from
+  // farther away would have to be waited for.
+  std::vector<TileOperands::Fetch> NextBand(int x, Val group, Val panel) {
+    std::vector<TileOperands::Fetch> fetches;
+    if (!p_.fetch) return fetches;
+    const int64_t pieces = task_segments_ * p_.groups * p_.panels(), terms = p_.band_terms();
+    const int64_t ahead = pieces == 1 ? std::min(terms, kFetchTerms) : terms;
+    const Val piece = b_.Add(piece_, b_.Add(b_.Mul(group, p_.panels()), panel));
+    const auto add = [&](int buffer, Val band, int64_t floats) {
+      const int64_t step = CeilDiv(floats, pieces);
+      const Val at = b_.Add(b_.Add(band, b_.Mul(piece, terms * step)), b_.I64(ahead * floats));
+      fetches.push_back({.buffer = buffer, .at = at, .step = step, .to_first = false});
+    };
+    add(dy_, band_.dy, p_.columns);
+    // A copy of x is near, and of one with steps not all is read.
+    if (!p_.copy_x && p_.positions[p_.band_level].x == p_.Inside(p_.band_level) * p_.pixel) add(x, band_.x, p_.pixel);
+    return fetches;
+  }
+
   void GroupsOfTile(const TileShape& tile, TileOperands& operands, Val x, Val dy, Val rounds, Place dst) {
     const auto over_columns = [&](Val group) {
       const Val offset = b_.Mul(group, p_.group_columns);
       b_.Loop(b_.I64(0), b_.I64(p_.group_columns), tile.width(), [&](Val c) {
         const std::vector<Val> counts = ColumnCounts(b_, tile, c, p_.group_columns);
         if (!p_.pack_dy) operands.counts = counts;
+        operands.fetches = NextBand(operands.row_buffer, group, b_.Div(c, tile.width()));
         const Val row = b_.Add(x, p_.depthwise ? c : b_.Mul(group, p_.group_rows));
         const Val column = p_.pack_dy ? b_.Add(dy, b_.Mul(c, p_.panel_terms)) : b_.Add(b_.Add(dy, offset), c);
         const Val at = b_.Add(b_.Add(dst.at, offset), c);
         const Sums sums = p_.one_band() ? ZeroSums(b_, tile) : LoadSums(b_, tile, dst.buffer, at, p_.columns, counts);
-        StoreSums(b_, tile, Terms(p_.band_level, tile, operands, row, column, rounds, sums), dst.buffer, at, p_.columns,
-                  counts);
+        StoreSums(b_, tile, Terms(p_.band_level, tile, operands, {row, column, b_.I64(0)}, rounds, sums), dst.buffer,
+                  at, p_.columns, counts);
       });
     };
     if (p_.groups == 1) return over_columns(b_.I64(0));
@@ -305,30 +275,50 @@ class FilterKernel {
     });
   }
 
+  // A position: where its operands lie, and its number in the band.
+  struct Term {
+    Val x = kNoVal, dy = kNoVal, number = kNoVal;
+  };
   // All positions of a band.
-  Sums Terms(size_t level, const TileShape& tile, TileOperands operands, Val x, Val dy, Val rounds, const Sums& sums) {
+  Sums Terms(size_t level, const TileShape& tile, TileOperands operands, const Term& first, Val rounds,
+             const Sums& sums) {
     if (p_.pack_rows) {
-      operands.row = x;
-      operands.column = dy;
+      operands.row = first.x;
+      operands.column = first.dy;
       operands.row_step = p_.packed_pitch();
       operands.ahead = kAhead;
       operands.column_step = tile.width();
       return AddTerms(b_, tile, operands, b_.Mul(rounds, p_.Inside(level)), sums);
     }
-    if (level == p_.positions.size()) return AddTerm(b_, tile, operands, x, dy, sums);
+    if (level == p_.positions.size()) {
+      for (const TileOperands::Fetch& fetch : operands.fetches) {
+        const Val at = b_.Add(fetch.at, b_.Mul(first.number, fetch.step));
+        for (int64_t i = 0; i < fetch.step; i += kLine)
+          b_.Prefetch(fetch.buffer, b_.Add(at, b_.I64(i)), fetch.to_first);
+      }
+      return AddTerm(b_, tile, operands, first.x, first.dy, sums);
+    }
     const PositionLoop& loop = p_.positions[level];
     const int64_t step = p_.pack_dy ? loop.dy / p_.columns * tile.width() : loop.dy;
     return b_.For(b_.I64(0), rounds, 1, sums, [&](Val i, const Sums& acc) {
       const Val inner = level + 1 < p_.positions.size() ? b_.I64(p_.positions[level + 1].count) : kNoVal;
-      return Terms(level + 1, tile, operands, b_.Add(x, b_.Mul(i, loop.x)), b_.Add(dy, b_.Mul(i, step)), inner, acc);
+      const Term next{b_.Add(first.x, b_.Mul(i, loop.x)), b_.Add(first.dy, b_.Mul(i, step)),
+                      b_.Add(first.number, b_.Mul(i, p_.Inside(level)))};
+      return Terms(level + 1, tile, operands, next, inner, acc);
     });
   }
 
   const FilterPlan& p_;
   KernelBuilder b_;
   const Val task_;
-  int x_ = -1, dy_ = -1, packed_dy_ = -1, packed_rows_ = -1;
+  int x_ = -1, dy_ = -1, packed_rows_ = -1;
   int64_t scratch_bytes_ = 0;
+  int64_t task_segments_ = 1;
+  // The band that tiles pass over, and the number of a segment's first piece of what the task fetches.
+  struct {
+    Val x = kNoVal, dy = kNoVal;
+  } band_;
+  Val piece_ = kNoVal;
 };
 
 void LowerByChunks(const Cluster& cluster, const FilterPlan& p, Lowering& lowering) {
@@ -344,8 +334,9 @@ void LowerByChunks(const Cluster& cluster, const FilterPlan& p, Lowering& loweri
 }
 
 void LowerByRows(const Cluster& cluster, const FilterPlan& p, Lowering& lowering) {
-  const int64_t wanted =
-      std::clamp<int64_t>(static_cast<int64_t>(p.flops() / kTaskFlops), 1, std::min(p.segments(), 4 * kTasks));
+  int64_t wanted = std::min(static_cast<int64_t>(p.flops() / kTaskFlops), 4 * kTasks);
+  if (p.pack_dy) wanted = std::max(wanted, std::min(static_cast<int64_t>(p.flops() / kLeastTaskFlops), kTasks));
+  wanted = std::clamp<int64_t>(wanted, 1, p.segments());
   const int64_t per_task = CeilDiv(p.segments(), wanted);
   if ((p.copy_x || p.pack_dy) && p.g.batch > 0) {
     FilterKernel copy(cluster, p, ", copy");

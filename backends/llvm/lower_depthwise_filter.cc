@@ -1,10 +1,11 @@
 // Filter gradients of depthwise convolutions, one output channel a channel. A vector of channels keeps the sums of some
-// rows of the window in registers while it walks over the positions of dy, so that each cell of x is loaded once for
-// all the taps that it meets in a tile. x is read in place.
+// rows of the window in registers while it walks over the positions of dy, two rows of them at a time, so that each cell
+// of x is loaded once for all the taps that it meets in a tile. x is read in place.
 //
 // Tasks are channels, which pass over all chunks; or, of large problems, chunks, whose sums a second kernel adds.
 // Memory is to be read in order: what lies far apart comes slowly.
 #include <algorithm>
+#include <map>
 #include <utility>
 #include <vector>
 
@@ -19,10 +20,13 @@ namespace weir::jit {
 namespace {
 
 constexpr int64_t kMostSums = 15;        // of 32 registers: three rows of three or five taps
-constexpr int64_t kMostPixels = 8;       // of a tile: their dy are in registers as well
+constexpr int64_t kMostPixels = 8;       // of a tile of a part of a row: their dy are in registers as well
+constexpr int64_t kSpareRegisters = 7;   // for x, and what is loaded ahead of its use
 constexpr size_t kMostPieces = 6;        // of code for a row
 constexpr int64_t kBandPixels = 8;       // that all vectors of a task pass over, so that memory is read in order
 constexpr int64_t kLongRow = 14;         // outputs; the same for tiles of longer rows
+constexpr int64_t kTileRows = 2;         // of dy in a tile
+constexpr int64_t kManyRegisters = 32;   // vectors; with fewer, a tile is of one row
 constexpr double kTaskFlops = 4e5;       // 5 us at the rate of loads
 constexpr int64_t kTasks = 16;           // enough for eight threads
 constexpr int64_t kNearBytes = 1 << 20;  // of operands that the second-level cache holds. Larger ones are to be read in
@@ -45,7 +49,7 @@ class DepthwiseFilter {
               .base = -g.axis[2].pad_before,
               .delta = g.axis[2].dilation,
               .taps = columns_},
-             std::clamp<int64_t>(registers_ - group_rows_ * columns_ - 3, 2, kMostPixels)),
+             TileWidth(TileRows())),
         b_(StrCat(Describe(cluster), ", depthwise")) {}
 
   bool Fits() const { return columns_ <= MostSums() && row_.pieces() <= kMostPieces; }
@@ -79,6 +83,17 @@ class DepthwiseFilter {
     Val left = kNoVal;     // lanes that exist, or none if all do
   };
 
+  // Outputs that a tile of so many rows of dy may be wide.
+  int64_t TileWidth(int64_t height) const {
+    const int64_t most = (registers_ - group_rows_ * columns_ - kSpareRegisters) / height;
+    return g_.axis[2].output <= most ? most : std::clamp<int64_t>(most, 2, kMostPixels);
+  }
+  // Rows of dy in a tile, where an image has as many: several if they are whole rows, so that each follows the one before,
+  // and neighbours on one axis, which share rows of x.
+  int64_t TileRows() const {
+    const bool whole = g_.axis[2].output <= TileWidth(kTileRows) && g_.axis[1].output >= kTileRows;
+    return whole && g_.axis[0].window == 1 && group_rows_ > 1 && registers_ >= kManyRegisters ? kTileRows : 1;
+  }
   int64_t MostSums() const { return std::min(kMostSums, registers_ / 2); }
   int64_t vectors() const { return CeilDiv(g_.out_channels, kLanes); }
   int64_t dw_floats() const { return window_rows_ * columns_ * g_.out_channels; }
@@ -200,34 +215,47 @@ class DepthwiseFilter {
     });
   }
 
-  // Sums of a chunk: band after band of rows of dy, in which all vectors and rows of the window take their turns. Long
-  // rows are bands of their own, tile after tile.
+  // Sums of a chunk.
   void Chunk(Val chunk, Val group, const Place& sums) {
-    const int64_t rows = chunk_images_ * image_rows();
-    const int64_t band = std::min(rows, CeilDiv(kBandPixels, g_.axis[2].output));
-    const bool long_rows = g_.axis[2].output >= kLongRow;
-    const Val first = b_.Mul(chunk, rows);
-    Val count = b_.I64(rows);
-    if (g_.batch % chunk_images_ != 0) count = b_.Min(count, Sub(b_.I64(g_.batch * image_rows()), first));
-    const bool one_band = band == rows && !long_rows;
-    if (!one_band) EachTap(group, [&](Val tap) { Clear(sums, tap); });
-    if (long_rows) {
-      b_.Loop(first, b_.Add(first, count), 1, [&](Val row) {
-        EachGroup(group, [&](Val window_row, int64_t n) { LongRow(row, window_row, n, sums); });
+    const int64_t height = TileRows(), rows = image_rows();
+    const Val first = b_.Mul(chunk, chunk_images_);
+    Val images = b_.I64(chunk_images_);
+    if (g_.batch % chunk_images_ != 0) images = b_.Min(images, Sub(b_.I64(g_.batch), first));
+    if (height == 1 && !long_rows() && BandRows(1) >= chunk_images_ * rows) {
+      const Val begin = b_.Mul(first, rows), end = b_.Add(begin, b_.Mul(images, rows));
+      EachVector([&](const Channels& c) {
+        EachGroup(group, [&](Val window_row, int64_t n) { Band(begin, end, 1, window_row, n, c, sums, true); });
       });
       return;
     }
-    const auto one = [&](Val begin) {
+    EachTap(group, [&](Val tap) { Clear(sums, tap); });
+    if (height == 1) return Stretch(b_.Mul(first, rows), b_.Mul(images, rows), 1, group, sums);
+    b_.Loop(first, b_.Add(first, images), 1, [&](Val image) {
+      const Val begin = b_.Mul(image, rows);
+      const int64_t whole = rows / height * height;
+      Stretch(begin, b_.I64(whole), height, group, sums);
+      if (whole < rows) Stretch(b_.Add(begin, b_.I64(whole)), b_.I64(rows - whole), 1, group, sums);
+    });
+  }
+  bool long_rows() const { return g_.axis[2].output >= kLongRow; }
+  int64_t BandRows(int64_t height) const { return RoundUp(CeilDiv(kBandPixels, g_.axis[2].output), height); }
+
+  // `count` rows of dy, `height` of which make a tile: band after band, in which all vectors and rows of the window take
+  // their turns. Long rows, and what is as many pixels, are bands of their own, tile after tile.
+  void Stretch(Val first, Val count, int64_t height, Val group, const Place& sums) {
+    if (long_rows() || BandRows(height) <= height) {
+      b_.Loop(first, b_.Add(first, count), height, [&](Val row) {
+        EachGroup(group, [&](Val window_row, int64_t n) { LongRow(row, height, window_row, n, sums); });
+      });
+      return;
+    }
+    const int64_t band = BandRows(height);
+    b_.Loop(b_.I64(0), count, band, [&](Val begin) {
       const Val from = b_.Add(first, begin), to = b_.Add(first, b_.Min(count, b_.Add(begin, b_.I64(band))));
       EachVector([&](const Channels& c) {
-        EachGroup(group, [&](Val window_row, int64_t n) { Band(from, to, window_row, n, c, sums, one_band); });
+        EachGroup(group, [&](Val window_row, int64_t n) { Band(from, to, height, window_row, n, c, sums, false); });
       });
-    };
-    if (one_band) {
-      one(b_.I64(0));
-    } else {
-      b_.Loop(b_.I64(0), count, band, one);
-    }
+    });
   }
   // body(first row, number of rows) for the task's groups of rows of the window.
   template <class Body>
@@ -255,77 +283,96 @@ class DepthwiseFilter {
   }
 
   // Rows [from, to) of dy. Sums begin with zeros if `start`.
-  void Band(Val from, Val to, Val window_row, int64_t rows, const Channels& c, const Place& place, bool start) {
+  void Band(Val from, Val to, int64_t height, Val window_row, int64_t rows, const Channels& c, const Place& place,
+            bool start) {
     std::vector<Val> sums(static_cast<size_t>(rows * columns_), b_.F32(0, kLanes));
     if (!start) sums = LoadTaps(place, window_row, rows, c);
-    sums = b_.For(from, to, 1, sums, [&](Val row, const std::vector<Val>& acc) {
-      const std::vector<SourceRow> source = SourceRows(row, window_row, rows);
+    sums = b_.For(from, to, height, sums, [&](Val row, const std::vector<Val>& acc) {
+      const std::vector<SourceRow> source = SourceRows(row, height, window_row, rows);
       return row_.ForTiles(b_, acc, [&](const DepthwiseRow::Tile& tile, Val first, const std::vector<Val>& carried) {
-        return Cells(row, tile, first, source, c, carried);
+        return Cells(row, height, tile, first, source, c, carried);
       });
     });
     StoreTaps(sums, place, window_row, c);
   }
-  void LongRow(Val row, Val window_row, int64_t rows, const Place& place) {
-    const std::vector<SourceRow> source = SourceRows(row, window_row, rows);
+  void LongRow(Val row, int64_t height, Val window_row, int64_t rows, const Place& place) {
+    const std::vector<SourceRow> source = SourceRows(row, height, window_row, rows);
     row_.ForTiles(b_, {}, [&](const DepthwiseRow::Tile& tile, Val first, const std::vector<Val>& none) {
       EachVector([&](const Channels& c) {
         const std::vector<Val> sums = LoadTaps(place, window_row, rows, c);
-        StoreTaps(Cells(row, tile, first, source, c, sums), place, window_row, c);
+        StoreTaps(Cells(row, height, tile, first, source, c, sums), place, window_row, c);
       });
       return none;
     });
   }
 
-  // What rows of the window read for a row of dy: the row's first element, and whether it is in the image, or none if
-  // it always is.
+  // A row of x: its first element, whether it is in the image, or none if it always is, and the (row of dy, row of the
+  // window) pairs that meet in it.
   struct SourceRow {
     Val at = kNoVal, inside = kNoVal;
+    std::vector<std::pair<int64_t, int64_t>> uses;
   };
-  std::vector<SourceRow> SourceRows(Val row, Val window_row, int64_t rows) {
+  // What `rows` rows of the window read for `height` rows of dy, in order of x.
+  std::vector<SourceRow> SourceRows(Val row, int64_t height, Val window_row, int64_t rows) {
     const SpatialAxis& outer = g_.axis[0];
     const SpatialAxis& inner = g_.axis[1];
-    const Val image = b_.Div(row, image_rows()), of_image = b_.Rem(row, image_rows());
-    std::vector<SourceRow> result;
-    for (int64_t i = 0; i < rows; ++i) {
-      Val inside = kNoVal, at = image;
-      const auto coordinate = [&](const SpatialAxis& axis, Val out, Val k) {
-        const Val x = b_.Add(b_.Add(b_.Mul(out, axis.stride), b_.Mul(k, axis.dilation)), b_.I64(-axis.pad_before));
-        at = b_.Add(b_.Mul(at, axis.input), x);
-        const auto check = [&](Val in) { inside = inside == kNoVal ? in : b_.Binary(IrOp::kAnd, inside, in); };
-        if (axis.pad_before > 0) check(b_.Binary(IrOp::kLe, b_.I64(0), x));
-        const int64_t last = (axis.output - 1) * axis.stride + (axis.window - 1) * axis.dilation - axis.pad_before;
-        if (last >= axis.input) check(b_.Binary(IrOp::kLt, x, b_.I64(axis.input)));
-      };
-      const Val w = b_.Add(window_row, b_.I64(i));
-      coordinate(outer, b_.Div(of_image, inner.output), b_.Div(w, inner.window));
-      coordinate(inner, b_.Rem(of_image, inner.output), b_.Rem(w, inner.window));
-      // A row outside has no lanes; it takes the address of the first that there is.
-      if (inside != kNoVal) at = b_.Select(inside, at, b_.I64(0));
-      result.push_back({b_.Mul(at, g_.axis[2].input * g_.in_channels), inside});
+    std::map<int64_t, SourceRow> result;  // by distance from the first; not of neighbours if rows are on two axes
+    for (int64_t r = 0; r < height; ++r) {
+      for (int64_t i = 0; i < rows; ++i) {
+        const int64_t distance = r * inner.stride + i * inner.dilation;
+        SourceRow& source = result[distance];
+        source.uses.emplace_back(r, i);
+        if (source.uses.size() > 1) continue;
+        const Val image = b_.Div(row, image_rows()), of_image = b_.Add(b_.Rem(row, image_rows()), b_.I64(r));
+        source.at = image;
+        const auto coordinate = [&](const SpatialAxis& axis, Val out, Val k) {
+          const Val x = b_.Add(b_.Add(b_.Mul(out, axis.stride), b_.Mul(k, axis.dilation)), b_.I64(-axis.pad_before));
+          source.at = b_.Add(b_.Mul(source.at, axis.input), x);
+          const auto check = [&](Val in) {
+            source.inside = source.inside == kNoVal ? in : b_.Binary(IrOp::kAnd, source.inside, in);
+          };
+          if (axis.pad_before > 0) check(b_.Binary(IrOp::kLe, b_.I64(0), x));
+          const int64_t last = (axis.output - 1) * axis.stride + (axis.window - 1) * axis.dilation - axis.pad_before;
+          if (last >= axis.input) check(b_.Binary(IrOp::kLt, x, b_.I64(axis.input)));
+        };
+        const Val w = b_.Add(window_row, b_.I64(i));
+        coordinate(outer, b_.Div(of_image, inner.output), b_.Div(w, inner.window));
+        coordinate(inner, b_.Rem(of_image, inner.output), b_.Rem(w, inner.window));
+        // A row outside has no lanes; it takes the address of the first that there is.
+        if (source.inside != kNoVal) source.at = b_.Select(source.inside, source.at, b_.I64(0));
+        source.at = b_.Mul(source.at, g_.axis[2].input * g_.in_channels);
+      }
     }
-    return result;
+    std::vector<SourceRow> in_order;
+    for (auto& [distance, source] : result) in_order.push_back(std::move(source));
+    return in_order;
   }
 
-  // A tile of a row of dy, for one vector: sums of the rows of the window that read `source`.
-  std::vector<Val> Cells(Val row, const DepthwiseRow::Tile& tile, Val first, const std::vector<SourceRow>& source,
-                         const Channels& c, std::vector<Val> sums) {
+  // A tile of `height` rows of dy, for one vector: sums of the rows of the window that read `source`. Every sum meets its
+  // positions in their order, as both rows and columns of x ascend with them.
+  std::vector<Val> Cells(Val row, int64_t height, const DepthwiseRow::Tile& tile, Val first,
+                         const std::vector<SourceRow>& source, const Channels& c, std::vector<Val> sums) {
     const Val pixel = b_.Add(b_.Mul(row, g_.axis[2].output), first);
     const Val dy_at = b_.Add(b_.Mul(pixel, g_.out_channels), c.first);
-    std::vector<Val> dy, count;
-    for (int64_t j = 0; j < tile.size; ++j)
-      dy.push_back(b_.Load(dy_, b_.Add(dy_at, b_.I64(j * g_.out_channels)), kLanes, c.left));
+    std::vector<Val> dy;
+    for (int64_t r = 0; r < height; ++r) {
+      for (int64_t j = 0; j < tile.size; ++j) {
+        const int64_t distance = (r * g_.axis[2].output + j) * g_.out_channels;
+        dy.push_back(b_.Load(dy_, b_.Add(dy_at, b_.I64(distance)), kLanes, c.left));
+      }
+    }
     const Val lanes = c.left == kNoVal ? b_.I64(kLanes) : c.left;
-    for (const SourceRow& s : source)
-      count.push_back(s.inside == kNoVal ? c.left : b_.Select(s.inside, lanes, b_.I64(0)));
-    for (size_t k = 0; k < tile.cells.size(); ++k) {
-      const DepthwiseRow::Cell& cell = tile.cells[k];
-      const Val column = b_.Add(b_.Mul(row_.Column(b_, first, cell), g_.in_channels), c.first);
-      for (size_t i = 0; i < source.size(); ++i) {
-        const Val x = tile.inside[k] ? b_.Load(x_, b_.Add(source[i].at, column), kLanes, count[i]) : b_.F32(0, kLanes);
-        for (const auto& [output, tap] : cell.uses) {
-          Val& sum = sums[i * static_cast<size_t>(columns_) + static_cast<size_t>(tap)];
-          sum = b_.Fma(x, dy[static_cast<size_t>(output)], sum);
+    for (const SourceRow& s : source) {
+      const Val count = s.inside == kNoVal ? c.left : b_.Select(s.inside, lanes, b_.I64(0));
+      for (size_t k = 0; k < tile.cells.size(); ++k) {
+        const DepthwiseRow::Cell& cell = tile.cells[k];
+        const Val column = b_.Add(b_.Mul(row_.Column(b_, first, cell), g_.in_channels), c.first);
+        const Val x = tile.inside[k] ? b_.Load(x_, b_.Add(s.at, column), kLanes, count) : b_.F32(0, kLanes);
+        for (const auto& [r, i] : s.uses) {
+          for (const auto& [output, tap] : cell.uses) {
+            Val& sum = sums[static_cast<size_t>(i * columns_ + tap)];
+            sum = b_.Fma(x, dy[static_cast<size_t>(r * tile.size + output)], sum);
+          }
         }
       }
     }

@@ -209,7 +209,19 @@ void AddConvCases(OpCases& cases) {
            .ic = 3,
            .oc = 6,
            .window = {1, 31},
-           .options = {.padding = "same", .groups = 3}}}) {
+           .options = {.padding = "same", .groups = 3}},
+           // Operands that no near cache holds: a tile in one piece and in several, channels that leave lanes, x in
+           // place and copied.
+           {.batch = 2, .in = {70, 71}, .ic = 3, .oc = 32, .window = {3, 3}, .options = {.padding = "same"}},
+           {.batch = 3,
+           .in = {131, 97},
+           .ic = 3,
+           .oc = 20,
+           .window = {3, 3},
+           .options = {.strides = {2, 2}, .padding = "same"}},
+           {.batch = 1, .in = {117, 119}, .ic = 8, .oc = 13, .window = {1, 1}},
+           {.batch = 4, .in = {30, 29}, .ic = 40, .oc = 72, .window = {1, 1}},
+           {.batch = 5, .in = {27, 31}, .ic = 34, .oc = 72, .window = {1, 1}, .options = {.groups = 2}}}) {
     cases.push_back(problem.Case(ConvPartial::kFilterGradient));
     cases.back().gradient = false;  // they are slow, and checked with smaller problems
   }
@@ -270,6 +282,18 @@ void AddConvCases(OpCases& cases) {
            .oc = 260,
            .window = {3, 3},
            .options = {.padding = "same", .groups = 260}},
+           {.batch = 3,
+           .in = {11, 9},
+           .ic = 20,
+           .oc = 20,
+           .window = {2, 3},
+           .options = {.strides = {3, 1}, .padding = "same", .groups = 20}},
+           {.batch = 2,
+           .in = {13, 8},
+           .ic = 18,
+           .oc = 18,
+           .window = {3, 3},
+           .options = {.strides = {2, 1}, .dilations = {2, 1}, .groups = 18}},
            {.batch = 0,
            .in = {6, 6},
            .ic = 16,
