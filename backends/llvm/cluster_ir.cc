@@ -1,5 +1,7 @@
 #include "weir/backends/llvm/cluster_ir.h"
 
+#include <algorithm>
+#include <cmath>
 #include <functional>
 #include <limits>
 
@@ -204,6 +206,7 @@ Val ClusterIr::Compute(NodeId id, const Point& point) {
   }
   if (node.op->kind == OpKind::kCounter) return Random(id, point, word_);
   const ScalarOp op = *ScalarOpFromName(node.op->name);
+  if (op == ScalarOp::kGreaterEqual && IsDraw(node.inputs[0]) && IsConstant(node.inputs[1])) return IsKept(node, point);
   Val args[3] = {kNoVal, kNoVal, kNoVal};
   for (size_t i = 0; i < node.inputs.size(); ++i) args[i] = ValueOf(node.inputs[i], point);
   if (op == ScalarOp::kCast) {
@@ -263,7 +266,29 @@ std::vector<Val> ClusterIr::Words(const Node& node, Val low, int lanes) {
   return words;
 }
 
+bool ClusterIr::IsDraw(Ref ref) const {
+  return cluster_.contains(ref.node) && cluster_.node(ref.node).op->kind == OpKind::kCounter;
+}
+bool ClusterIr::IsConstant(Ref ref) const {
+  return cluster_.contains(ref.node) && cluster_.node(ref.node).op->kind == OpKind::kConstant;
+}
+
+// draw >= rate, dropout's question. A draw is a whole number of 2^-24: it need not become a float to be compared.
+Val ClusterIr::IsKept(const Node& node, const Point& point) {
+  const auto rate = static_cast<double>(static_cast<float>(cluster_.node(node.inputs[1].node).attrs.Double(kValue)));
+  // Beyond the ends, and for a NaN, nothing or everything is kept all the same.
+  const double least = std::isnan(rate) ? 0x1p24 : std::clamp(std::ceil(rate * 0x1p24), 0.0, 0x1p24);
+  const Val bound = b_.Const({Elem::kI32, point.lanes}, static_cast<int64_t>(least));
+  return b_.Binary(IrOp::kLe, bound, RandomInteger(node.inputs[0].node, point, word_));
+}
+
 Val ClusterIr::Random(NodeId id, const Point& point, int word) {
+  const Val number = b_.Convert(RandomInteger(id, point, word), Elem::kF32);
+  return b_.Binary(IrOp::kMul, number, b_.F32(0x1p-24f, point.lanes));
+}
+
+// The upper 24 bits.
+Val ClusterIr::RandomInteger(NodeId id, const Point& point, int word) {
   const Node& node = cluster_.node(id);
   const Shape& shape = node.outputs[0].shape;
   const bool full = shape.size() == shape_.size();
@@ -294,8 +319,7 @@ Val ClusterIr::Random(NodeId id, const Point& point, int word) {
       bits = b_.Select(b_.Binary(IrOp::kEq, which, constant(w)), words[static_cast<size_t>(w)], bits);
     }
   }
-  const Val number = b_.Convert(b_.Unary(IrOp::kShr, bits, 8), Elem::kF32);
-  return b_.Binary(IrOp::kMul, number, b_.F32(0x1p-24f, lanes));
+  return b_.Unary(IrOp::kShr, bits, 8);
 }
 
 // ---- Points ----------------------------------------------------------------------------------------------------------

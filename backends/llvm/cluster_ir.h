@@ -91,6 +91,10 @@ class ClusterIr {
   Val ValueOf(Ref ref, const Point& point);
   Val Compute(NodeId id, const Point& point);
   Val Random(NodeId id, const Point& point, int word);
+  Val RandomInteger(NodeId id, const Point& point, int word);
+  bool IsDraw(Ref ref) const;
+  bool IsConstant(Ref ref) const;
+  Val IsKept(const Node& comparison, const Point& point);
   std::vector<Val> Words(const Node& node, Val low, int lanes);
   Val ScalarOffset(const Source& source, const Point& point);
   Val VectorOffset(const std::vector<int64_t>& dims, const std::vector<int64_t>& strides, const Point& point);
