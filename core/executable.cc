@@ -13,6 +13,9 @@ namespace {
 
 // From here on worth a huge page: kernels jump about in it.
 constexpr int64_t kJumpy = int64_t{256} << 10;
+// Bytes of a step's operands from which on its stages change their direction. What is smaller stays in the second-level
+// caches anyway, and there a task should meet the thread that ran it before, even if it was one that helped out.
+constexpr int64_t kTurningBytes = int64_t{2} << 20;
 
 std::shared_ptr<std::byte> Allocate(int64_t bytes, const char* what) {
   const int64_t room = bytes >= kJumpy ? std::max(bytes, int64_t{kHugePageBytes}) : bytes;
@@ -46,8 +49,8 @@ struct Executable::Context {
   std::vector<std::byte*> outputs;
   // Addresses of all steps' operands, one after another: a step's inputs, then its outputs.
   std::vector<std::byte*> operands;
-  // The way the first stage goes through its tasks: the other one each run, so that a run begins with the weights that
-  // the run before left in the caches.
+  // The way the first stage that turns goes through its tasks: the other one each run, so that a run begins with the
+  // weights that the run before left in the caches.
   ThreadPool::Order order = ThreadPool::Order::kForward;
 
   std::byte* Address(const Location& location) const {
@@ -61,7 +64,9 @@ struct Executable::Context {
   }
 };
 
-Executable::Executable(Plan plan, CompileOptions options) : plan_(std::move(plan)), options_(std::move(options)) {}
+Executable::Executable(Plan plan, CompileOptions options) : plan_(std::move(plan)), options_(std::move(options)) {
+  for (const PlanStep& step : plan_.steps) turning_.push_back(ClusterBytes(step.cluster) >= kTurningBytes);
+}
 Executable::~Executable() = default;
 
 const TensorType& Executable::root_type(size_t i) const { return plan_.program.graph->type(plan_.program.roots[i]); }
@@ -191,11 +196,11 @@ absl::Status Executable::RunSteps(Context& context, const RunOptions& options) c
         job.stage->run(call);
       };
       if (options.pool != nullptr) {
-        options.pool->Run(stage.tasks, run, &job, order);
+        options.pool->Run(stage.tasks, run, &job, turning_[s] ? order : ThreadPool::Order::kForward);
       } else {
         for (int64_t task = 0; task < stage.tasks; ++task) run(&job, task, 0);
       }
-      order = turn(order);
+      if (turning_[s]) order = turn(order);
     }
     if (options.profiler != nullptr) {
       ProfileEvent event = EventOf(step);

@@ -53,6 +53,7 @@ class Executable {
 
   Plan plan_;
   CompileOptions options_;
+  std::vector<bool> turning_;  // steps whose stages each go through their tasks the other way than the one before
   mutable std::mutex mutex_;  // guards idle_
   mutable std::vector<std::unique_ptr<Context>> idle_;
 };
