@@ -13,7 +13,7 @@ namespace weir::jit {
 namespace {
 
 constexpr int64_t kPackTaskFloats = 32 * 1024;
-constexpr int64_t kUnroll = 4;  // terms whose fetches share a line, of tiles that fetch
+constexpr int64_t kUnroll = 4;  // terms of a round, whose fetches share a line
 
 // Rows or columns [begin, end) of a matrix.
 struct Span {
@@ -249,7 +249,7 @@ class MatMulKernel {
       Tiles(rows, columns, /*panels_outside=*/false,
             [&](const TileShape& tile, TileOperands operands, Val i, Val c, const std::vector<Val>& counts) {
               if (p_.stream_rows) StreamRows(operands, i, c);
-              const Sums sums = AddTerms(b_, tile, operands, terms, ZeroSums(b_, tile));
+              const Sums sums = AddTerms(b_, tile, operands, terms, ZeroSums(b_, tile), kUnroll);
               if (p_.staged) {
                 StoreSums(b_, tile, sums, Scratch(p_.staged_at), StagedAt(rows, columns, i, c), p_.staged_pitch,
                           StagedCounts(counts));
