@@ -1,6 +1,7 @@
 #include "weir/backends/llvm/cluster_ir.h"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <functional>
 #include <limits>
@@ -241,11 +242,20 @@ std::vector<Val> ClusterIr::Words(const Node& node, Val low, int lanes) {
   const Val step = cluster_.contains(step_ref.node)
                        ? b_.I64(IntegerMath<int64_t>::Const(cluster_.node(step_ref.node).attrs.Double(kValue)))
                        : sources_.at(step_ref).scalar;
-  const auto encrypt = [&](Val first) {
-    const Val steps = b_.Splat(step, pairs);
-    std::vector<Val> c = {first, constant(0), steps, b_.Unary(IrOp::kShr, steps, 32)};
-    uint32_t k0 = key[0], k1 = key[1];
-    for (int round = 0; round < kPhiloxRounds; ++round) {
+  const Val steps = b_.Splat(step, pairs), zero = constant(0);
+  std::vector<std::array<Val, 4>> counters;
+  const auto add = [&](Val first) { counters.push_back({first, zero, steps, b_.Unary(IrOp::kShr, steps, 32)}); };
+  if (lanes == 1) {
+    add(b_.Convert(low, Elem::kI64));
+  } else {
+    const Val both = b_.Bits(low, Elem::kI64);
+    add(both);
+    add(b_.Unary(IrOp::kShr, both, 32));
+  }
+  // Round by round of all counters: a processor looks ahead over a few rounds only, and each waits for the one before.
+  uint32_t k0 = key[0], k1 = key[1];
+  for (int round = 0; round < kPhiloxRounds; ++round) {
+    for (std::array<Val, 4>& c : counters) {
       const auto product = [&](Val number, uint32_t factor) {
         return b_.Binary(IrOp::kMul, b_.Binary(IrOp::kBitAnd, number, half), constant(factor));
       };
@@ -254,20 +264,14 @@ std::vector<Val> ClusterIr::Words(const Node& node, Val low, int lanes) {
       };
       const Val p0 = product(c[0], kPhiloxM0), p1 = product(c[2], kPhiloxM1);
       c = {mixed(p1, c[1], k0), p1, mixed(p0, c[3], k1), p0};
-      k0 += kPhiloxW0;
-      k1 += kPhiloxW1;
     }
-    return c;
-  };
-  std::vector<Val> words;
-  if (lanes == 1) {
-    for (Val word : encrypt(b_.Convert(low, Elem::kI64))) words.push_back(b_.Convert(word, Elem::kI32));
-    return words;
+    k0 += kPhiloxW0;
+    k1 += kPhiloxW1;
   }
-  const Val both = b_.Bits(low, Elem::kI64);
-  const std::vector<Val> even = encrypt(both), odd = encrypt(b_.Unary(IrOp::kShr, both, 32));
-  for (size_t w = 0; w < even.size(); ++w) {
-    words.push_back(b_.ZipEven(b_.Bits(even[w], Elem::kI32), b_.Bits(odd[w], Elem::kI32)));
+  std::vector<Val> words;
+  for (size_t w = 0; w < 4; ++w) {
+    words.push_back(lanes == 1 ? b_.Convert(counters[0][w], Elem::kI32)
+                               : b_.ZipEven(b_.Bits(counters[0][w], Elem::kI32), b_.Bits(counters[1][w], Elem::kI32)));
   }
   return words;
 }
