@@ -232,7 +232,7 @@ Val ClusterIr::Compute(NodeId id, const Point& point) {
 // ---- Random numbers --------------------------------------------------------------------------------------------------
 // Each number of a counter stands in the lower half of a 64-bit lane, whatever the upper half holds: a product is then
 // its own lower half, and one shift away from its upper one. Two vectors hold the counters of the even and odd lanes.
-std::vector<Val> ClusterIr::Words(const Node& node, Val low, int lanes) {
+std::vector<Val> ClusterIr::Words(const Node& node, std::span<const Val> lows, int lanes) {
   const auto key =
       PhiloxKey(static_cast<uint64_t>(node.attrs.Int(kSeed)), static_cast<uint64_t>(node.attrs.Int(kStream)));
   const int pairs = std::max(1, lanes / 2);
@@ -245,9 +245,11 @@ std::vector<Val> ClusterIr::Words(const Node& node, Val low, int lanes) {
   const Val steps = b_.Splat(step, pairs), zero = constant(0);
   std::vector<std::array<Val, 4>> counters;
   const auto add = [&](Val first) { counters.push_back({first, zero, steps, b_.Unary(IrOp::kShr, steps, 32)}); };
-  if (lanes == 1) {
-    add(b_.Convert(low, Elem::kI64));
-  } else {
+  for (Val low : lows) {
+    if (lanes == 1) {
+      add(b_.Convert(low, Elem::kI64));
+      continue;
+    }
     const Val both = b_.Bits(low, Elem::kI64);
     add(both);
     add(b_.Unary(IrOp::kShr, both, 32));
@@ -269,9 +271,12 @@ std::vector<Val> ClusterIr::Words(const Node& node, Val low, int lanes) {
     k1 += kPhiloxW1;
   }
   std::vector<Val> words;
-  for (size_t w = 0; w < 4; ++w) {
-    words.push_back(lanes == 1 ? b_.Convert(counters[0][w], Elem::kI32)
-                               : b_.ZipEven(b_.Bits(counters[0][w], Elem::kI32), b_.Bits(counters[1][w], Elem::kI32)));
+  for (size_t i = 0; i < counters.size(); i += lanes == 1 ? 1 : 2) {
+    for (size_t w = 0; w < 4; ++w) {
+      words.push_back(lanes == 1
+                          ? b_.Convert(counters[i][w], Elem::kI32)
+                          : b_.ZipEven(b_.Bits(counters[i][w], Elem::kI32), b_.Bits(counters[i + 1][w], Elem::kI32)));
+    }
   }
   return words;
 }
@@ -310,8 +315,12 @@ Val ClusterIr::RandomInteger(NodeId id, const Point& point, int word) {
     auto [words, added] = words_.try_emplace(id);
     if (added) {
       const Val base = b_.Mul(b_.Div(point.flat, kPhiloxGroup), kPhiloxLanes);
-      const Val low = b_.Binary(IrOp::kAdd, b_.Splat(b_.Convert(base, Elem::kI32), lanes), b_.Iota(type));
-      words->second = Words(node, low, lanes);
+      std::vector<Val> lows;
+      for (int64_t group = 0; group < groups_; ++group) {
+        const Val first = b_.Convert(b_.Add(base, b_.I64(group * kPhiloxLanes)), Elem::kI32);
+        lows.push_back(b_.Binary(IrOp::kAdd, b_.Splat(first, lanes), b_.Iota(type)));
+      }
+      words->second = Words(node, lows, lanes);
     }
     bits = words->second[static_cast<size_t>(word)];
   } else {
@@ -322,7 +331,7 @@ Val ClusterIr::RandomInteger(NodeId id, const Point& point, int word) {
     const Val group = b_.Unary(IrOp::kShr, index, 6);
     const Val low =
         b_.Binary(IrOp::kAdd, b_.Unary(IrOp::kShl, group, 4), b_.Binary(IrOp::kBitAnd, index, constant(15)));
-    const std::vector<Val> words = Words(node, low, lanes);
+    const std::vector<Val> words = Words(node, {&low, 1}, lanes);
     const Val which = b_.Binary(IrOp::kBitAnd, b_.Unary(IrOp::kShr, index, 4), constant(3));
     bits = words[0];
     for (int w = 1; w < 4; ++w) {
@@ -366,6 +375,7 @@ Val ClusterIr::MayStream() {
 
 void ClusterIr::Emit(std::span<const Point> points, std::span<const Val> anchor, bool block) {
   block_ = block;
+  groups_ = static_cast<int64_t>(points.size()) * kLanes / kRandomBlock;
   words_.clear();
   for (size_t p = 0; p < points.size(); ++p) {
     values_.clear();
@@ -378,6 +388,7 @@ void ClusterIr::Emit(std::span<const Point> points, std::span<const Val> anchor,
 
 std::vector<Val> ClusterIr::Operands(std::span<const Point> points, bool block, bool again) {
   block_ = block;
+  groups_ = static_cast<int64_t>(points.size()) * kLanes / kRandomBlock;
   words_.clear();
   std::vector<Val> operands;
   for (size_t p = 0; p < points.size(); ++p) {

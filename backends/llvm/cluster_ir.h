@@ -95,7 +95,7 @@ class ClusterIr {
   bool IsDraw(Ref ref) const;
   bool IsConstant(Ref ref) const;
   Val IsKept(const Node& comparison, const Point& point);
-  std::vector<Val> Words(const Node& node, Val low, int lanes);
+  std::vector<Val> Words(const Node& node, std::span<const Val> lows, int lanes);
   Val ScalarOffset(const Source& source, const Point& point);
   Val VectorOffset(const std::vector<int64_t>& dims, const std::vector<int64_t>& strides, const Point& point);
   void StoreOutputs(const Point& point);
@@ -111,6 +111,7 @@ class ClusterIr {
   std::map<NodeId, std::vector<Val>> words_;  // of the current block
   bool block_ = false, has_counter_ = false, streaming_ = false;
   int word_ = 0;
+  int64_t groups_ = 1;  // of random numbers, in a block
   std::optional<Kept> kept_;
   int64_t elementwise_nodes_ = 0;
 };

@@ -9,7 +9,9 @@ constexpr int64_t kCostPerTask = int64_t{1} << 19;  // of an operand or operatio
 // Outputs beyond this are gone from the caches before anybody reads them, and a line that is written past the caches
 // need not be fetched first.
 constexpr int64_t kStreamBytes = int64_t{64} << 20;
-constexpr int64_t kFewNodes = 8;                    // short bodies are unrolled to hide their latency
+// Blocks of random numbers at a time: the rounds of one alone wait for each other.
+constexpr int64_t kRandomBlocks = 2;
+constexpr int64_t kFewNodes = 8;  // short bodies are unrolled to hide their latency
 
 bool Streams(const Cluster& cluster) {
   for (Ref ref : cluster.outputs) {
@@ -27,7 +29,8 @@ LowerResult LowerElementwise(const Cluster& cluster) {
   ClusterIr body(b, cluster);
   const int64_t cost = body.elementwise_nodes() + static_cast<int64_t>(cluster.inputs.size() + cluster.outputs.size()) +
                        (body.has_counter() ? 4 : 0);
-  const int64_t per_task = TaskSize(count, kCostPerTask / std::max<int64_t>(1, cost), kRandomBlock);
+  const int64_t many = body.has_counter() ? kRandomBlocks * kRandomBlock : kRandomBlock;
+  const int64_t per_task = TaskSize(count, kCostPerTask / std::max<int64_t>(1, cost), many);
   const int64_t tasks = CeilDiv(count, per_task);
   if (count == 1) {
     const Point point{.flat = b.I64(0), .lanes = 1};
@@ -35,7 +38,7 @@ LowerResult LowerElementwise(const Cluster& cluster) {
   } else {
     // Whole blocks first; what is left is the last task's.
     const bool unroll = body.has_counter() || body.elementwise_nodes() <= kFewNodes;
-    const int64_t block = unroll ? kRandomBlock : kLanes, whole = count / block * block;
+    const int64_t block = unroll ? many : kLanes, whole = count / block * block;
     const Val begin = b.Mul(task, per_task), end = b.Add(begin, b.I64(per_task));
     const auto blocks = [&] {
       b.Loop(begin, b.Min(end, b.I64(whole)), block, [&](Val flat) {
