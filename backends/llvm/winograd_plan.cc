@@ -49,7 +49,7 @@ WinogradPlan::WinogradPlan(const ConvProblem& p, const TileLimits& limits) : pro
   part_panels = panels;
 
   const double flops = std::max(p.flops(), 1.0), image = flops / static_cast<double>(std::max<int64_t>(1, p.batch));
-  const bool near = panels * filter_panel() * 4 <= kNearFilter;
+  const bool near = !far_filter();
   by_images = image_tiles() < (near ? kFewTiles : kFewTilesFar) && p.batch > 1;
   // Units begin and end with windows of the tail.
   const int64_t quantum = by_images ? 1 : std::lcm(kWinogradTile, p.axis[1].pool) / kWinogradTile;
@@ -95,6 +95,8 @@ WinogradPlan::WinogradPlan(const ConvProblem& p, const TileLimits& limits) : pro
 }
 
 int64_t WinogradPlan::filter_panel() const { return kWinogradElements * problem.src_channels * product.width(); }
+
+bool WinogradPlan::far_filter() const { return panels * filter_panel() * 4 > kNearFilter; }
 
 bool WinogradPlan::by_groups() const {
   return part_panels == 1 && filter_panel() / kWinogradCells * 4 <= kCloseFilterRow;

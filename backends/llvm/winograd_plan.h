@@ -43,6 +43,8 @@ struct WinogradPlan {
   int64_t output_panel() const { return UnitLayout().tiles() * kWinogradTile * product.width(); }
   int64_t outputs_row() const { return part_panels * output_panel() + kLanes; }
   int64_t filter_panel() const;
+  // Whether the transformed filter is too large to stay in the second-level cache.
+  bool far_filter() const;
   // Whether rows of elements are transformed and multiplied group by group.
   bool by_groups() const;
   // The level of the loops over outputs (images, then three axes) that units are steps of, and its outputs a step.
