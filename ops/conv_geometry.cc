@@ -31,9 +31,6 @@ int64_t Multiples(int64_t step, int64_t low, int64_t high) {
   return std::max<int64_t>(0, floor(high) - floor(low - 1));
 }
 
-// Depthwise convolutions have kernels that read rows, for which padding is no more work.
-bool IsDepthwise(const ConvGeometry& geometry) { return geometry.groups > 1 && geometry.group_in() == 1; }
-
 bool MostAreInside(int64_t inside, int64_t pairs) { return inside * 100 >= pairs * kInsidePercent; }
 
 }  // namespace

@@ -48,6 +48,9 @@ struct ConvGeometry {
 ConvGeometry ConvGeometryOf(const AttrMap& attrs, const Shape& input, const Shape& filter);
 ConvGeometry PoolGeometryOf(const AttrMap& attrs, const Shape& input);
 
+// Several groups, of one input channel each. Their kernels read rows, for which padding is no more work.
+inline bool IsDepthwise(const ConvGeometry& geometry) { return geometry.groups > 1 && geometry.group_in() == 1; }
+
 // Pairs of a position and a tap, of all axes together: all those of a conv; those of its input gradient that are a
 // multiple of the stride apart; and those that meet a cell inside, which are equally many of either.
 struct ConvPairs {

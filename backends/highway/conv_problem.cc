@@ -61,7 +61,7 @@ ConvProblem ForwardProblem(const ConvGeometry& geometry) {
       .group_src = geometry.group_in(),
       .group_dst = geometry.group_out(),
       .reads_padding = ConvReadsPadding(geometry)};
-  if (geometry.groups > 1 && geometry.group_in() == 1) {
+  if (IsDepthwise(geometry)) {
     problem.depthwise = true;
     problem.multiplier = geometry.group_out();
     if (problem.multiplier > 1) problem.layout = ChannelLayout::kReplicate;
@@ -80,7 +80,7 @@ ConvProblem InputGradientProblem(const ConvGeometry& geometry) {
                       .group_dst = geometry.group_in(),
                       .transposed = true,
                       .reads_padding = InputGradientReadsPadding(geometry)};
-  if (geometry.groups > 1 && geometry.group_in() == 1) {
+  if (IsDepthwise(geometry)) {
     problem.depthwise = true;
     problem.multiplier = geometry.group_out();
     if (problem.multiplier > 1) problem.layout = ChannelLayout::kDeinterleave;

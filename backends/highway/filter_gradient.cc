@@ -251,7 +251,7 @@ FilterGradient DescribeFilterGradient(const LowerContext& context) {
   p.kernels = &context.kernels;
   p.x_input = context.anchor_input(0);
   p.dy_input = context.anchor_input(1);
-  p.depthwise = g.groups > 1 && g.group_in() == 1;
+  p.depthwise = IsDepthwise(g);
   p.multiplier = p.depthwise ? g.group_out() : 1;
   p.chunk_images = std::min(FilterGradientImages(g.out_positions()), std::max<int64_t>(1, g.batch));
   p.chunks = CeilDiv(g.batch, p.chunk_images);

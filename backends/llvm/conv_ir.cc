@@ -114,7 +114,7 @@ ConvProblem ForwardProblem(const ConvGeometry& geometry, const ConvGeometry* poo
                 .group_src = geometry.group_in(),
                 .group_dst = geometry.group_out(),
                 .reads_padding = ConvReadsPadding(geometry)};
-  if (geometry.groups > 1 && geometry.group_in() == 1) {
+  if (IsDepthwise(geometry)) {
     p.depthwise = true;
     p.multiplier = geometry.group_out();
   }
@@ -133,7 +133,7 @@ ConvProblem InputGradientProblem(const ConvGeometry& geometry) {
                 .group_dst = geometry.group_in(),
                 .transposed = true,
                 .reads_padding = InputGradientReadsPadding(geometry)};
-  if (geometry.groups > 1 && geometry.group_in() == 1) {
+  if (IsDepthwise(geometry)) {
     p.depthwise = true;
     p.multiplier = geometry.group_out();
   }

@@ -147,7 +147,7 @@ FilterPlan PlanFilterGradient(const Cluster& cluster, const TileLimits& limits) 
   p.chunks = CeilDiv(g.batch, p.chunk_images);
   p.rows = g.taps() * g.group_in();
   p.columns = g.out_channels;
-  p.depthwise = g.groups > 1 && g.group_in() == 1;
+  p.depthwise = IsDepthwise(g);
   p.multiplier = p.depthwise ? g.group_out() : 1;
   p.groups = p.depthwise ? 1 : g.groups;
   p.group_rows = g.group_in();
