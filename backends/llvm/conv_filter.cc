@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <utility>
 
+#include "weir/backends/llvm/product_ir.h"
+
 namespace weir::jit {
 namespace {
 
@@ -29,19 +31,38 @@ struct Packer {
     const Val from =
         p.transposed ? b.Add(b.Mul(b.Add(b.Mul(tap, p.group_dst), column), p.src_channels), b.Mul(group, p.group_src))
                      : b.Add(b.Mul(tap, p.group_src * p.dst_channels), b.Add(b.Mul(group, p.group_dst), column));
+    if (!p.transposed) {
+      b.Loop(b.I64(0), b.I64(p.group_src), 1, [&](Val c) {
+        for (int64_t v = 0; v < vectors; ++v) {
+          const Val at = b.Add(b.Add(from, b.Mul(c, p.dst_channels)), b.I64(v * kLanes));
+          b.Store(packed, b.Load(filter, at, kLanes, count(v)), b.Add(b.Add(to, b.Mul(c, row)), b.I64(v * kLanes)));
+        }
+      });
+      return;
+    }
+    // Whole blocks of channels are transposed in registers: to gather lanes takes some processors a cycle or more each.
+    const int64_t whole = p.group_src / kLanes * kLanes;
+    if (whole > 0) {
+      PackTransposed(b, {.rows = 1, .vectors = vectors},
+                     {.src = filter,
+                      .dst = packed,
+                      .from = b.Add(from, b.Mul(column, -p.src_channels)),
+                      .to = to,
+                      .pitch = p.src_channels,
+                      .begin = column,
+                      .end = b.Add(column, b.I64(row)),
+                      .columns = p.group_dst,
+                      .terms = b.I64(whole)},
+                     /*whole=*/true);
+    }
     const IrType index{Elem::kI32, kLanes};
     const Val lanes = b.Binary(IrOp::kMul, b.Iota(index), b.Const(index, p.src_channels));
-    b.Loop(b.I64(0), b.I64(p.group_src), 1, [&](Val c) {
+    b.Loop(b.I64(whole), b.I64(p.group_src), 1, [&](Val c) {
       for (int64_t v = 0; v < vectors; ++v) {
-        Val values;
-        if (p.transposed) {
-          const Val first =
-              b.Splat(b.Convert(b.Add(b.Add(from, c), b.I64(v * kLanes * p.src_channels)), Elem::kI32), kLanes);
-          values = b.Gather(filter, b.Binary(IrOp::kAdd, first, lanes), count(v));
-        } else {
-          values = b.Load(filter, b.Add(b.Add(from, b.Mul(c, p.dst_channels)), b.I64(v * kLanes)), kLanes, count(v));
-        }
-        b.Store(packed, values, b.Add(b.Add(to, b.Mul(c, row)), b.I64(v * kLanes)));
+        const Val first =
+            b.Splat(b.Convert(b.Add(b.Add(from, c), b.I64(v * kLanes * p.src_channels)), Elem::kI32), kLanes);
+        b.Store(packed, b.Gather(filter, b.Binary(IrOp::kAdd, first, lanes), count(v)),
+                b.Add(b.Add(to, b.Mul(c, row)), b.I64(v * kLanes)));
       }
     });
   }
