@@ -2,14 +2,13 @@
 // padding, transformed, multiplied panel by panel with the transformed filter, and transformed back into a unit of
 // outputs in scratch, over which the epilogue and the tail run. All of it stays in the second-level cache.
 #include <algorithm>
-#include <numeric>
 #include <optional>
 #include <utility>
 #include <vector>
 
 #include "weir/backends/llvm/conv_accept.h"
-#include "weir/backends/llvm/conv_tail.h"
 #include "weir/backends/llvm/winograd_ir.h"
+#include "weir/backends/llvm/winograd_output.h"
 #include "weir/backends/llvm/winograd_plan.h"
 #include "weir/core/strings.h"
 
@@ -23,18 +22,16 @@ constexpr int kCells = kWinogradCells, kTile = kWinogradTile;
 
 class WinogradLowering {
  public:
-  WinogradLowering(const Cluster& cluster, const ConvProblem& problem, const TileLimits& limits)
+  WinogradLowering(const Cluster& cluster, const WinogradPlan& plan)
       : cluster_(cluster),
         anchor_(cluster.node(*cluster.anchor)),
-        plan_(problem, limits),
+        plan_(plan),
         p_(plan_.problem),
         copies_(plan_.Source()),
         unit_(plan_.UnitLayout()),
         copied_(cluster.prologue > 0),
-        b_(Describe(cluster)) {
-    short_epilogue_ = HasShortEpilogue(cluster);
-    if (cluster.tail) tail_.emplace(b_, cluster, p_, plan_.unit_level());
-  }
+        b_(Describe(cluster)),
+        scratch_(b_) {}
 
   Lowering Lower() {
     const int filter = cluster_.input_index(anchor_.inputs[1]);
@@ -43,10 +40,10 @@ class WinogradLowering {
     EmitKernel();
     lowering.kernel = StrCat("jit, winograd ", plan_.product.rows, "x", plan_.product.vectors, ", units of ",
                              unit_.tiles(), " tiles", cluster_.prologue > 0 ? ", computed as copied" : "",
-                             tail_ ? ", pooled" : "", ", ", plan_.tasks, " tasks");
+                             cluster_.tail ? ", pooled" : "", ", ", plan_.tasks, " tasks");
     lowering.in_place = PointwisePairs(cluster_);
     lowering.workspace_bytes = plan_.panels * plan_.filter_panel() * 4;
-    lowering.stages.push_back(MakeStage(b_.Take(), plan_.tasks, scratch_bytes_));
+    lowering.stages.push_back(MakeStage(b_.Take(), plan_.tasks, scratch_.bytes()));
     return lowering;
   }
 
@@ -54,35 +51,27 @@ class WinogradLowering {
   using Range = ConvTail::Range;
 
   Val Minus(Val a, Val c) { return b_.Add(a, b_.Mul(c, -1)); }
-  // Scratch for some floats.
-  int Take(int64_t floats) {
-    const int buffer = b_.Buffer({IrBuffer::Kind::kScratch, 0, Elem::kF32, scratch_bytes_});
-    scratch_bytes_ += RoundUp(floats * 4, 64);
-    return buffer;
-  }
 
   void EmitKernel() {
     const Val task = b_.Task();
-    ClusterIr epilogue(b_, cluster_);
-    epilogue_ = &epilogue;
     AnchorOperand operand(b_, cluster_);
     operand_ = &operand;
     if (copied_) {
-      place_ = {Take(copies_.scratch_floats()), true, {copies_.stride(0), copies_.stride(1), copies_.stride(2)}};
+      place_ = {
+          scratch_.Take(copies_.scratch_floats()), true, {copies_.stride(0), copies_.stride(1), copies_.stride(2)}};
     } else {
       const int input = cluster_.input_index(anchor_.inputs[0]);
       place_ = WinogradSource::InPlace(p_, b_.Buffer({IrBuffer::Kind::kInput, input, Elem::kF32, 0}));
     }
     filter_ = b_.Buffer({IrBuffer::Kind::kWorkspace, 0, Elem::kF32, 0});
-    const int cells = Take(kCells * unit_.cells_row());
-    elements_ = Take(kCells * unit_.element());
+    const int cells = scratch_.Take(kCells * unit_.cells_row());
+    elements_ = scratch_.Take(kCells * unit_.element());
     source_.emplace(b_, p_, unit_, place_, cells, elements_);
-    products_ = Take(kCells * plan_.product_element());
-    outputs_ = Take(kCells * plan_.outputs_row());
-    if (!short_epilogue_ || (tail_ && tail_->kept())) sums_ = Take(plan_.unit_floats());
+    output_.emplace(b_, cluster_, plan_, scratch_);
     ClearRest();
     const Val first_panel = b_.Mul(b_.Rem(task, plan_.parts), plan_.part_panels);
     panels_ = {first_panel, b_.Min(b_.Add(first_panel, b_.I64(plan_.part_panels)), b_.I64(plan_.panels))};
+    output_->SetPanels(panels_);
     const Val region = b_.Div(task, plan_.parts);
     const Val image = b_.Mul(b_.Div(region, plan_.blocks), plan_.images);
     const Val last = b_.Min(b_.Add(image, b_.I64(plan_.images)), b_.I64(p_.batch));
@@ -109,13 +98,6 @@ class WinogradLowering {
     });
   }
 
-  // Output channels of the task.
-  Range Channels() {
-    if (plan_.parts == 1) return {b_.I64(0), b_.I64(p_.dst_channels)};
-    const int64_t width = plan_.product.width();
-    return {b_.Mul(panels_.begin, width), b_.Min(b_.Mul(panels_.end, width), b_.I64(p_.dst_channels))};
-  }
-
   int64_t Stride(int axis) const { return place_.stride[axis]; }
   // Element of the source that the first cell of an image's first tile reads, the image's copy or itself being at 0.
   int64_t FirstCell() const {
@@ -129,33 +111,22 @@ class WinogradLowering {
   // ---- Units --------------------------------------------------------------------------------------------------------
   void ImagesUnit(Range images) {
     const Val rows = b_.Mul(Minus(images.end, images.begin), plan_.tile_rows);
-    const auto each_row = [&](Val image, const auto& body) {
-      const Val slot = Minus(image, images.begin);
-      b_.Loop(b_.I64(0), b_.I64(plan_.tile_rows), 1,
-              [&](Val row) { body(row, b_.Add(b_.Mul(slot, plan_.tile_rows), row)); });
-    };
     b_.Loop(images.begin, images.end, 1, [&](Val image) {
+      const Val slot = Minus(image, images.begin);
       Val src = b_.Add(b_.I64(FirstCell()), b_.Mul(image, copied_ ? 0 : Stride(0) * p_.axis[0].src));
       if (copied_) {
-        const Val slot = Minus(image, images.begin), all = b_.I64(copies_.slabs());
+        const Val all = b_.I64(copies_.slabs());
         copies_.Copy(b_, *operand_, place_.buffer, {image, b_.I64(0), slot, all}, b_.I64(0), all);
         src = b_.Add(src, b_.Mul(slot, copies_.image_floats()));
       }
-      each_row(image, [&](Val row, Val unit_row) {
+      b_.Loop(b_.I64(0), b_.I64(plan_.tile_rows), 1, [&](Val row) {
+        const Val unit_row = b_.Add(b_.Mul(slot, plan_.tile_rows), row);
         source_->Cells(b_.Add(src, b_.Mul(row, kTile * Stride(1))), row, unit_row, b_.I64(0));
       });
     });
     FindStreams(b_.Mul(images.begin, p_.DstStep(0)), b_.Mul(images.end, Stride(0)));
     Multiply(rows);
-    Begin(b_.Mul(images.begin, p_.DstStep(0)));
-    b_.Loop(images.begin, images.end, 1, [&](Val image) {
-      each_row(image, [&](Val row, Val unit_row) {
-        const Val flat = b_.Add(b_.Mul(image, p_.DstStep(0)), b_.Mul(row, kTile * p_.DstStep(2)));
-        StoreRow(b_.Mul(unit_row, plan_.tile_columns), row, flat);
-      });
-    });
-    Finish(b_.Mul(images.end, p_.DstStep(0)));
-    if (tail_) tail_->Pool(kNoVal, images, Channels(), sums_, unit_begin_);
+    output_->Images(images);
   }
 
   void ImageRows(Val image, Range rows) {
@@ -192,14 +163,7 @@ class WinogradLowering {
     FindStreams(b_.Add(start, b_.Mul(rows.begin, kTile * p_.DstStep(2))),
                 b_.Add(b_.Mul(image, Stride(0)), b_.Mul(read, Stride(1))));
     Multiply(Minus(rows.end, rows.begin));
-    const Range outputs{b_.Mul(rows.begin, kTile), b_.Min(b_.Mul(rows.end, kTile), b_.I64(p_.axis[1].dst))};
-    Begin(b_.Add(start, b_.Mul(outputs.begin, p_.DstStep(2))));
-    b_.Loop(rows.begin, rows.end, 1, [&](Val row) {
-      StoreRow(b_.Mul(Minus(row, rows.begin), plan_.tile_columns), row,
-               b_.Add(start, b_.Mul(row, kTile * p_.DstStep(2))));
-    });
-    Finish(b_.Add(start, b_.Mul(outputs.end, p_.DstStep(2))));
-    if (tail_) tail_->Pool(image, outputs, Channels(), sums_, unit_begin_);
+    output_->Rows(image, rows);
   }
 
   // ---- Transforms and products --------------------------------------------------------------------------------------
@@ -214,16 +178,14 @@ class WinogradLowering {
           const Val end = b_.Min(b_.Add(begin, height), tiles);
           source_->Elements(i, begin, end, b_.I64(0));
           MultiplyRow(i, panels_.begin, begin, begin, end);
-          OutputRow(b_.Add(b_.Mul(i, plan_.outputs_row()), b_.Mul(begin, kTile * plan_.product.width())),
-                    Minus(end, begin));
+          output_->Transform(i, b_.Mul(begin, kTile * plan_.product.width()), Minus(end, begin));
         });
         return;
       }
       source_->Elements(i, b_.I64(0), tiles, b_.I64(0));
       b_.Loop(panels_.begin, panels_.end, 1, [&](Val panel) {
         MultiplyRow(i, panel, b_.I64(0), b_.I64(0), tiles);
-        const Val to = b_.Mul(Minus(panel, panels_.begin), plan_.output_panel());
-        OutputRow(b_.Add(b_.Mul(i, plan_.outputs_row()), to), tiles);
+        output_->Transform(i, b_.Mul(Minus(panel, panels_.begin), plan_.output_panel()), tiles);
       });
     });
   }
@@ -249,7 +211,7 @@ class WinogradLowering {
         AddFetches(operands, round, panel);
         const Sums sums = AddTerms(b_, tile, operands, b_.I64(p_.src_channels), ZeroSums(b_, tile), kUnroll);
         const Val to = b_.Add(b_.Mul(j, plan_.product_element()), b_.Mul(place, width));
-        StoreSums(b_, tile, sums, products_, to, width, {});
+        StoreSums(b_, tile, sums, output_->products(), to, width, {});
       });
     });
   }
@@ -287,123 +249,20 @@ class WinogradLowering {
       streams_.push_back({place_.buffer, Elem::kF32, next, plan_.unit_outputs() * Stride(plan_.by_images ? 0 : 1)});
   }
 
-  // Those products along the second axis, to `to` on.
-  void OutputRow(Val to, Val tiles) {
-    const int64_t width = plan_.product.width();
-    b_.Loop(b_.I64(0), tiles, 1, [&](Val t) {
-      b_.Loop(b_.I64(0), b_.I64(width), kLanes, [&](Val v) {
-        const Val from = b_.Add(b_.Mul(t, width), v), at = b_.Add(b_.Add(to, b_.Mul(t, kTile * width)), v);
-        EmitTransform<IrWinograd::Output, kCells, kTile>(
-            b_, [&](int j) { return b_.Load(products_, b_.Add(from, b_.I64(j * plan_.product_element())), kLanes); },
-            [&](int j, Val y) { b_.Store(outputs_, y, b_.Add(at, b_.I64(j * width))); });
-      });
-    });
-  }
-
-  // Outputs along the first axis of a row of tiles, the unit's from `tile` on, whose first is element `flat` of the
-  // output. `tile_row` is its row of the image.
-  void StoreRow(Val tile, Val tile_row, Val flat) {
-    const int64_t rows = p_.axis[1].dst;
-    if (rows % kTile == 0) return StoreRows(tile, kTile, flat);
-    const Val last = b_.Binary(IrOp::kEq, tile_row, b_.I64(plan_.tile_rows - 1));
-    b_.If(last, [&] { StoreRows(tile, rows % kTile, flat); });
-    if (plan_.tile_rows > 1) b_.If(b_.Unary(IrOp::kNot, last), [&] { StoreRows(tile, kTile, flat); });
-  }
-
-  // The first `height` of the tiles' rows, all columns.
-  void StoreRows(Val tile, int64_t height, Val flat) {
-    const int64_t channels = p_.dst_channels, width = plan_.product.width();
-    b_.Loop(b_.I64(0), b_.I64(p_.axis[2].dst), 1, [&](Val x) {
-      const Val within = b_.Add(b_.Mul(tile, kTile * width), b_.Mul(x, width));
-      const Val pixel = b_.Add(flat, b_.Mul(x, channels));
-      const auto vectors = [&](Val panel) {
-        const Val first = b_.Mul(panel, width);
-        const Val from = b_.Add(b_.Mul(Minus(panel, panels_.begin), plan_.output_panel()), within);
-        // The last panel may have vectors beyond the last channel.
-        const int64_t all = CeilDiv(channels, kLanes) * kLanes;
-        const Val end = all % width == 0 ? b_.I64(width) : b_.Min(b_.I64(width), Minus(b_.I64(all), first));
-        b_.Loop(b_.I64(0), end, kLanes, [&](Val v) { Store(b_.Add(from, v), pixel, b_.Add(first, v), height); });
-      };
-      if (plan_.panels == 1) {
-        vectors(b_.I64(0));
-      } else {
-        b_.Loop(panels_.begin, panels_.end, 1, vectors);
-      }
-    });
-  }
-
-  // A column of outputs: to the epilogue, or to the sums that a long one runs over later.
-  void Store(Val from, Val pixel, Val column, int64_t height) {
-    const int64_t channels = p_.dst_channels;
-    const bool whole = channels % kLanes == 0;
-    const Val count = whole ? kNoVal : Minus(b_.I64(channels), column);
-    std::vector<Point> points;
-    std::vector<Val> values;
-    EmitTransform<IrWinograd::Output, kCells, kTile>(
-        b_, [&](int i) { return b_.Load(outputs_, b_.Add(from, b_.I64(i * plan_.outputs_row())), kLanes); },
-        [&](int i, Val y) {
-          if (i >= height) return;
-          const Val at = b_.Add(b_.Add(pixel, column), b_.I64(i * p_.DstStep(2)));
-          points.push_back({.flat = at, .count = count, .aligned = whole, .in_row = true, .column = column});
-          values.push_back(y);
-        });
-    if (short_epilogue_) {
-      epilogue_->Emit(points, values);
-      return;
-    }
-    for (size_t k = 0; k < points.size(); ++k)
-      b_.Store(sums_, values[k], Minus(points[k].flat, unit_begin_), points[k].count);
-  }
-
-  // ---- The epilogue -------------------------------------------------------------------------------------------------
-  // Of a unit whose outputs begin with element `flat`.
-  void Begin(Val flat) {
-    unit_begin_ = flat;
-    // Over the sums of a long epilogue, which has read them by then.
-    if (tail_ && tail_->kept()) epilogue_->Keep(tail_->operand(), sums_, flat);
-  }
-
-  // The long epilogue over the sums of a unit, up to element `end`.
-  void Finish(Val end) {
-    if (short_epilogue_) return;
-    const int64_t channels = p_.dst_channels;
-    EpilogueRange range{.buffer = sums_, .whole = channels % kLanes == 0, .aligned = channels % kLanes == 0};
-    if (plan_.parts == 1) {
-      range.base = b_.I64(0);
-      range.flat = unit_begin_;
-      range.count = Minus(end, unit_begin_);
-      // Units begin with images, or with rows of tiles of one.
-      const int64_t image = p_.DstStep(0);
-      range.blocks = (plan_.by_images ? image : std::gcd(image, kTile * p_.DstStep(2))) % kRandomBlock == 0;
-      EmitRange(b_, *epilogue_, range);
-      return;
-    }
-    const Range task = Channels();
-    b_.Loop(unit_begin_, end, channels, [&](Val pixel) {
-      range.base = b_.Add(Minus(pixel, unit_begin_), task.begin);
-      range.flat = b_.Add(pixel, task.begin);
-      range.count = Minus(task.end, task.begin);
-      range.column = task.begin;
-      EmitRange(b_, *epilogue_, range);
-    });
-  }
-
   const Cluster& cluster_;
   const Node& anchor_;
-  const WinogradPlan plan_;
+  const WinogradPlan& plan_;
   const ConvProblem& p_;
   const ConvSource copies_;  // of the source,
   const WinogradUnit unit_;
   const bool copied_;  // if a prologue is computed so
-  std::optional<WinogradSource> source_;
   KernelBuilder b_;
-  std::optional<ConvTail> tail_;
-  bool short_epilogue_ = true;
-  ClusterIr* epilogue_ = nullptr;
+  ScratchSpace scratch_;
+  std::optional<WinogradSource> source_;
+  std::optional<WinogradOutput> output_;
   AnchorOperand* operand_ = nullptr;
   WinogradSource::Place place_;
-  int filter_ = -1, elements_ = -1, products_ = -1, outputs_ = -1, sums_ = -1;
-  int64_t scratch_bytes_ = 0;
+  int filter_ = -1, elements_ = -1;
   struct Stream {
     int buffer;
     Elem elem;
@@ -412,7 +271,6 @@ class WinogradLowering {
   };
   std::vector<Stream> streams_;
   Range panels_;
-  Val unit_begin_ = kNoVal;  // in the output
 };
 
 }  // namespace
@@ -420,7 +278,9 @@ class WinogradLowering {
 LowerResult LowerWinograd(const Cluster& cluster, const TileLimits& limits) {
   const Node& anchor = cluster.node(*cluster.anchor);
   const Node* tail = cluster.tail ? &cluster.node(*cluster.tail) : nullptr;
-  return WinogradLowering(cluster, ConvProblemOf(*cluster.graph, anchor, tail), limits).Lower();
+  const WinogradPlan plan(ConvProblemOf(*cluster.graph, anchor, tail), limits);
+  if (plan.by_panels) return LowerWinogradByPanels(cluster, plan);
+  return WinogradLowering(cluster, plan).Lower();
 }
 
 }  // namespace weir::jit

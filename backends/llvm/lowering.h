@@ -40,6 +40,23 @@ inline int64_t TaskSize(int64_t total, int64_t per_task, int64_t multiple) {
   return RoundUp(std::max<int64_t>(size, 1), multiple);
 }
 
+// A kernel's scratch, taken piece by piece.
+class ScratchSpace {
+ public:
+  explicit ScratchSpace(KernelBuilder& builder) : b_(builder) {}
+  // A buffer of so many floats.
+  int Take(int64_t floats) {
+    const int buffer = b_.Buffer({IrBuffer::Kind::kScratch, 0, Elem::kF32, bytes_});
+    bytes_ += RoundUp(floats * BytesOf(Elem::kF32), 64);
+    return buffer;
+  }
+  int64_t bytes() const { return bytes_; }
+
+ private:
+  KernelBuilder& b_;
+  int64_t bytes_ = 0;
+};
+
 struct ConvProblem;
 
 // What a processor has for tiles of sums in registers; it changes tiles, never bits.

@@ -17,6 +17,10 @@ constexpr int64_t kNearFilter = 1024 * 1024;  // bytes; a transformed filter tha
 constexpr int64_t kMostTiles = 16;     // of a unit: a row of elements and its products stay in the first-level cache,
 constexpr int64_t kMostTilesFar = 64;  // but a filter that comes from afar has to be worth its way
 constexpr int64_t kFewTiles = 12, kFewTilesFar = 64;  // images of fewer make units together
+// Tiles for which a filter from afar is not worth transforming but panel by panel: the tiles' transforms are read once for
+// each panel, which is less than four times the taps.
+constexpr int64_t kMostTilesByPanels = 128;
+constexpr int64_t kLeastPanels = 4;             // tasks
 constexpr int64_t kCloseFilterRow = 32 * 1024;  // bytes; a row of elements that leaves the first-level cache some room
 constexpr int64_t kFilterTask = 8 * 1024;       // pairs of channels that a task transforms the taps of
 
@@ -48,6 +52,32 @@ WinogradPlan::WinogradPlan(const ConvProblem& p, const TileLimits& limits) : pro
   panels = CeilDiv(vectors, product.vectors);
   part_panels = panels;
 
+  const int64_t most_rows = std::min(kMostRows, (limits.vector_registers - product.vectors - 1) / product.vectors);
+  by_panels = far_filter() && p.batch > 0 && panels >= kLeastPanels && p.batch * image_tiles() <= kMostTilesByPanels;
+  if (by_panels) {
+    SplitPanels(most_rows);
+  } else {
+    SplitUnits(most_rows);
+  }
+}
+
+void WinogradPlan::SplitPanels(int64_t most_rows) {
+  by_images = true;
+  unit = images = problem.batch;
+  block = tile_rows;
+  part_panels = 1;
+  parts = tasks = panels;
+  double least = 0;
+  for (int64_t rows = most_rows; rows >= 1; --rows) {
+    const double cycles = CyclesOf(unit * image_tiles(), rows, product.vectors);
+    if (least > 0 && cycles >= least) continue;
+    least = cycles;
+    product.rows = rows;
+  }
+}
+
+void WinogradPlan::SplitUnits(int64_t most_rows) {
+  const ConvProblem& p = problem;
   const double flops = std::max(p.flops(), 1.0), image = flops / static_cast<double>(std::max<int64_t>(1, p.batch));
   const bool near = !far_filter();
   by_images = image_tiles() < (near ? kFewTiles : kFewTilesFar) && p.batch > 1;
@@ -61,7 +91,6 @@ WinogradPlan::WinogradPlan(const ConvProblem& p, const TileLimits& limits) : pro
 
   // The unit and its groups that take the fewest cycles.
   const int64_t step = by_images ? image_tiles() : tile_columns;
-  const int64_t most_rows = std::min(kMostRows, (limits.vector_registers - product.vectors - 1) / product.vectors);
   const int64_t most = near ? kMostTiles : kMostTilesFar;
   product.rows = 1;
   double least = 0;

@@ -30,6 +30,8 @@ struct WinogradPlan {
   int64_t panels = 1;                  // of output channels, the last filled up with zeros
   int64_t part_panels = 1, parts = 1;  // of a task, and how many tasks that makes
   int64_t tasks = 1;
+  // Whether tasks are panels of output channels for all images, whose tiles are then one unit.
+  bool by_panels = false;
 
   int64_t image_tiles() const { return tile_rows * tile_columns; }
   WinogradUnit UnitLayout() const {
@@ -54,7 +56,15 @@ struct WinogradPlan {
   int64_t unit_floats() const;
   // The copies of a task's images.
   ConvSource Source() const;
+
+ private:
+  // The cut into tasks; groups have at most `most_rows` tiles.
+  void SplitPanels(int64_t most_rows);
+  void SplitUnits(int64_t most_rows);
 };
+
+// By panels, see lower_winograd_panels.cc.
+Lowering LowerWinogradByPanels(const Cluster& cluster, const WinogradPlan& plan);
 
 // The plan's filter, transformed and packed [panel][element][source channel][panel's output channels] at the begin of
 // the workspace, from cluster input `filter`.

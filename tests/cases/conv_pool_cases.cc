@@ -46,6 +46,13 @@ std::vector<Problem> Problems() {
         .window = {3, 3},
         .options = {.padding = "same", .algorithm = ConvAlgorithm::kWinograd}},
        {4, 2}},
+      {{.batch = 3,
+        .in = {8, 6},
+        .ic = 72,
+        .oc = 120,
+        .window = {3, 3},
+        .options = {.padding = "same", .algorithm = ConvAlgorithm::kWinograd}},
+       {2, 2}},
       // Images that are done together, in tiles of pixels or of images.
       {{.batch = 9, .in = {4, 6}, .ic = 8, .oc = 20, .window = {3, 3}, .options = same}, {2, 2}},
       {{.batch = 37, .in = {2, 2}, .ic = 8, .oc = 80, .window = {3, 3}, .options = same}, {2, 2}},

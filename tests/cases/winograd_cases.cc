@@ -39,7 +39,7 @@ std::vector<ConvProblem> LargeProblems() {
       Problem(3, 32, 32, 32, 32), Problem(260, 3, 3, 2, 2),                                // chunks of 256
       Problem(37, 2, 2, 8, 80),   Problem(1, 14, 14, 128, 144),  // few images, several panels and blocks of channels
       Problem(9, 8, 8, 72, 136),  Problem(1, 40, 70, 16, 32),   Problem(1, 56, 52, 24, 20, {}),
-      Problem(2, 7, 6, 300, 32),
+      Problem(2, 7, 6, 300, 32),  Problem(3, 7, 6, 116, 120),   Problem(5, 4, 6, 96, 100, {}),  // by panels
   };
 }
 
@@ -72,8 +72,11 @@ void AddWinogradCases(OpCases& cases) {
            Fused{Problem(2, 5, 7, 16, 18)},
            Fused{Problem(2, 5, 7, 5, 3)},
            Fused{Problem(1, 14, 14, 128, 136)},
+           Fused{Problem(5, 4, 6, 100, 120)},
+           Fused{Problem(2, 8, 8, 64, 128)},
            Fused{Problem(2, 9, 7, 16, 20), ConvPartial::kInputGradient},
            Fused{Problem(2, 12, 8, 32, 32), ConvPartial::kInputGradient},
+           Fused{Problem(2, 5, 7, 128, 112), ConvPartial::kInputGradient},
        }) {
     for (const bool is_long : {false, true}) {
       OpCase built = c.problem.Case(c.partial);
