@@ -7,10 +7,11 @@ namespace {
 
 // Multiply-adds that a channel's transform of a tile is worth, of the source and of the output, and a weight's: more
 // where the transformed filter is so large that it leaves a core's caches and comes back, and still more where it
-// leaves them all.
+// leaves them all. For few tiles a large filter can be transformed and used up panel by panel of output channels.
 constexpr double kSourceWork = 200, kOutputWork = 150, kFilterWork = 200;
-constexpr double kLargeFilterWork = 1500, kHugeFilterWork = 3000;
+constexpr double kPanelFilterWork = 500, kLargeFilterWork = 1500, kHugeFilterWork = 3000;
 constexpr double kLargeFilter = 1 << 18, kHugeFilter = 1 << 22;  // transformed numbers
+constexpr double kFewTiles = 128;
 // Below a vector of channels, transforms and products leave lanes empty.
 constexpr int64_t kLeastChannels = 16;
 
@@ -39,6 +40,7 @@ bool WinogradPays(const ConvGeometry& geometry) {
   const double tiles = batch * static_cast<double>(WinogradForward(geometry).tiles());
   const double transformed = elements * in * out;
   const double filter_work = transformed <= kLargeFilter  ? kFilterWork
+                             : tiles <= kFewTiles         ? kPanelFilterWork
                              : transformed <= kHugeFilter ? kLargeFilterWork
                                                           : kHugeFilterWork;
   const ConvPairs pairs = PairsOf(geometry);

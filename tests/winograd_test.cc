@@ -31,10 +31,12 @@ TEST(WinogradAuto, FollowsFromTheShapes) {
     EXPECT_EQ(AutoOf({batch, 32, 32, 32}, {3, 3, 32, 8}), ConvAlgorithm::kDirect);
   }
   // Many channels on small images.
-  EXPECT_EQ(AutoOf({4, 7, 7, 512}, {3, 3, 512, 512}), ConvAlgorithm::kDirect);
+  EXPECT_EQ(AutoOf({1, 7, 7, 512}, {3, 3, 512, 512}), ConvAlgorithm::kDirect);
+  EXPECT_EQ(AutoOf({4, 7, 7, 512}, {3, 3, 512, 512}), ConvAlgorithm::kWinograd);
   EXPECT_EQ(AutoOf({32, 7, 7, 512}, {3, 3, 512, 512}), ConvAlgorithm::kWinograd);
   // Where padding is left out, the direct sum has less to do.
-  EXPECT_EQ(AutoOf({32, 4, 4, 512}, {3, 3, 512, 512}), ConvAlgorithm::kDirect);
+  EXPECT_EQ(AutoOf({4, 4, 4, 512}, {3, 3, 512, 512}), ConvAlgorithm::kDirect);
+  EXPECT_EQ(AutoOf({32, 4, 4, 512}, {3, 3, 512, 512}), ConvAlgorithm::kWinograd);
   EXPECT_EQ(AutoOf({1000, 4, 4, 512}, {3, 3, 512, 512}), ConvAlgorithm::kWinograd);
   EXPECT_EQ(AutoOf({32, 4, 4, 128}, {3, 3, 128, 128}), ConvAlgorithm::kWinograd);
   EXPECT_EQ(AutoOf({2, 32, 32, 32}, {5, 5, 32, 32}), ConvAlgorithm::kDirect);
