@@ -41,7 +41,7 @@ class FilterKernel {
     const Val chunk = b_.Div(task_, row_tasks), first = b_.Mul(chunk, p_.chunk_images), images = ImagesOf(first);
     Place x{x_, b_.Mul(first, p_.x_image)};
     if (p_.copy_x) {
-      x = {Take(p_.chunk_images * p_.x_image), b_.I64(0)};
+      x = {scratch_.Take(p_.chunk_images * p_.x_image), b_.I64(0)};
       FilterCopy copy(b_, p_, x_);
       b_.Loop(b_.I64(0), images, 1, [&](Val i) { copy.Image(b_.Add(first, i), x.buffer, b_.Mul(i, p_.x_image)); });
     }
@@ -49,7 +49,7 @@ class FilterKernel {
     const Val end = b_.Min(b_.I64(p_.segments()), b_.Add(begin, b_.I64(segments_per_task)));
     const Val dst = b_.Add(b_.Mul(chunk, p_.rows * p_.columns), b_.Mul(RowOf(begin), p_.columns));
     SumChunk(x, {dy_, b_.Mul(first, p_.dy_floats())}, images, begin, end, {Workspace(0), dst});
-    return MakeStage(b_.Take(), p_.chunks * row_tasks, scratch_bytes_);
+    return MakeStage(b_.Take(), p_.chunks * row_tasks, scratch_.bytes());
   }
 
   // Copies of all images' operands to the workspace: x first.
@@ -77,8 +77,8 @@ class FilterKernel {
     const Val end = b_.Min(b_.I64(p_.segments()), b_.Add(begin, b_.I64(segments_per_task)));
     const Val row = RowOf(begin), floats = b_.Mul(b_.Binary(IrOp::kSub, RowOf(end), row), p_.columns);
     const int64_t most = RoundUp(segments_per_task * p_.tile.rows * p_.columns, kLanes);
-    const int totals = Take(2 * most);
-    if (p_.pack_rows) packed_rows_ = Take(p_.band_terms() * p_.packed_pitch());
+    const int totals = scratch_.Take(2 * most);
+    if (p_.pack_rows) packed_rows_ = scratch_.Take(p_.band_terms() * p_.packed_pitch());
     if (p_.chunks == 0) Clear({totals, b_.I64(0)}, floats);
     b_.Loop(b_.I64(0), b_.I64(p_.chunks), 1, [&](Val chunk) {
       const Val image = b_.Mul(chunk, p_.chunk_images), later = b_.Binary(IrOp::kLt, b_.I64(0), chunk);
@@ -103,17 +103,12 @@ class FilterKernel {
                .whole = p_.columns % kLanes == 0,
                .aligned = p_.columns % kLanes == 0,
                .blocks = p_.columns % kRandomBlock == 0});
-    return MakeStage(b_.Take(), CeilDiv(p_.segments(), segments_per_task), scratch_bytes_);
+    return MakeStage(b_.Take(), CeilDiv(p_.segments(), segments_per_task), scratch_.bytes());
   }
 
  private:
   int Workspace(int64_t at) { return b_.Buffer({IrBuffer::Kind::kWorkspace, 0, Elem::kF32, at}); }
   // Scratch for some floats.
-  int Take(int64_t floats) {
-    const int buffer = b_.Buffer({IrBuffer::Kind::kScratch, 0, Elem::kF32, scratch_bytes_});
-    scratch_bytes_ += RoundUp(floats * 4, 64);
-    return buffer;
-  }
 
   Val ImagesOf(Val first) {
     if (p_.g.batch % p_.chunk_images == 0) return b_.I64(p_.chunk_images);
@@ -310,9 +305,9 @@ class FilterKernel {
 
   const FilterPlan& p_;
   KernelBuilder b_;
+  ScratchSpace scratch_{b_};
   const Val task_;
   int x_ = -1, dy_ = -1, packed_rows_ = -1;
-  int64_t scratch_bytes_ = 0;
   int64_t task_segments_ = 1;
   // The band that tiles pass over, and the number of a segment's first piece of what the task fetches.
   struct {

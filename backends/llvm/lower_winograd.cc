@@ -30,8 +30,7 @@ class WinogradLowering {
         copies_(plan_.Source()),
         unit_(plan_.UnitLayout()),
         copied_(cluster.prologue > 0),
-        b_(Describe(cluster)),
-        scratch_(b_) {}
+        b_(Describe(cluster)) {}
 
   Lowering Lower() {
     const int filter = cluster_.input_index(anchor_.inputs[1]);
@@ -257,7 +256,7 @@ class WinogradLowering {
   const WinogradUnit unit_;
   const bool copied_;  // if a prologue is computed so
   KernelBuilder b_;
-  ScratchSpace scratch_;
+  ScratchSpace scratch_{b_};
   std::optional<WinogradSource> source_;
   std::optional<WinogradOutput> output_;
   AnchorOperand* operand_ = nullptr;

@@ -98,12 +98,12 @@ class SumKernel {
     };
     place_ = WinogradSource::InPlace(p_.problem, input(0));
     dy_ = input(1);
-    sums_ = epilogue ? Take(p_.block_floats()) : b_.Buffer({IrBuffer::Kind::kWorkspace, 0, Elem::kF32, 0});
-    const int cells = Take(kCells * unit_.cells_row());
-    elements_ = Take(2 * kCells * unit_.element());
+    sums_ = epilogue ? scratch_.Take(p_.block_floats()) : b_.Buffer({IrBuffer::Kind::kWorkspace, 0, Elem::kF32, 0});
+    const int cells = scratch_.Take(kCells * unit_.cells_row());
+    elements_ = scratch_.Take(2 * kCells * unit_.element());
     source_.emplace(b_, p_.problem, unit_, place_, cells, elements_);
-    cotangents_ = Take(kCells * p_.cotangents_row());
-    cotangent_elements_ = Take(2 * kCells * p_.cotangent_element());
+    cotangents_ = scratch_.Take(kCells * p_.cotangents_row());
+    cotangent_elements_ = scratch_.Take(2 * kCells * p_.cotangent_element());
     const int64_t blocks = p_.in_blocks() * p_.out_blocks();
     const Val block = b_.Rem(task, blocks);
     in_ = b_.Mul(b_.Div(block, p_.out_blocks()), p_.in_block);
@@ -119,16 +119,11 @@ class SumKernel {
       b_.Loop(image, end, 1, [&](Val i) { ImageRows(i); });
     }
     if (epilogue) Finish(*epilogue);
-    return MakeStage(b_.Take(), p_.chunks * blocks, scratch_bytes_);
+    return MakeStage(b_.Take(), p_.chunks * blocks, scratch_.bytes());
   }
 
  private:
   Val Minus(Val a, Val c) { return b_.Add(a, b_.Mul(c, -1)); }
-  int Take(int64_t floats) {
-    const int buffer = b_.Buffer({IrBuffer::Kind::kScratch, 0, Elem::kF32, scratch_bytes_});
-    scratch_bytes_ += RoundUp(floats * 4, 64);
-    return buffer;
-  }
   // Elements of x and dy that the first cells of an image's tile row `row` read.
   Val FirstCell(Val image, Val row) {
     int64_t first = 0;
@@ -272,7 +267,7 @@ class SumKernel {
 
   // The block's taps and the epilogue, input channel by input channel.
   void Finish(ClusterIr& epilogue) {
-    const int taps = Take(9 * p_.out_block);
+    const int taps = scratch_.Take(9 * p_.out_block);
     const bool whole_in = p_.in % p_.in_block == 0, whole_out = p_.out % p_.out_block == 0;
     const Val channels = whole_in ? b_.I64(p_.in_block) : b_.Min(b_.I64(p_.in_block), Minus(b_.I64(p_.in), in_));
     const Val count = whole_out ? b_.I64(p_.out_block) : b_.Min(b_.I64(p_.out_block), Minus(b_.I64(p_.out), out_));
@@ -304,10 +299,10 @@ class SumKernel {
   const Plan& p_;
   const WinogradUnit unit_;
   KernelBuilder b_;
+  ScratchSpace scratch_{b_};
   WinogradSource::Place place_;
   std::optional<WinogradSource> source_;
   int dy_ = -1, sums_ = -1, elements_ = -1, cotangents_ = -1, cotangent_elements_ = -1;
-  int64_t scratch_bytes_ = 0;
   Val in_ = kNoVal, out_ = kNoVal;  // first channels of the task
   Val to_ = kNoVal;                 // its first sum
 };

@@ -63,7 +63,6 @@ class PanelKernel {
         unit_(plan.UnitLayout()),
         b_(Describe(cluster)),
         task_(b_.Task()),
-        scratch_(b_),
         output_(b_, cluster, plan, scratch_) {
     const int filter = cluster.input_index(cluster.node(*cluster.anchor).inputs[1]);
     filter_ = b_.Buffer({IrBuffer::Kind::kInput, filter, Elem::kF32, 0});
@@ -160,7 +159,7 @@ class PanelKernel {
   const WinogradUnit unit_;  // all tiles
   KernelBuilder b_;
   const Val task_;  // the panel
-  ScratchSpace scratch_;
+  ScratchSpace scratch_{b_};
   WinogradOutput output_;
   int filter_ = -1, elements_ = -1, taps_ = -1, transformed_ = -1;
 };
