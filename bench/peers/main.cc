@@ -1,25 +1,37 @@
 // weir_peers: weir beside oneDNN, libtorch and ONNX Runtime: the same work on the same shapes, in one run, in turn,
 // medians and ratios. The peers are programs of their own, found beside this one; what is missing is left out, and the
-// table says so.
-//
-//   --threads=N          of weir and its peers; default: all that this process may use
-//   --filter=REGEX       only parts whose name matches: training, inference, threads, batches, epoch, memory, tutorial,
-//                        networks32, networks224, passes, plan, start_up, size
-//   --quick              fewer and shorter rounds, a part of an epoch
-//   --patience=N         repeats rounds that other processes disturbed, up to N times as many as there are; default 1
-//   --json=FILE          results for programs
-//   --report=FOLDER      writes peers.md and peers.png
-//   --npm=FOLDER         where onnxruntime-node and onnx-proto are installed
-//   --start-up=PROGRAM   times this program, called as examples/06_predict is
-//   --static=PROGRAM     reports the size of this program, stripped
+// table says so. --help lists its flags.
 #include <cstdlib>
 #include <filesystem>
 #include <iostream>
+#include <optional>
+#include <regex>
 #include <string>
 
+#include "absl/flags/flag.h"
+#include "absl/flags/parse.h"
+#include "absl/flags/usage.h"
+#include "absl/flags/usage_config.h"
 #include "weir/bench/peers/session.h"
 #include "weir/core/error.h"
 #include "weir/frontend/session.h"
+
+ABSL_FLAG(int, threads, 0, "threads of weir and its peers; 0: all that this process may use");
+ABSL_FLAG(
+    std::string, filter, "",
+    "regular expression: only parts whose name it is found in: training/batch32, inference/batch1, threads, batches, "
+    "epoch, memory, tutorial/conv32/forward/batch32, tutorial/pool, tutorial/dense8192, networks32/ResNet-18, "
+    "\"networks224/.*depthwise .*/filter_gradient\", passes, plan, start_up, size");
+ABSL_FLAG(bool, quick, false, "fewer and shorter rounds, a part of an epoch");
+ABSL_FLAG(double, patience, 1,
+          "rounds that other processes disturbed are repeated, up to so many times as there are rounds");
+ABSL_FLAG(std::string, json, "", "file for the results, for programs");
+ABSL_FLAG(std::string, report, "", "folder for peers.md and peers.png");
+ABSL_FLAG(std::string, npm, "",
+          "folder where npm has installed onnxruntime-node and onnx-proto; empty: no ONNX Runtime");
+ABSL_FLAG(std::string, start_up, "", "times this program from start to exit, called as examples/06_predict is");
+ABSL_FLAG(std::string, static_program, "", "reports the size of this program, stripped");
+ABSL_FLAG(bool, serve_training, false, "trains and answers as a peer does: what measures its own memory calls this");
 
 namespace weir::peers {
 namespace {
@@ -72,38 +84,41 @@ void Run(const PeersOptions& options) {
   if (!options.json.empty()) ThrowIfError(session.table.SaveJson(options.json, setting));
 }
 
+// What --filter says, if it is a regular expression.
+std::optional<std::regex> FilterOf(const std::string& filter) {
+  if (filter.empty()) return std::nullopt;
+  try {
+    return std::regex(filter);
+  } catch (const std::regex_error& error) {
+    ThrowInvalidArgument("--filter=", filter, " is no regular expression: ", error.what());
+  }
+}
+
 }  // namespace
 }  // namespace weir::peers
 
 int main(int argc, char** argv) {
-  weir::peers::PeersOptions options;
-  bool serve = false;
-  for (int i = 1; i < argc; ++i) {
-    const std::string argument = argv[i];
-    const auto value = [&](const std::string& flag, std::string& target) {
-      if (argument.compare(0, flag.size(), flag) != 0) return false;
-      target = argument.substr(flag.size());
-      return true;
-    };
-    std::string threads, patience;
-    if (value("--threads=", threads)) {
-      options.threads = std::atoi(threads.c_str());
-    } else if (value("--patience=", patience)) {
-      options.patience = std::atof(patience.c_str());
-    } else if (argument == "--quick") {
-      options.quick = true;
-    } else if (argument == "--serve-training") {
-      serve = true;
-    } else if (!value("--filter=", options.filter) && !value("--json=", options.json) &&
-               !value("--report=", options.report) && !value("--npm=", options.npm) &&
-               !value("--start-up=", options.start_up) && !value("--static=", options.static_program)) {
-      std::cerr << "weir_peers: unknown argument " << argument << "\n";
-      return 2;
-    }
+  absl::FlagsUsageConfig config;
+  config.contains_help_flags = [](absl::string_view file) {
+    return std::string(file.data(), file.size()).find("bench/peers/") != std::string::npos;
+  };
+  absl::SetFlagsUsageConfig(config);
+  absl::SetProgramUsageMessage("weir beside oneDNN, libtorch and ONNX Runtime, in turn in one run");
+  if (const auto words = absl::ParseCommandLine(argc, argv); words.size() > 1) {
+    std::cerr << "weir_peers: unknown argument " << words[1] << "\n";
+    return 2;
   }
   try {
-    if (serve) return weir::peers::ServeTraining(options.threads);
-    weir::peers::Run(options);
+    if (absl::GetFlag(FLAGS_serve_training)) return weir::peers::ServeTraining(absl::GetFlag(FLAGS_threads));
+    weir::peers::Run({.threads = absl::GetFlag(FLAGS_threads),
+                      .filter = weir::peers::FilterOf(absl::GetFlag(FLAGS_filter)),
+                      .quick = absl::GetFlag(FLAGS_quick),
+                      .patience = absl::GetFlag(FLAGS_patience),
+                      .json = absl::GetFlag(FLAGS_json),
+                      .report = absl::GetFlag(FLAGS_report),
+                      .npm = absl::GetFlag(FLAGS_npm),
+                      .start_up = absl::GetFlag(FLAGS_start_up),
+                      .static_program = absl::GetFlag(FLAGS_static_program)});
   } catch (const std::exception& error) {
     std::cerr << "weir_peers: " << error.what() << "\n";
     return 1;

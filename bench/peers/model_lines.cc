@@ -209,7 +209,7 @@ void Memory(Session& session) {
   };
   const auto bytes = [](double count) { return HumanBytes(static_cast<int64_t>(count)); };
   Line line = {.what = "peak memory of a training process, to libtorch's", .asked = 0.5, .at_least = false};
-  Peer self("weir", {"/proc/self/exe", "--serve-training", StrCat("--threads=", session.runtime->threads())},
+  Peer self("weir", {"/proc/self/exe", "--serve_training", StrCat("--threads=", session.runtime->threads())},
             "this program can't be started once more");
   if (!self.there() || !session.torch.there()) {
     line.note = self.there() ? session.torch.version() : self.version();

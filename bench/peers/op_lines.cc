@@ -175,7 +175,7 @@ void TutorialOps(Session& session, int64_t batch, std::vector<Row>& heavy) {
 
 // The smallest ratio of some rows must reach what is asked.
 void AddWorst(Session& session, const std::string& what, const std::vector<const Row*>& rows, double asked) {
-  if (rows.empty() && !session.options.filter.empty()) return;
+  if (rows.empty() && session.options.filter) return;
   Line line = {.what = what, .asked = asked};
   if (const Row* worst = Worst(rows)) {
     line.weir = TimeText(worst->weir);
@@ -209,7 +209,7 @@ void Networks(Session& session) {
   for (const std::string& group : groups) {
     for (const Row* row : session.table.Complete(group)) all.push_back(row);
   }
-  if (all.empty() && !session.options.filter.empty()) return;
+  if (all.empty() && session.options.filter) return;
   session.table.Add(Line{.what = StrCat("other networks' ", all.size(), " convolutions, to oneDNN: geometric mean"),
                          .value = GeometricMean(all),
                          .asked = 1.0,

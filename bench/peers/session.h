@@ -3,6 +3,7 @@
 #define WEIR_BENCH_PEERS_SESSION_H_
 
 #include <memory>
+#include <optional>
 #include <regex>
 #include <string>
 
@@ -15,8 +16,8 @@
 namespace weir::peers {
 
 struct PeersOptions {
-  int threads = 0;          // 0: all that this process may use
-  std::string filter = "";  // only parts whose name matches: "training", "tutorial/conv2/forward", "networks/vgg"
+  int threads = 0;                        // 0: all that this process may use
+  std::optional<std::regex> filter = {};  // only parts whose name it is found in
   bool quick = false;
   double patience = 1;  // disturbed rounds are repeated, up to this many times the usual number of rounds
   std::string json = "", report = "";  // file and folder to write
@@ -32,9 +33,7 @@ struct Session {
   Peer onednn, torch, onnx_runtime;
   Table table;
 
-  bool Wants(const std::string& name) const {
-    return options.filter.empty() || std::regex_search(name, std::regex(options.filter));
-  }
+  bool Wants(const std::string& name) const { return !options.filter || std::regex_search(name, *options.filter); }
   Pace Paced(int rounds, double round_seconds) const {
     return {rounds, round_seconds, static_cast<int>(options.patience * rounds)};
   }
@@ -51,7 +50,7 @@ void MeasureOps(Session& session);
 // Passes over memory, the plan, programs.
 void MeasureMachine(Session& session);
 
-// What `weir_peers --serve-training` is: weir's training as a program that is asked like a peer (peer_server.h), for its
+// What `weir_peers --serve_training` is: weir's training as a program that is asked like a peer (peer_server.h), for its
 // peak memory. Returns the exit code.
 int ServeTraining(int threads);
 
