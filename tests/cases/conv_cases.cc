@@ -8,19 +8,6 @@
 namespace weir {
 namespace {
 
-constexpr std::string_view kAxisLetters = "dhw";
-
-// "_sh2sw2" for the axes' numbers, nothing if all are 1.
-std::string Numbers(const char* letter, const std::vector<int64_t>& numbers, int64_t plain) {
-  std::string text;
-  bool any = false;
-  for (size_t i = 0; i < numbers.size(); ++i) {
-    text += StrCat(letter, kAxisLetters[3 - numbers.size() + i], numbers[i]);
-    any = any || numbers[i] != plain;
-  }
-  return any ? text : "";
-}
-
 std::vector<ConvProblem> Problems() {
   std::vector<ConvProblem> p = {
       {.batch = 2, .in = {5, 4}, .ic = 3, .oc = 4, .window = {3, 3}, .options = {.padding = "same"}},
@@ -116,61 +103,6 @@ std::vector<ConvProblem> Problems() {
 }
 
 }  // namespace
-
-Shape ConvProblem::InputShape() const {
-  Dims dims = {batch};
-  dims.insert(dims.end(), in.begin(), in.end());
-  dims.push_back(ic);
-  return Shape(dims);
-}
-Shape ConvProblem::FilterShape() const {
-  Dims dims(window.begin(), window.end());
-  dims.push_back(ic / options.groups);
-  dims.push_back(oc);
-  return Shape(dims);
-}
-std::string ConvProblem::Name() const {
-  const bool is_explicit = !options.padding_before.empty() || !options.padding_after.empty();
-  return StrCat(
-      "mb", batch, "ic", ic, Numbers("i", in, -1), "oc", oc, Numbers("k", window, -1), Numbers("s", options.strides, 1),
-      Numbers("d", options.dilations, 1), options.groups > 1 ? StrCat("g", options.groups) : "",
-      is_explicit ? StrCat("_pad", StrJoin(options.padding_before, ","), "-", StrJoin(options.padding_after, ","))
-                  : StrCat("_", options.padding),
-      options.algorithm == ConvAlgorithm::kWinograd ? "_winograd" : "");
-}
-OpCase ConvProblem::Case(ConvPartial partial) const {
-  ConvOptions options = this->options;
-  if (options.algorithm == ConvAlgorithm::kAuto) options.algorithm = ConvAlgorithm::kDirect;
-  // The attributes and the output's type, from a recording.
-  const auto graph = Graph::Create();
-  const Value y =
-      Conv(graph->Input({DType::kFloat32, InputShape()}), graph->Input({DType::kFloat32, FilterShape()}), options);
-  const AttrMap attrs = graph->node(y.ref.node).attrs;
-  const Shape x_shape = InputShape(), w_shape = FilterShape(), y_shape = y.shape();
-  switch (partial) {
-    case ConvPartial::kForward:
-      return {.name = StrCat("conv/", Name()),
-              .op = "conv",
-              .inputs = {{x_shape}, {w_shape}},
-              .build = [options](Graph&, std::span<const Value> v) {
-                return std::vector<Value>{Conv(v[0], v[1], options)};
-              }};
-    case ConvPartial::kInputGradient:
-      return {.name = StrCat("conv_input_gradient/", Name()),
-              .op = "conv_input_gradient",
-              .inputs = {{y_shape}, {w_shape}},
-              .build = [attrs, x_shape](Graph&, std::span<const Value> v) {
-                return std::vector<Value>{ConvInputGradient(v[0], v[1], attrs, x_shape)};
-              }};
-    case ConvPartial::kFilterGradient: break;
-  }
-  return {.name = StrCat("conv_filter_gradient/", Name()),
-          .op = "conv_filter_gradient",
-          .inputs = {{x_shape}, {y_shape}},
-          .build = [attrs, w_shape](Graph&, std::span<const Value> v) {
-            return std::vector<Value>{ConvFilterGradient(v[0], v[1], attrs, w_shape)};
-          }};
-}
 
 void AddConvCases(OpCases& cases) {
   for (const ConvProblem& problem : Problems()) {
@@ -308,15 +240,9 @@ void AddConvCases(OpCases& cases) {
            .window = {3, 3, 3},
            .options = {.strides = {2, 1, 2}, .padding = "same", .groups = 16}}}) {
     for (ConvPartial partial : {ConvPartial::kForward, ConvPartial::kInputGradient, ConvPartial::kFilterGradient}) {
-      for (const bool special : {false, true}) {
-        OpCase built = problem.Case(partial);
-        built.gradient = false;  // checked with smaller problems
-        if (special) {
-          built.name += "_specials";
-          for (CaseInput& input : built.inputs) input.fill = Fill::kSpecials;
-        }
-        cases.push_back(std::move(built));
-      }
+      cases.push_back(problem.Case(partial));
+      cases.back().gradient = false;  // checked with smaller problems
+      cases.push_back(problem.OfSpecials(partial));
     }
   }
   // An update of weights behind one.
@@ -331,13 +257,9 @@ void AddConvCases(OpCases& cases) {
   };
   cases.push_back(std::move(update));
   for (ConvPartial partial : {ConvPartial::kForward, ConvPartial::kInputGradient, ConvPartial::kFilterGradient}) {
-    OpCase special =
-        ConvProblem{.batch = 2, .in = {5, 6}, .ic = 4, .oc = 18, .window = {3, 3}, .options = {.padding = "same"}}.Case(
-            partial);
-    special.name += "_specials";
-    for (CaseInput& input : special.inputs) input.fill = Fill::kSpecials;
-    special.gradient = false;
-    cases.push_back(std::move(special));
+    cases.push_back(
+        ConvProblem{.batch = 2, .in = {5, 6}, .ic = 4, .oc = 18, .window = {3, 3}, .options = {.padding = "same"}}
+            .OfSpecials(partial));
   }
   cases.push_back({.name = "conv/bias_relu_mb2ic3ih6iw5oc18kh3kw3_same",
                    .op = "conv",
@@ -422,19 +344,7 @@ void AddConvCases(OpCases& cases) {
            Long{{.batch = 2, .in = {8, 8}, .ic = 16, .oc = 16, .window = {3, 3}, .options = strided},
                 ConvPartial::kInputGradient},
        }) {
-    for (const bool tapped : {false, true}) {
-      OpCase built = c.problem.Case(c.partial);
-      built.name.insert(built.name.find('/') + 1, tapped ? "tapped_dropout_before_" : "dropout_before_");
-      built.inputs.push_back({DType::kInt64, {}, Fill::kStep});
-      built.build = [inner = built.build, tapped](Graph& graph, std::span<const Value> v) {
-        std::vector<Value> operands = {Dropout(Relu(v[0] * 0.75), 0.3, v[2], 7, 1), v[1]};
-        std::vector<Value> outputs = inner(graph, operands);
-        if (tapped) outputs.push_back(operands[0]);
-        return outputs;
-      };
-      built.gradient = false;
-      cases.push_back(std::move(built));
-    }
+    for (const bool tapped : {false, true}) cases.push_back(c.problem.AfterDropout(c.partial, tapped));
   }
   cases.push_back({.name = "conv/u8_mb1ic3ih5iw5oc2kh3kw3",
                    .op = "conv",

@@ -23,6 +23,12 @@ struct ConvProblem {
   Shape FilterShape() const;
   std::string Name() const;
   OpCase Case(ConvPartial partial) const;
+
+  // Variants of it, whose gradients are not checked:
+  // of zeros of both signs, infinities and NaN,
+  OpCase OfSpecials(ConvPartial partial) const;
+  // and of what a relu and a dropout make of the first operand, which somebody else may want too.
+  OpCase AfterDropout(ConvPartial partial, bool tapped = false) const;
 };
 
 }  // namespace weir

@@ -92,13 +92,7 @@ void AddSmallConvCases(OpCases& cases) {
            {.batch = 9, .in = {4, 4}, .ic = 3, .oc = 16, .window = {3, 3}, .options = Strided({2, 2}, {1, 1}, {1, 1})},
            {.batch = 9, .in = {3, 3}, .ic = 2, .oc = 16, .window = {1, 1}, .options = {.strides = {2, 2}}},
            {.batch = 2, .in = {3}, .ic = 2, .oc = 5, .window = {5}, .options = kSame}}) {
-    for (ConvPartial partial : kPartials) {
-      OpCase special = problem.Case(partial);
-      special.name += "_specials";
-      for (CaseInput& input : special.inputs) input.fill = Fill::kSpecials;
-      special.gradient = false;
-      cases.push_back(std::move(special));
-    }
+    for (ConvPartial partial : kPartials) cases.push_back(problem.OfSpecials(partial));
   }
   // Long epilogues, of random numbers in blocks and not; the same ahead.
   struct Long {
@@ -119,8 +113,8 @@ void AddSmallConvCases(OpCases& cases) {
            Long{{.batch = 9, .in = {4, 4}, .ic = 20, .oc = 64, .window = {1, 1}, .options = {.strides = {2, 2}}},
                 ConvPartial::kInputGradient},
        }) {
-    OpCase behind = c.problem.Case(c.partial), ahead = behind;
-    behind.gradient = ahead.gradient = false;
+    OpCase behind = c.problem.Case(c.partial);
+    behind.gradient = false;
     behind.name.insert(behind.name.find('/') + 1, "dropout_gelu_");
     behind.inputs.push_back({{c.partial == ConvPartial::kForward ? c.problem.oc : c.problem.ic}});
     behind.inputs.push_back({DType::kInt64, {}, Fill::kStep});
@@ -129,13 +123,7 @@ void AddSmallConvCases(OpCases& cases) {
       return std::vector<Value>{sum, Dropout(Gelu(sum + v[2]), 0.3, v[3], 7, 1)};
     };
     cases.push_back(std::move(behind));
-    ahead.name.insert(ahead.name.find('/') + 1, "dropout_before_");
-    ahead.inputs.push_back({DType::kInt64, {}, Fill::kStep});
-    ahead.build = [inner = ahead.build](Graph& graph, std::span<const Value> v) {
-      const std::vector<Value> operands = {Dropout(Relu(v[0] * 0.75), 0.3, v[2], 7, 1), v[1]};
-      return inner(graph, operands);
-    };
-    cases.push_back(std::move(ahead));
+    cases.push_back(c.problem.AfterDropout(c.partial));
   }
 }
 

@@ -55,13 +55,7 @@ void AddWinogradCases(OpCases& cases) {
       cases.back().gradient = false;  // slow, and checked with smaller problems
     }
   }
-  for (ConvPartial partial : kPartials) {
-    OpCase special = Problem(2, 9, 6, 4, 18).Case(partial);
-    special.name += "_specials";
-    for (CaseInput& input : special.inputs) input.fill = Fill::kSpecials;
-    special.gradient = false;
-    cases.push_back(std::move(special));
-  }
+  for (ConvPartial partial : kPartials) cases.push_back(Problem(2, 9, 6, 4, 18).OfSpecials(partial));
   // Epilogues: short ones, and long ones with random numbers over channels of whole vectors and of any number.
   struct Fused {
     ConvProblem problem;
@@ -100,19 +94,7 @@ void AddWinogradCases(OpCases& cases) {
            Fused{Problem(1, 40, 32, 16, 16)},
            Fused{Problem(2, 8, 8, 16, 16), ConvPartial::kInputGradient},
        }) {
-    for (const bool tapped : {false, true}) {
-      OpCase built = c.problem.Case(c.partial);
-      built.name.insert(built.name.find('/') + 1, tapped ? "tapped_dropout_before_" : "dropout_before_");
-      built.inputs.push_back({DType::kInt64, {}, Fill::kStep});
-      built.build = [inner = built.build, tapped](Graph& graph, std::span<const Value> v) {
-        std::vector<Value> operands = {Dropout(Relu(v[0] * 0.75), 0.3, v[2], 7, 1), v[1]};
-        std::vector<Value> outputs = inner(graph, operands);
-        if (tapped) outputs.push_back(operands[0]);
-        return outputs;
-      };
-      built.gradient = false;
-      cases.push_back(std::move(built));
-    }
+    for (const bool tapped : {false, true}) cases.push_back(c.problem.AfterDropout(c.partial, tapped));
   }
   // An update of weights behind a gradient.
   OpCase update = Problem(3, 9, 6, 20, 18).Case(ConvPartial::kFilterGradient);
