@@ -373,10 +373,14 @@ Val ClusterIr::MayStream() {
   return may;
 }
 
-void ClusterIr::Emit(std::span<const Point> points, std::span<const Val> anchor, bool block) {
+void ClusterIr::BeginPoints(size_t points, bool block) {
   block_ = block;
-  groups_ = static_cast<int64_t>(points.size()) * kLanes / kRandomBlock;
+  groups_ = static_cast<int64_t>(points) * kLanes / kRandomBlock;
   words_.clear();
+}
+
+void ClusterIr::Emit(std::span<const Point> points, std::span<const Val> anchor, bool block) {
+  BeginPoints(points.size(), block);
   for (size_t p = 0; p < points.size(); ++p) {
     values_.clear();
     word_ = static_cast<int>(p);
@@ -387,9 +391,7 @@ void ClusterIr::Emit(std::span<const Point> points, std::span<const Val> anchor,
 }
 
 std::vector<Val> ClusterIr::Operands(std::span<const Point> points, bool block, bool again) {
-  block_ = block;
-  groups_ = static_cast<int64_t>(points.size()) * kLanes / kRandomBlock;
-  words_.clear();
+  BeginPoints(points.size(), block);
   std::vector<Val> operands;
   for (size_t p = 0; p < points.size(); ++p) {
     values_.clear();

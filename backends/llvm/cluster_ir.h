@@ -98,6 +98,7 @@ class ClusterIr {
   std::vector<Val> Words(const Node& node, std::span<const Val> lows, int lanes);
   Val ScalarOffset(const Source& source, const Point& point);
   Val VectorOffset(const std::vector<int64_t>& dims, const std::vector<int64_t>& strides, const Point& point);
+  void BeginPoints(size_t points, bool block);
   void StoreOutputs(const Point& point);
   int OutputBuffer(size_t output);
 
