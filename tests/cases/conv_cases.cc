@@ -21,6 +21,19 @@ std::string Numbers(const char* letter, const std::vector<int64_t>& numbers, int
   return any ? text : "";
 }
 
+// Of ordinary numbers, and of special ones. Gradients are checked with smaller problems.
+void AddWithSpecials(const ConvProblem& problem, ConvPartial partial, std::vector<OpCase>& cases) {
+  for (const bool special : {false, true}) {
+    OpCase built = problem.Case(partial);
+    built.gradient = false;
+    if (special) {
+      built.name += "_specials";
+      for (CaseInput& input : built.inputs) input.fill = Fill::kSpecials;
+    }
+    cases.push_back(std::move(built));
+  }
+}
+
 std::vector<ConvProblem> Problems() {
   std::vector<ConvProblem> p = {
       {.batch = 2, .in = {5, 4}, .ic = 3, .oc = 4, .window = {3, 3}, .options = {.padding = "same"}},
@@ -308,16 +321,74 @@ void AddConvCases(OpCases& cases) {
            .window = {3, 3, 3},
            .options = {.strides = {2, 1, 2}, .padding = "same", .groups = 16}}}) {
     for (ConvPartial partial : {ConvPartial::kForward, ConvPartial::kInputGradient, ConvPartial::kFilterGradient}) {
-      for (const bool special : {false, true}) {
-        OpCase built = problem.Case(partial);
-        built.gradient = false;  // checked with smaller problems
-        if (special) {
-          built.name += "_specials";
-          for (CaseInput& input : built.inputs) input.fill = Fill::kSpecials;
-        }
-        cases.push_back(std::move(built));
-      }
+      AddWithSpecials(problem, partial, cases);
     }
+  }
+  // Filter gradients of depthwise convolutions that read each row once: rows of one tile and of several, steps, also
+  // beyond the window, taps apart, more padding than image, one axis, rests of channels, chunks within tasks and as
+  // tasks.
+  for (const ConvProblem& problem :
+       std::vector<ConvProblem>{{.batch = 3,
+       .in = {5, 6},
+       .ic = 512,
+       .oc = 512,
+       .window = {3, 3},
+       .options = {.padding = "same", .groups = 512}},
+                                {.batch = 2,
+                                .in = {4, 24},
+                                .ic = 512,
+                                .oc = 512,
+                                .window = {3, 3},
+                                .options = {.padding = "same", .groups = 512}},
+                                {.batch = 2,
+                                .in = {7, 9},
+                                .ic = 512,
+                                .oc = 512,
+                                .window = {3, 3},
+                                .options = {.strides = {2, 2}, .padding = "same", .groups = 512}},
+                                {.batch = 1,
+                                .in = {12, 11},
+                                .ic = 512,
+                                .oc = 512,
+                                .window = {3, 3},
+                                .options = {.strides = {2, 1}, .dilations = {3, 2}, .groups = 512}},
+                                {.batch = 11,
+                                .in = {8, 7},
+                                .ic = 512,
+                                .oc = 512,
+                                .window = {3, 4},
+                                .options = {.padding = "same", .dilations = {2, 1}, .groups = 512}},
+                                {.batch = 1,
+                                .in = {12, 6},
+                                .ic = 1024,
+                                .oc = 1024,
+                                .window = {2, 2},
+                                .options = {.strides = {5, 1}, .groups = 1024}},
+                                {.batch = 20,
+                                .in = {30},
+                                .ic = 1024,
+                                .oc = 1024,
+                                .window = {3},
+                                .options = {.padding = "same", .groups = 1024}},
+                                {.batch = 7,
+                                .in = {17, 18},
+                                .ic = 20,
+                                .oc = 20,
+                                .window = {5, 5},
+                                .options = {.strides = {2, 2}, .padding = "same", .groups = 20}},
+                                {.batch = 10,
+                                .in = {17, 16},
+                                .ic = 200,
+                                .oc = 200,
+                                .window = {5, 5},
+                                .options = {.strides = {2, 2}, .padding = "same", .groups = 200}},
+                                {.batch = 1,
+                                .in = {2, 3},
+                                .ic = 1024,
+                                .oc = 1024,
+                                .window = {3, 3},
+                                .options = {.groups = 1024, .padding_before = {4, 3}, .padding_after = {4, 5}}}}) {
+    AddWithSpecials(problem, ConvPartial::kFilterGradient, cases);
   }
   // An update of weights behind one.
   OpCase update =
