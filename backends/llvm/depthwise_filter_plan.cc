@@ -24,6 +24,7 @@ constexpr int64_t kWayBytes = 4096;      // of a first-level cache: what is so f
 constexpr int64_t kWays = 12;            // which holds so many lines, or fewer
 constexpr int64_t kRingBytes = 1 << 16;  // of the second-level cache, for the rows of dy of a walk
 constexpr int64_t kSpareOfWalk = 7;      // registers: for dy
+constexpr int64_t kTapsOfWalk = 64;      // whose code is straight, for each output of a tile
 
 int64_t MostSums(int64_t registers) { return std::min(kMostSums, registers / 2); }
 
@@ -58,7 +59,7 @@ bool Crowded(const DepthwiseFilterPlan& p) {
 bool Walks(const DepthwiseFilterPlan& p, int64_t registers) {
   const SpatialAxis& outer = p.g.axis[0];
   const bool planar = outer.window == 1 && outer.output == 1 && outer.pad_before == 0;
-  if (!planar || registers < kManyRegisters || p.walk_width < 1) return false;
+  if (!planar || registers < kManyRegisters || p.walk_width < 1 || p.taps() > kTapsOfWalk) return false;
   const bool fits = p.ring_floats() * BytesOf(Elem::kF32) <= kRingBytes && p.Row(p.walk_width).pieces() <= kMostPieces;
   // With several groups of rows of the window, each would read the rows of x anew; of a strided convolution they are
   // most of what is read.
