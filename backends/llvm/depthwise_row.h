@@ -1,6 +1,6 @@
 // Depthwise convolutions read their source in place, row by row: the tiles that a row of outputs is cut into, and the
 // cells that each reads. Columns outside of the image are known when code is made, rows outside of it load no lanes;
-// both are zeros. Shared by lower_depthwise.cc and lower_depthwise_filter.cc.
+// both are zeros. Shared by lower_depthwise.cc and the kernels of filter gradients, depthwise_filter_*.cc.
 #ifndef WEIR_BACKENDS_LLVM_DEPTHWISE_ROW_H_
 #define WEIR_BACKENDS_LLVM_DEPTHWISE_ROW_H_
 

@@ -1,5 +1,8 @@
 // Convolutions and their two partials over shapes that hurt: odd sizes, one pixel, windows larger than the input,
 // strides with dilation, groups, depthwise, empty batches, channels below and above a vector.
+#include <utility>
+#include <vector>
+
 #include "weir/ops/conv_geometry.h"
 #include "weir/ops/ops.h"
 #include "weir/tests/cases/conv_problem.h"
@@ -7,6 +10,24 @@
 
 namespace weir {
 namespace {
+
+ConvProblem Depthwise(int64_t batch, std::vector<int64_t> in, int64_t channels, std::vector<int64_t> window,
+                      ConvOptions options) {
+  options.groups = channels;
+  return {.batch = batch,
+          .in = std::move(in),
+          .ic = channels,
+          .oc = channels,
+          .window = std::move(window),
+          .options = std::move(options)};
+}
+
+// Of ordinary numbers, and of special ones. Gradients are checked with smaller problems.
+void AddWithSpecials(const ConvProblem& problem, ConvPartial partial, OpCases& cases) {
+  cases.push_back(problem.Case(partial));
+  cases.back().gradient = false;
+  cases.push_back(problem.OfSpecials(partial));
+}
 
 std::vector<ConvProblem> Problems() {
   std::vector<ConvProblem> p = {
@@ -240,10 +261,25 @@ void AddConvCases(OpCases& cases) {
            .window = {3, 3, 3},
            .options = {.strides = {2, 1, 2}, .padding = "same", .groups = 16}}}) {
     for (ConvPartial partial : {ConvPartial::kForward, ConvPartial::kInputGradient, ConvPartial::kFilterGradient}) {
-      cases.push_back(problem.Case(partial));
-      cases.back().gradient = false;  // checked with smaller problems
-      cases.push_back(problem.OfSpecials(partial));
+      AddWithSpecials(problem, partial, cases);
     }
+  }
+  // Filter gradients of depthwise convolutions that read each row once: rows of one tile and of several, steps, also
+  // beyond the window, taps apart, more padding than image, one axis, rests of channels, chunks within tasks and as
+  // tasks.
+  for (const ConvProblem& problem : {
+           Depthwise(3, {5, 6}, 512, {3, 3}, {.padding = "same"}),
+           Depthwise(2, {4, 24}, 512, {3, 3}, {.padding = "same"}),
+           Depthwise(2, {7, 9}, 512, {3, 3}, {.strides = {2, 2}, .padding = "same"}),
+           Depthwise(1, {12, 11}, 512, {3, 3}, {.strides = {2, 1}, .dilations = {3, 2}}),
+           Depthwise(11, {8, 7}, 512, {3, 4}, {.padding = "same", .dilations = {2, 1}}),
+           Depthwise(1, {12, 6}, 1024, {2, 2}, {.strides = {5, 1}}),
+           Depthwise(20, {30}, 1024, {3}, {.padding = "same"}),
+           Depthwise(7, {17, 18}, 20, {5, 5}, {.strides = {2, 2}, .padding = "same"}),
+           Depthwise(10, {17, 16}, 200, {5, 5}, {.strides = {2, 2}, .padding = "same"}),
+           Depthwise(1, {2, 3}, 1024, {3, 3}, {.padding_before = {4, 3}, .padding_after = {4, 5}}),
+       }) {
+    AddWithSpecials(problem, ConvPartial::kFilterGradient, cases);
   }
   // An update of weights behind one.
   OpCase update =

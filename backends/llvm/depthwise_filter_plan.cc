@@ -1,0 +1,120 @@
+#include "weir/backends/llvm/depthwise_filter_plan.h"
+
+#include <algorithm>
+#include <numeric>
+
+#include "weir/ops/canonical_order.h"
+
+namespace weir::jit {
+namespace {
+
+constexpr int64_t kMostSums = 15;        // of 32 registers: three rows of three or five taps
+constexpr int64_t kMostPixels = 8;       // of a tile of a part of a row: their dy are in registers as well
+constexpr int64_t kSpareRegisters = 7;   // for x, and what is loaded ahead of its use
+constexpr size_t kMostPieces = 6;        // of code for a row
+constexpr int64_t kTileRows = 2;         // of dy in a tile
+constexpr int64_t kManyRegisters = 32;   // vectors; with fewer, a tile is of one row
+constexpr double kTaskFlops = 4e5;       // 5 us at the rate of loads
+constexpr int64_t kTasks = 16;           // enough for eight threads
+constexpr int64_t kNearBytes = 1 << 20;  // of operands that the second-level cache holds. Larger ones are to be read in
+constexpr int64_t kNearVectors = 8;      // pieces of a pixel of so many vectors at least,
+constexpr int64_t kNearOfOneChunk = 4;   // or of so many if there is no other way to make tasks
+constexpr double kLongTask = 8e6;        // flops; instead of longer tasks, rows of the window are tasks too
+constexpr int64_t kWayBytes = 4096;      // of a first-level cache: what is so far apart shares a set,
+constexpr int64_t kWays = 12;            // which holds so many lines, or fewer
+constexpr int64_t kRingBytes = 1 << 16;  // of the second-level cache, for the rows of dy of a walk
+constexpr int64_t kSpareOfWalk = 7;      // registers: for dy
+constexpr int64_t kTapsOfWalk = 64;      // whose code is straight, for each output of a tile
+
+int64_t MostSums(int64_t registers) { return std::min(kMostSums, registers / 2); }
+
+// Outputs that a tile of so many rows of dy may be wide.
+int64_t TileWidth(const DepthwiseFilterPlan& p, int64_t height, int64_t registers) {
+  const int64_t most = (registers - p.group_rows * p.columns - kSpareRegisters) / height;
+  return p.g.axis[2].output <= most ? most : std::clamp<int64_t>(most, 2, kMostPixels);
+}
+
+// Rows of dy in a tile, where an image has as many: several if they are whole rows, so that each follows the one
+// before, and neighbours on one axis, which share rows of x.
+int64_t TileRows(const DepthwiseFilterPlan& p, int64_t registers) {
+  const ConvGeometry& g = p.g;
+  const bool whole = g.axis[2].output <= TileWidth(p, kTileRows, registers) && g.axis[1].output >= kTileRows;
+  return whole && g.axis[0].window == 1 && p.group_rows > 1 && registers >= kManyRegisters ? kTileRows : 1;
+}
+
+// Coordinates that `outputs` neighbours read for `taps` neighbours.
+int64_t Cells(const SpatialAxis& axis, int64_t outputs, int64_t taps) {
+  return std::min(outputs * taps, (outputs - 1) * axis.stride + (taps - 1) * axis.dilation + 1);
+}
+
+// Whether the lines of memory that a tile reads of one vector are more than there is room for in the sets that they
+// share: where a pixel's size is a large power of two, sets are few.
+bool Crowded(const DepthwiseFilterPlan& p) {
+  const int64_t width = std::min(p.tile_width, p.g.axis[2].output);
+  const int64_t x = Cells(p.g.axis[1], p.tile_rows, p.group_rows) * Cells(p.g.axis[2], width, p.columns);
+  const int64_t sets = kWayBytes / std::gcd(p.g.out_channels * BytesOf(Elem::kF32), kWayBytes);
+  return x + p.tile_rows * width > sets * kWays;
+}
+
+bool Walks(const DepthwiseFilterPlan& p, int64_t registers) {
+  const SpatialAxis& outer = p.g.axis[0];
+  const bool planar = outer.window == 1 && outer.output == 1 && outer.pad_before == 0;
+  if (!planar || registers < kManyRegisters || p.walk_width < 1 || p.taps() > kTapsOfWalk) return false;
+  const bool fits = p.ring_floats() * BytesOf(Elem::kF32) <= kRingBytes && p.Row(p.walk_width).pieces() <= kMostPieces;
+  // With several groups of rows of the window, each would read the rows of x anew; of a strided convolution they are
+  // most of what is read.
+  const bool read_again = p.g.axis[1].stride > 1 && p.groups() > 1;
+  return fits && (Crowded(p) || read_again);
+}
+
+void Split(DepthwiseFilterPlan& p) {
+  const ConvGeometry& g = p.g;
+  const bool far = BytesOf(Elem::kF32) * g.batch * (p.x_floats() + p.dy_floats()) > kNearBytes;
+  p.by_chunks = p.chunks > 1 && far;
+  const int64_t wanted = std::clamp<int64_t>(static_cast<int64_t>(p.flops() / kTaskFlops), 1, kTasks);
+  const int64_t near = !far ? 1 : p.by_chunks ? kNearVectors : kNearOfOneChunk;
+  const int64_t parts = std::min(CeilDiv(p.vectors(), near), p.by_chunks ? CeilDiv(wanted, p.chunks) : wanted);
+  p.task_vectors = CeilDiv(p.vectors(), parts);
+}
+
+}  // namespace
+
+double DepthwiseFilterPlan::flops() const {
+  return 2.0 * static_cast<double>(g.batch * g.out_positions()) * static_cast<double>(dw_floats());
+}
+
+DepthwiseRow DepthwiseFilterPlan::Row(int64_t width) const {
+  const SpatialAxis& axis = g.axis[2];
+  return DepthwiseRow({.src = axis.input,
+                       .dst = axis.output,
+                       .advance = axis.stride,
+                       .base = -axis.pad_before,
+                       .delta = axis.dilation,
+                       .taps = axis.window},
+                      width);
+}
+
+std::optional<DepthwiseFilterPlan> PlanDepthwiseFilter(const ConvGeometry& geometry, const TileLimits& limits) {
+  const int64_t registers = limits.vector_registers;
+  DepthwiseFilterPlan p;
+  p.g = geometry;
+  const ConvGeometry& g = p.g;
+  p.window_rows = g.axis[0].window * g.axis[1].window;
+  p.columns = g.axis[2].window;
+  if (p.columns > MostSums(registers)) return std::nullopt;
+  p.chunk_images = std::min(FilterGradientImages(g.out_positions()), std::max<int64_t>(1, g.batch));
+  p.chunks = CeilDiv(g.batch, p.chunk_images);
+  p.group_rows = std::clamp<int64_t>(MostSums(registers) / p.columns, 1, p.window_rows);
+  p.tile_rows = TileRows(p, registers);
+  p.tile_width = TileWidth(p, p.tile_rows, registers);
+  if (p.Row(p.tile_width).pieces() > kMostPieces) return std::nullopt;
+  const int64_t cells = registers - p.columns - kSpareOfWalk;
+  p.walk_width = (cells - (p.columns - 1) * g.axis[2].dilation - 1) / g.axis[2].stride + 1;
+  Split(p);
+  p.walk = Walks(p, registers);
+  p.by_groups = !p.walk && p.flops() > kLongTask * static_cast<double>(p.tasks()) && p.window_rows > 1;
+  if (p.by_groups) p.group_rows = p.tile_rows = 1;
+  return p;
+}
+
+}  // namespace weir::jit
