@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "weir/backends/llvm/depthwise_filter_plan.h"
-#include "weir/backends/llvm/kernel_ir.h"
+#include "weir/backends/llvm/lowering.h"
 
 namespace weir::jit {
 
