@@ -17,7 +17,6 @@ constexpr int64_t kPartialBytes = 8 << 20;
 constexpr int64_t kInPlaceFloats = 8 * 1024;  // columns that the first-level cache holds need no packing
 constexpr int64_t kCloseFloats = 256 * 1024;  // columns that the second-level cache holds
 constexpr int64_t kPackColumns = 128;         // packed at a time by a task that passes over them once
-constexpr int64_t kTermsAtOnce = 64;          // of all columns, while their sums lie in the second-level cache
 constexpr int64_t kStagedFloats = 16 * 1024;  // sums that wait for the epilogue
 constexpr int64_t kFewRows = 256;             // up to this many, sums over terms may be split among tasks
 constexpr int64_t kChunkRows = 240;           // rows that share larger columns
@@ -114,8 +113,7 @@ void SplitTasks(MatMulPlan& p) {
 }
 
 void ChooseSources(MatMulPlan& p) {
-  const int64_t block = std::min(p.k, kMatMulBlock);
-  p.terms = p.by_terms ? std::min(block, kTermsAtOnce) : block;
+  p.terms = std::min(p.k, kMatMulBlock);
   const bool once = p.by_terms || p.row_block <= 2 * p.tile.rows || p.k * p.columns.size <= kInPlaceFloats;
   // A pair of tasks packs a few columns sooner than it waits for another stage.
   const bool pair = p.row_blocks == 2 && p.k * p.columns.size <= kInPlaceFloats;
@@ -161,8 +159,7 @@ void BookScratch(MatMulPlan& p) {
     p.scratch_bytes += RoundUp(floats * 4, 64);
     return at;
   };
-  const int64_t columns = p.by_terms ? RoundUp(p.columns.size, p.tile.width()) : p.column_chunk;
-  if (p.column_source == ColumnSource::kPackedByTask) p.columns_at = take(columns * p.panel_terms);
+  if (p.column_source == ColumnSource::kPackedByTask) p.columns_at = take(p.column_chunk * p.panel_terms);
   // All rows of a block at once if that is all their terms.
   const int64_t rows = RoundUp(p.by_terms || p.one_block() ? p.row_block : p.row_chunk, kLanes);
   if (p.row_source != RowSource::kInPlace) {
