@@ -9,8 +9,8 @@ namespace weir::jit {
 namespace {
 
 constexpr double kTaskFlops = 4e6;  // 20 us at 200 GFLOP/s
-constexpr double kPairFlops =
-    1.2e6;  // and 7 us of work that two threads take less for, lanes without a column among it
+// And work that a pair of threads takes less for: to start and join them costs some 0.3 us. Lanes without a column count.
+constexpr double kPairFlops = 0.3e6;
 constexpr double kTaskBytes = 512e3;  // or 25 us at 20 GB/s, where each element is used a few times only
 constexpr int64_t kTasks = 16;
 constexpr int64_t kPartialBytes = 8 << 20;
@@ -89,14 +89,16 @@ void SplitTasks(MatMulPlan& p) {
       std::min(CeilDiv(2 * kTasks, p.products), static_cast<int64_t>(std::max(flops / kTaskFlops, bytes / kTaskBytes)));
   const double lanes =
       static_cast<double>(RoundUp(columns, kLanes)) / static_cast<double>(std::max<int64_t>(1, columns));
-  if (parts <= 1 && p.products == 1 && p.k * columns <= kInPlaceFloats && flops * lanes >= kPairFlops) parts = 2;
+  const bool pair = parts <= 1 && p.products == 1 && p.k * columns <= kInPlaceFloats && flops * lanes >= kPairFlops;
+  if (pair) parts = 2;
   if (parts <= 1) {
     const double products = std::min(kTaskFlops / std::max(flops, 1.0), 1e6);
     p.products_per_task = TaskSize(p.products, std::max<int64_t>(1, static_cast<int64_t>(products)), 1);
     return;
   }
   // A block of rows passes over all columns: the larger they are, the more rows should share them.
-  const int64_t least = p.k * columns <= kCloseFloats ? 2 * p.tile.rows : kChunkRows;
+  const int64_t close = pair ? p.tile.rows : 2 * p.tile.rows;
+  const int64_t least = p.k * columns <= kCloseFloats ? close : kChunkRows;
   const int64_t row_parts = std::min(parts, CeilDiv(rows, least));
   const int64_t column_parts =
       row_parts >= std::min(parts, kTasks / 2) ? 1 : std::min(CeilDiv(parts, row_parts), p.panels());
