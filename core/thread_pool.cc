@@ -16,6 +16,9 @@
 namespace weir {
 namespace {
 
+// The gate: workers inside, whether it is closed, and the number of the job above.
+constexpr uint64_t kClosed = uint64_t{1} << 31, kInside = kClosed - 1, kNextJob = uint64_t{1} << 32;
+
 // How long a worker looks for the next stage of a plan before it sleeps: longer than the gap between two stages of a
 // step, short against anything a user would notice.
 constexpr std::chrono::microseconds kSpin{50};
@@ -74,13 +77,13 @@ ScopedFlushDenormals::~ScopedFlushDenormals() {
 }
 
 ThreadPool::ThreadPool(int threads)
-    : threads_(threads > 0 ? threads : DefaultThreads()), parts_(static_cast<size_t>(threads_)) {}
+    : threads_(threads > 0 ? threads : DefaultThreads()), parts_(static_cast<size_t>(threads_)), gate_(kClosed) {}
 
 ThreadPool::~ThreadPool() {
   {
     std::lock_guard lock(sleep_mutex_);
     stop_.store(true, std::memory_order_seq_cst);
-    epoch_.fetch_add(1, std::memory_order_seq_cst);
+    gate_.fetch_add(kNextJob, std::memory_order_seq_cst);
   }
   wake_.notify_all();
   for (std::thread& worker : workers_) worker.join();
@@ -122,41 +125,43 @@ void ThreadPool::Run(int64_t tasks, TaskFn run, void* context, Order order) {
     part.begin = tasks * i / threads_;
     part.end = tasks * (i + 1) / threads_;
   }
-  busy_.store(threads_ - 1, std::memory_order_relaxed);
-  epoch_.fetch_add(1, std::memory_order_seq_cst);
+  gate_.fetch_add(kNextJob - kClosed, std::memory_order_seq_cst);
   if (sleeping_.load(std::memory_order_seq_cst) > 0) {
     { std::lock_guard lock(sleep_mutex_); }
     wake_.notify_all();
   }
   RunTasks(0);
-  // Workers that never woke in time still have to see this epoch before the job's fields may change.
-  for (int spins = 0; busy_.load(std::memory_order_acquire) > 0; ++spins) {
+  // All tasks are taken: whoever comes now is too late, and need not be waited for.
+  uint64_t gate = gate_.fetch_or(kClosed, std::memory_order_acquire);
+  for (int spins = 0; (gate & kInside) != 0; ++spins) {
     if (spins < 4000) {
       Pause();
     } else {
       std::this_thread::yield();
     }
+    gate = gate_.load(std::memory_order_acquire);
   }
 }
 
 void ThreadPool::WorkerLoop(int worker) {
   ScopedFlushDenormals flush;
-  uint32_t seen = 0;
+  uint64_t seen = 0;
+  const auto waits = [&](std::memory_order order) { return gate_.load(order) / kNextJob == seen; };
   while (true) {
     const auto deadline = std::chrono::steady_clock::now() + kSpin;
-    while (epoch_.load(std::memory_order_acquire) == seen) {
-      for (int i = 0; i < 64 && epoch_.load(std::memory_order_acquire) == seen; ++i) Pause();
-      if (epoch_.load(std::memory_order_acquire) != seen || std::chrono::steady_clock::now() < deadline) continue;
+    while (waits(std::memory_order_acquire)) {
+      for (int i = 0; i < 64 && waits(std::memory_order_acquire); ++i) Pause();
+      if (!waits(std::memory_order_acquire) || std::chrono::steady_clock::now() < deadline) continue;
       std::unique_lock lock(sleep_mutex_);
       sleeping_.fetch_add(1, std::memory_order_seq_cst);
-      wake_.wait(lock, [&] { return epoch_.load(std::memory_order_seq_cst) != seen; });
+      wake_.wait(lock, [&] { return !waits(std::memory_order_seq_cst); });
       sleeping_.fetch_sub(1, std::memory_order_seq_cst);
     }
-    // Epochs can't be skipped: an owner waits for every worker before it raises the next one.
-    ++seen;
+    const uint64_t gate = gate_.fetch_add(1, std::memory_order_acquire);
+    seen = gate / kNextJob;
     if (stop_.load(std::memory_order_acquire)) return;
-    RunTasks(worker);
-    busy_.fetch_sub(1, std::memory_order_release);
+    if ((gate & kClosed) == 0) RunTasks(worker);
+    gate_.fetch_sub(1, std::memory_order_release);
   }
 }
 

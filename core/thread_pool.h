@@ -1,7 +1,8 @@
 // A pool of worker threads for the stages of a plan. A job is `tasks` independent calls. Each thread begins with its own
 // part of them, neighbours, so that it finds in its caches what it left there a stage before; whoever is done helps the
-// others. So a task must not depend on which thread runs it. With one thread no thread is ever started. Waiting workers
-// spin for some microseconds and then sleep, so an idle pool costs nothing.
+// others. So a task must not depend on which thread runs it. A worker that comes when all tasks are taken, because it
+// slept or has no processor, is not waited for. With one thread no thread is ever started. Waiting workers spin for some
+// microseconds and then sleep, so an idle pool costs nothing.
 #ifndef WEIR_CORE_THREAD_POOL_H_
 #define WEIR_CORE_THREAD_POOL_H_
 
@@ -63,8 +64,8 @@ class ThreadPool {
   std::vector<std::thread> workers_;
   std::mutex owner_;        // held by the caller whose job the workers run
 
-  // The job: written by its owner before epoch_ is raised, read by workers after they have seen the new epoch.
-  TaskFn run_ = nullptr;
+  // The job: written by its owner while nobody is behind the gate, read by workers that have found it open.
+  alignas(64) TaskFn run_ = nullptr;
   void* context_ = nullptr;
   Order order_ = Order::kForward;
   struct alignas(64) Part {
@@ -72,9 +73,9 @@ class ThreadPool {
     int64_t begin = 0, end = 0;
   };
   std::vector<Part> parts_;  // of the tasks, one a thread
-  alignas(64) std::atomic<uint32_t> epoch_{0};
-  alignas(64) std::atomic<int> busy_{0};  // workers that have not finished the current epoch
-  std::atomic<bool> stop_{false};
+  // Number of the job, whether it is closed to workers that come late, and how many are inside.
+  alignas(64) std::atomic<uint64_t> gate_;
+  alignas(64) std::atomic<bool> stop_{false};
   std::atomic<int> sleeping_{0};
   std::mutex sleep_mutex_;
   std::condition_variable wake_;

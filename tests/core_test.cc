@@ -6,6 +6,7 @@
 #include <atomic>
 #include <cfloat>
 #include <filesystem>
+#include <memory>
 #include <thread>
 
 #include "weir/core/error.h"
@@ -189,6 +190,19 @@ TEST(ThreadPool, SeveralCallersAtOnce) {
   }
   for (std::thread& caller : callers) caller.join();
   EXPECT_EQ(sum.load(), 4 * 200 * 120);
+}
+
+// More workers than processors: many come when a job is over, or the next one has begun.
+TEST(ThreadPool, LateWorkersMeetNoJobThatIsOver) {
+  ThreadPool pool(8);
+  for (int64_t job = 0; job < 3000; ++job) {
+    const int64_t tasks = 2 + job % 9;
+    auto sum = std::make_unique<std::atomic<int64_t>>(0);
+    const auto add = [&sum, job](int64_t task, int) { *sum += job + task; };
+    pool.ParallelFor(tasks, add);
+    ASSERT_EQ(sum->load(), tasks * job + tasks * (tasks - 1) / 2);
+    if (job % 500 == 0) std::this_thread::sleep_for(std::chrono::microseconds(200));
+  }
 }
 
 TEST(ThreadPool, IdleCostsNothing) {

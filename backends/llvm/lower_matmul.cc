@@ -65,36 +65,21 @@ class MatMulKernel {
     return MakeStage(b_.Take(), p_.tasks(), p_.scratch_bytes);
   }
 
-  // One block of k of a product, some terms of all columns at a time.
+  // One block of k of a product, panel by panel: sums stay in registers for all terms of the block.
   Stage Terms() {
     const Val block = b_.Rem(task_, p_.k_blocks()), product = b_.Div(task_, p_.k_blocks());
     Begin(product);
-    const int64_t size = p_.m * p_.n;
-    const Val dst = b_.Mul(b_.Add(b_.Mul(block, p_.products), product), size);
-    b_.Loop(b_.I64(0), b_.I64(size), kLanes, [&](Val i) {
-      const Val count = size % kLanes == 0 ? kNoVal : b_.Binary(IrOp::kSub, b_.I64(size), i);
-      b_.Store(Workspace(), b_.F32(0, kLanes), b_.Add(dst, i), count);
-    });
+    const Val dst = b_.Mul(b_.Add(b_.Mul(block, p_.products), product), p_.m * p_.n);
     const Span rows{b_.I64(0), b_.I64(p_.rows.size)}, columns{b_.I64(0), b_.I64(p_.columns.size)};
-    const Val begin = b_.Mul(block, kMatMulBlock), end = b_.Min(b_.I64(p_.k), b_.Add(begin, b_.I64(kMatMulBlock)));
-    b_.Loop(begin, end, p_.terms, [&](Val k) {
-      const Val terms = Terms(k, p_.terms);
-      PrepareRows(rows, k, terms);
-      PrepareColumns(columns, k, terms);
-      // The rows of the next terms lie behind these, and arrive meanwhile.
-      const Val next = b_.Add(k, b_.I64(p_.terms));
-      const Val stream = b_.Select(b_.Binary(IrOp::kLt, next, end), next, k);
-      const int64_t tiles = CeilDiv(p_.rows.size, p_.tile.rows), step = CeilDiv(p_.tile.width(), tiles);
-      Tiles(rows, columns, /*panels_outside=*/true,
-            [&](const TileShape& tile, TileOperands operands, Val i, Val c, const std::vector<Val>& counts) {
-              const Val first = b_.Add(b_.Mul(b_.Div(c, p_.tile.width()), tiles), b_.Div(i, p_.tile.rows));
-              const Val from = b_.Add(column_base_, b_.Mul(stream, p_.columns.inner));
-              operands.fetches = {{columns_, b_.Add(from, b_.Mul(first, p_.terms * step)), step}};
-              const Val at = b_.Add(dst, b_.Add(b_.Mul(i, p_.n), c));
-              const Sums sums = LoadSums(b_, tile, Workspace(), at, p_.n, counts);
-              StoreSums(b_, tile, AddTerms(b_, tile, operands, terms, sums, kUnroll), Workspace(), at, p_.n, counts);
-            });
-    });
+    const Val k = b_.Mul(block, kMatMulBlock), terms = Terms(k, kMatMulBlock);
+    PrepareRows(rows, k, terms);
+    PrepareColumns(columns, k, terms);
+    Tiles(rows, columns, /*panels_outside=*/true,
+          [&](const TileShape& tile, TileOperands operands, Val i, Val c, const std::vector<Val>& counts) {
+            if (p_.rows.size > 1) FetchPanel(operands, i, c);
+            const Sums sums = AddTerms(b_, tile, operands, terms, ZeroSums(b_, tile), kUnroll);
+            StoreSums(b_, tile, sums, Workspace(), b_.Add(dst, b_.Add(b_.Mul(i, p_.n), c)), p_.n, counts);
+          });
     return MakeStage(b_.Take(), p_.tasks(), p_.scratch_bytes);
   }
 
@@ -240,6 +225,20 @@ class MatMulKernel {
     const int64_t step = CeilDiv(p_.tile.rows, p_.panels());
     const Val next = b_.Add(row_base_, b_.Mul(b_.Add(i, b_.I64(p_.tile.rows)), p_.rows.outer));
     operands.fetches = {{rows_, b_.Add(next, b_.Mul(b_.Div(c, p_.tile.width()), p_.k * step)), step}};
+  }
+
+  // The panel behind this one, or the first of the next block, arrives while tiles of rows take turns: each fetches some
+  // of its vectors. (A lone row is no faster than memory, whoever fetches.)
+  void FetchPanel(TileOperands& operands, Val i, Val c) {
+    const int64_t tiles = CeilDiv(p_.rows.size, p_.tile.rows), vectors = CeilDiv(p_.tile.vectors, tiles);
+    const Val behind = b_.Add(c, b_.I64(p_.tile.width()));
+    const Val next = b_.Select(b_.Binary(IrOp::kLt, behind, b_.I64(p_.columns.size)), behind,
+                               b_.I64(kMatMulBlock * p_.columns.inner));
+    const Val from = b_.Add(column_at_(next), b_.Mul(b_.Div(i, p_.tile.rows), vectors * kLanes));
+    for (int64_t j = 0; j < vectors; ++j) {
+      operands.fetches.push_back(
+          {.buffer = columns_, .at = b_.Add(from, b_.I64(j * kLanes)), .step = p_.columns.inner, .to_first = false});
+    }
   }
 
   // A chunk of rows and columns over all terms, and its epilogue.

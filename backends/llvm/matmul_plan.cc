@@ -9,15 +9,14 @@ namespace weir::jit {
 namespace {
 
 constexpr double kTaskFlops = 4e6;  // 20 us at 200 GFLOP/s
-constexpr double kPairFlops =
-    1.2e6;  // and 7 us of work that two threads take less for, lanes without a column among it
+// And work that a pair of threads takes less for: to start and join them costs some 0.3 us. Lanes without a column count.
+constexpr double kPairFlops = 0.3e6;
 constexpr double kTaskBytes = 512e3;  // or 25 us at 20 GB/s, where each element is used a few times only
 constexpr int64_t kTasks = 16;
 constexpr int64_t kPartialBytes = 8 << 20;
 constexpr int64_t kInPlaceFloats = 8 * 1024;  // columns that the first-level cache holds need no packing
 constexpr int64_t kCloseFloats = 256 * 1024;  // columns that the second-level cache holds
 constexpr int64_t kPackColumns = 128;         // packed at a time by a task that passes over them once
-constexpr int64_t kTermsAtOnce = 64;          // of all columns, while their sums lie in the second-level cache
 constexpr int64_t kStagedFloats = 16 * 1024;  // sums that wait for the epilogue
 constexpr int64_t kFewRows = 256;             // up to this many, sums over terms may be split among tasks
 constexpr int64_t kChunkRows = 240;           // rows that share larger columns
@@ -90,14 +89,16 @@ void SplitTasks(MatMulPlan& p) {
       std::min(CeilDiv(2 * kTasks, p.products), static_cast<int64_t>(std::max(flops / kTaskFlops, bytes / kTaskBytes)));
   const double lanes =
       static_cast<double>(RoundUp(columns, kLanes)) / static_cast<double>(std::max<int64_t>(1, columns));
-  if (parts <= 1 && p.products == 1 && p.k * columns <= kInPlaceFloats && flops * lanes >= kPairFlops) parts = 2;
+  const bool pair = parts <= 1 && p.products == 1 && p.k * columns <= kInPlaceFloats && flops * lanes >= kPairFlops;
+  if (pair) parts = 2;
   if (parts <= 1) {
     const double products = std::min(kTaskFlops / std::max(flops, 1.0), 1e6);
     p.products_per_task = TaskSize(p.products, std::max<int64_t>(1, static_cast<int64_t>(products)), 1);
     return;
   }
   // A block of rows passes over all columns: the larger they are, the more rows should share them.
-  const int64_t least = p.k * columns <= kCloseFloats ? 2 * p.tile.rows : kChunkRows;
+  const int64_t close = pair ? p.tile.rows : 2 * p.tile.rows;
+  const int64_t least = p.k * columns <= kCloseFloats ? close : kChunkRows;
   const int64_t row_parts = std::min(parts, CeilDiv(rows, least));
   const int64_t column_parts =
       row_parts >= std::min(parts, kTasks / 2) ? 1 : std::min(CeilDiv(parts, row_parts), p.panels());
@@ -114,8 +115,7 @@ void SplitTasks(MatMulPlan& p) {
 }
 
 void ChooseSources(MatMulPlan& p) {
-  const int64_t block = std::min(p.k, kMatMulBlock);
-  p.terms = p.by_terms ? std::min(block, kTermsAtOnce) : block;
+  p.terms = std::min(p.k, kMatMulBlock);
   const bool once = p.by_terms || p.row_block <= 2 * p.tile.rows || p.k * p.columns.size <= kInPlaceFloats;
   // A pair of tasks packs a few columns sooner than it waits for another stage.
   const bool pair = p.row_blocks == 2 && p.k * p.columns.size <= kInPlaceFloats;
@@ -161,8 +161,7 @@ void BookScratch(MatMulPlan& p) {
     p.scratch_bytes += RoundUp(floats * 4, 64);
     return at;
   };
-  const int64_t columns = p.by_terms ? RoundUp(p.columns.size, p.tile.width()) : p.column_chunk;
-  if (p.column_source == ColumnSource::kPackedByTask) p.columns_at = take(columns * p.panel_terms);
+  if (p.column_source == ColumnSource::kPackedByTask) p.columns_at = take(p.column_chunk * p.panel_terms);
   // All rows of a block at once if that is all their terms.
   const int64_t rows = RoundUp(p.by_terms || p.one_block() ? p.row_block : p.row_chunk, kLanes);
   if (p.row_source != RowSource::kInPlace) {

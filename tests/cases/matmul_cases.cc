@@ -40,6 +40,10 @@ void AddMatMulCases(OpCases& cases) {
   AddProduct(cases, {}, {}, 1, 1, 1, false, false);
   AddProduct(cases, {}, {}, 1, 56, 444, false, false);
   AddProduct(cases, {}, {}, 32, 512, 10, false, false);
+  // Pairs of tasks, of rows that tiles divide and others.
+  AddProduct(cases, {}, {}, 19, 512, 10, false, false);
+  AddProduct(cases, {}, {}, 37, 512, 10, true, false);
+  AddProduct(cases, {}, {}, 32, 10, 512, false, true);
   AddProduct(cases, {}, {}, 33, kMatMulBlock, 16, false, false);
   AddProduct(cases, {}, {}, 33, kMatMulBlock + 1, 15, false, false);
   AddProduct(cases, {}, {}, 0, 5, 3, false, false);
@@ -60,6 +64,8 @@ void AddMatMulCases(OpCases& cases) {
   AddProduct(cases, {}, {2}, 130, 70, 130, true, false);
   AddProduct(cases, {}, {}, 17, 4096, 300, false, false);
   AddProduct(cases, {}, {}, 2, 8 * kMatMulBlock + 3, 300, true, false);
+  AddProduct(cases, {}, {}, 1, 8 * kMatMulBlock + 3, 300, false, false);
+  AddProduct(cases, {2}, {}, 20, 8 * kMatMulBlock + 3, 200, false, false);
   AddProduct(cases, {}, {}, 600, kMatMulBlock, 20, false, false);
   AddProduct(cases, {}, {}, 20, 2 * kMatMulBlock, 100, false, false);
   AddProduct(cases, {}, {}, 32, 100, 600, false, true);
