@@ -3,7 +3,7 @@
 // that meet it. The source is read in place.
 //
 // Tasks are rows of the output, or, where an input gradient has steps, of one output of each phase. A long epilogue
-// runs over the sums of a row, stored in scratch.
+// runs over the sums of a row, stored in scratch. Images of one tile share their channels' taps, which stay in registers.
 #include <algorithm>
 #include <utility>
 #include <vector>
@@ -22,6 +22,7 @@ constexpr int64_t kStraightTaps = 9;  // of more, rows of the window are a loop
 constexpr size_t kMostPieces = 6;     // of code for a row
 constexpr size_t kFewClasses = 4;     // of phases; each has code of its own
 constexpr double kTaskFlops = 8e5;    // 10 us at the rate of loads
+constexpr int64_t kTogether = 4;      // vectors of channels of images of one tile
 constexpr int64_t kFewRows = 8;       // if rows are few and
 constexpr int64_t kLongRow = 256;     // long, they should be cut
 
@@ -91,11 +92,61 @@ class DepthwiseConv {
     filter_ = Input(1);
     if (!short_epilogue_) sums_ = b_.Buffer({IrBuffer::Kind::kScratch, 0, Elem::kF32, 0});
     const Val begin = b_.Mul(task, per_task), end = b_.Min(b_.Add(begin, b_.I64(per_task)), b_.I64(steps()));
-    b_.Loop(begin, end, 1, [&](Val step) { Step(step); });
+    if (OneTile()) {
+      Images(begin, end);
+    } else {
+      b_.Loop(begin, end, 1, [&](Val step) { Step(step); });
+    }
   }
   int Input(size_t operand) {
     const int index = cluster_.input_index(cluster_.node(*cluster_.anchor).inputs[operand]);
     return b_.Buffer({IrBuffer::Kind::kInput, index, Elem::kF32, 0});
+  }
+
+  Class FirstClass() const {
+    return {{&p_.axis[0].phases[0], &p_.axis[1].phases[0], &p_.axis[2].phases[0]}, &rows_[0]};
+  }
+  // Whether an image's outputs are a tile, whose taps are few enough for registers.
+  bool OneTile() const {
+    return steps() == p_.batch && p_.classes() == 1 && rows_[0].one_tile() && FirstClass().taps() <= kStraightTaps &&
+           short_epilogue_;
+  }
+  // Some vectors of channels at a time, so that an image's are neighbours in memory.
+  void Images(Val begin, Val end) {
+    const Class one = FirstClass();
+    const int64_t together = channels() % (kTogether * kLanes) == 0 ? kTogether : 1;
+    one.row->ForTiles(b_, {}, [&](const DepthwiseRow::Tile& tile, Val first, const std::vector<Val>& none) {
+      b_.Loop(b_.I64(0), b_.I64(channels()), together * kLanes,
+              [&](Val c) { ImagesOfChannels(one, tile, first, c, together, begin, end); });
+      return none;
+    });
+  }
+  void ImagesOfChannels(const Class& one, const DepthwiseRow::Tile& tile, Val first, Val channel, int64_t vectors,
+                        Val begin, Val end) {
+    struct Vector {
+      Val channel = kNoVal, left = kNoVal;
+      std::vector<std::vector<Val>> weights = {};  // of each row of the window
+    };
+    const auto row = [&](Val image, int64_t w) { return RowOfWindow(one, image, b_.I64(0), b_.I64(0), b_.I64(w)); };
+    std::vector<Vector> all;
+    for (int64_t v = 0; v < vectors; ++v) {
+      Vector vector{.channel = b_.Add(channel, b_.I64(v * kLanes))};
+      if (channels() % kLanes != 0) vector.left = b_.Add(b_.I64(channels()), b_.Mul(vector.channel, -1));
+      for (int64_t w = 0; w < one.rows(); ++w)
+        vector.weights.push_back(Weights(one, row(b_.I64(0), w), vector.channel, vector.left));
+      all.push_back(std::move(vector));
+    }
+    b_.Loop(begin, end, 1, [&](Val image) {
+      const Val dst = b_.Mul(image, row_floats());
+      for (const Vector& v : all) {
+        std::vector<Val> sums(static_cast<size_t>(tile.size), b_.F32(0, kLanes));
+        for (int64_t w = 0; w < one.rows(); ++w) {
+          const std::vector<Val>& weights = v.weights[static_cast<size_t>(w)];
+          sums = Cells(one, tile, first, row(image, w), weights, v.channel, v.left, std::move(sums));
+        }
+        Hand(b_.Add(dst, v.channel), channels(), v.channel, v.left, dst, sums);
+      }
+    });
   }
 
   void Step(Val step) {
@@ -175,10 +226,12 @@ class DepthwiseConv {
         const Val left = channels() % kLanes == 0 ? kNoVal : b_.Add(b_.I64(channels()), b_.Mul(c, -1));
         std::vector<Val> sums(static_cast<size_t>(tile.size), b_.F32(0, kLanes));
         if (straight) {
-          for (const WindowRow& row : window) sums = Cells(one, tile, begin, row, c, left, std::move(sums));
+          for (const WindowRow& row : window)
+            sums = Cells(one, tile, begin, row, Weights(one, row, c, left), c, left, std::move(sums));
         } else {
           sums = b_.For(b_.I64(0), b_.I64(one.rows()), 1, sums, [&](Val w, const std::vector<Val>& acc) {
-            return Cells(one, tile, begin, window_row(w), c, left, acc);
+            const WindowRow row = window_row(w);
+            return Cells(one, tile, begin, row, Weights(one, row, c, left), c, left, acc);
           });
         }
         Hand(b_.Add(to, c), step, c, left, first, sums);
@@ -192,12 +245,17 @@ class DepthwiseConv {
     });
   }
 
-  std::vector<Val> Cells(const Class& one, const DepthwiseRow::Tile& tile, Val begin, const WindowRow& row, Val c,
-                         Val left, std::vector<Val> sums) {
+  // A row of the window, of channels `c` on.
+  std::vector<Val> Weights(const Class& one, const WindowRow& row, Val c, Val left) {
     std::vector<Val> weights;
     const int64_t step = one.phase[2]->period * (p_.transposed ? -channels() : channels());
     for (int64_t k = 0; k < one.phase[2]->taps; ++k)
       weights.push_back(b_.Load(filter_, b_.Add(b_.Add(row.filter, c), b_.I64(k * step)), kLanes, left));
+    return weights;
+  }
+
+  std::vector<Val> Cells(const Class& one, const DepthwiseRow::Tile& tile, Val begin, const WindowRow& row,
+                         const std::vector<Val>& weights, Val c, Val left, std::vector<Val> sums) {
     const Val lanes = left == kNoVal ? b_.I64(kLanes) : left;
     const Val count = row.inside == kNoVal ? left : b_.Select(row.inside, lanes, b_.I64(0));
     const Val src = b_.Add(row.src, c);

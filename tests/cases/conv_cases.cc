@@ -12,7 +12,7 @@ namespace weir {
 namespace {
 
 ConvProblem Depthwise(int64_t batch, std::vector<int64_t> in, int64_t channels, std::vector<int64_t> window,
-                      ConvOptions options) {
+                      ConvOptions options = {}) {
   options.groups = channels;
   return {.batch = batch,
           .in = std::move(in),
@@ -263,6 +263,18 @@ void AddConvCases(OpCases& cases) {
     for (ConvPartial partial : {ConvPartial::kForward, ConvPartial::kInputGradient, ConvPartial::kFilterGradient}) {
       AddWithSpecials(problem, partial, cases);
     }
+  }
+  // Depthwise ones on images of one tile: several vectors of channels at a time, one, and a rest.
+  for (const ConvProblem& problem : {
+           Depthwise(5, {1, 1}, 128, {3, 3}, {.padding = "same"}),
+           Depthwise(9, {1, 1}, 80, {3, 3}, {.padding = "same"}),
+           Depthwise(3, {2, 2}, 64, {3, 3}, {.strides = {2, 2}, .padding = "same"}),
+           Depthwise(4, {1, 3}, 21, {3, 3}, {.padding = "same"}),
+           Depthwise(7, {3, 5}, 192, {3, 2}),
+           Depthwise(20, {6}, 64, {4}, {.padding = "same"}),
+       }) {
+    for (ConvPartial partial : {ConvPartial::kForward, ConvPartial::kInputGradient})
+      AddWithSpecials(problem, partial, cases);
   }
   // Filter gradients of depthwise convolutions that read each row once: rows of one tile and of several, steps, also
   // beyond the window, taps apart, more padding than image, one axis, rests of channels, chunks within tasks and as
