@@ -39,7 +39,9 @@ void ConvPlan::MakeClasses(const FilterLayout& layout, const TileLimits& limits)
   // that a row of taps reads.
   const int64_t registers = limits.vector_registers;
   int64_t most = problem.depthwise ? (registers - 3) / 2 : (registers - layout.vectors - 1) / layout.vectors;
-  most = std::min(most, kMostPixels);
+  // Rows that are whole tiles of the most pixels.
+  const bool whole = !problem.depthwise && problem.taps() > 1 && classes[0].count[3] % most == 0;
+  if (!whole) most = std::min(most, kMostPixels);
   if (classes.size() > kFewClasses) most = std::min(most, kSmallTile);
   const int64_t* count = classes[0].count;
   while (one_class() && tile_level > 0 && 2 * inner * count[tile_level] <= most) inner *= count[tile_level--];
