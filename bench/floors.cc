@@ -88,7 +88,8 @@ std::string FloorsTable(Runtime& runtime, int64_t batch, const MachinePeak& peak
                      ClusterBytes(cluster) / peak.triad_bytes, Median(std::move(seconds))});
     step += parts.back().seconds;
   }
-  std::string table = StrCat("Training step of ", batch, " pictures; ", peak.threads, " threads, ", peak.instructions);
+  std::string table = StrCat("Training step of ", batch, " pictures; ", ProcessorName(), ", ", peak.threads,
+                             " threads, ", peak.instructions);
   char ceilings[160];
   std::snprintf(ceilings, sizeof(ceilings),
                 ", peak %.0f GFLOP/s, triad %.1f GB/s. Medians of %d steps, milliseconds.\n\n", 1e-9 * peak.flops,

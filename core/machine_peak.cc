@@ -4,13 +4,17 @@
 #include <chrono>
 #include <cstdint>
 #include <cstdlib>
+#include <fstream>
 #include <memory>
+#include <string>
 #include <thread>
 #include <vector>
 
 #if defined(__x86_64__)
 #include <immintrin.h>
 #endif
+
+#include "weir/core/strings.h"
 
 namespace weir {
 namespace {
@@ -93,6 +97,24 @@ void Triad(float* a, const float* b, const float* c, int64_t size) {
 
 }  // namespace
 
+std::string ProcessorName() {
+  std::ifstream file("/proc/cpuinfo");
+  std::string line, name, family, model;
+  const auto take = [&](const std::string& key, std::string& value) {
+    // "model name\t: AMD EPYC"
+    const size_t colon = line.find(':');
+    if (colon == std::string::npos || colon + 2 > line.size() || !value.empty()) return;
+    if (line.substr(0, line.find_first_of("\t:")) == key) value = line.substr(colon + 2);
+  };
+  while (std::getline(file, line) && !line.empty()) {  // the first processor's lines
+    take("model name", name);
+    take("cpu family", family);
+    take("model", model);
+  }
+  if (name.empty() || family.empty()) return name;
+  return StrCat(name, " (family ", family, ", model ", model, ")");
+}
+
 MachinePeak MeasurePeak(int threads) {
   MachinePeak peak;
   peak.threads = threads;
@@ -123,9 +145,8 @@ MachinePeak MeasurePeak(int threads) {
   };
   const auto a = allocate(), b = allocate(), c = allocate();
   const int64_t share = kElements / threads / 16 * 16;
-  const double triad = MedianSeconds(threads, 5, [&](int t) {
-    Triad(a.get() + t * share, b.get() + t * share, c.get() + t * share, share);
-  });
+  const double triad = MedianSeconds(
+      threads, 5, [&](int t) { Triad(a.get() + t * share, b.get() + t * share, c.get() + t * share, share); });
   peak.triad_bytes = 3.0 * static_cast<double>(share * threads) * sizeof(float) / triad;
   return peak;
 }

@@ -14,6 +14,9 @@ struct MachinePeak {
   std::string instructions;  // "AVX-512", "AVX2", "baseline"
 };
 
+// What the system calls the processor and its family, "AMD EPYC (family 25, model 17)"; "" where it says nothing.
+std::string ProcessorName();
+
 // Takes about a second.
 MachinePeak MeasurePeak(int threads);
 

@@ -293,7 +293,7 @@ TEST(LlvmClusters, ProloguesPrecedeConvolutionsThatCopy) {
   const Value odd = graph->Input({DType::kFloat32, {20, 5, 5, 3}}), v = graph->Input({DType::kFloat32, {3, 3, 3, 8}});
   EXPECT_EQ(StepsOf(*runtime, std::vector{odd, v}, std::vector{Conv2D(Relu(odd), v, same)}).size(), 1u);
   EXPECT_EQ(StepsOf(*runtime, std::vector{odd, v, step}, std::vector{Conv2D(Dropout(odd, 0.3, step, 7, 1), v, same)}).size(), 2u);
-  const Value one = graph->Input({DType::kFloat32, {1, 32, 32, 32}}), u = graph->Input({DType::kFloat32, {3, 3, 32, 32}});
+  const Value one = graph->Input({DType::kFloat32, {1, 32, 32, 64}}), u = graph->Input({DType::kFloat32, {3, 3, 64, 64}});
   EXPECT_EQ(StepsOf(*runtime, std::vector{one, u}, std::vector{Conv2D(Relu(one), u, same)}).size(), 2u);
 }
 
@@ -303,7 +303,7 @@ TEST(LlvmClusters, EveryElementOfAProloguesOutputHasOneTask) {
   const auto graph = Graph::Create();
   const struct {
     Shape x, w;
-  } problems[] = {{{1, 40, 30, 8}, {3, 3, 8, 16}}, {{1, 1500, 64}, {4, 64, 16}}, {{1, 40, 4, 5, 8}, {3, 3, 3, 8, 20}}};
+  } problems[] = {{{1, 40, 30, 8}, {3, 3, 8, 16}}, {{1, 1500, 64}, {4, 64, 16}}, {{1, 40, 4, 5, 8}, {3, 3, 3, 8, 10}}};
   for (const auto& problem : problems) {
     const Value x = graph->Input({DType::kFloat32, problem.x}), w = graph->Input({DType::kFloat32, problem.w});
     const Value p = x * 0.5 + 1;

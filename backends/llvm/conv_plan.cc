@@ -7,7 +7,7 @@ namespace weir::jit {
 namespace {
 
 constexpr double kTaskFlops = 4e6;          // 20 us
-constexpr double kLeastFlops = 4e5;         // of parts of an image, and of parts of the output channels
+constexpr double kLeastFlops = 6e5;         // of parts of an image, and of parts of the output channels
 constexpr int64_t kTasks = 16;              // enough for eight threads
 constexpr int64_t kMostPixels = 12;         // of a tile
 constexpr int64_t kPairRegisters = 16;      // with fewer vectors, each is two registers,

@@ -16,8 +16,10 @@ namespace {
 constexpr double kLongestBar = 6;  // in the picture; more is written as a number
 
 std::string Sentence(const Table::Setting& setting) {
-  return StrCat("Measured in one run, in turn, medians; ", setting.peak.threads, " threads, ",
-                setting.peak.instructions, ", peak ", NumberText(setting.peak.flops * 1e-9, 0), " GFLOP/s, triad ",
+  const std::string processor = ProcessorName();
+  return StrCat("Measured in one run, in turn, medians; ", processor, processor.empty() ? "" : ", ",
+                setting.peak.threads, " threads, ", setting.peak.instructions, ", peak ",
+                NumberText(setting.peak.flops * 1e-9, 0), " GFLOP/s, triad ",
                 NumberText(setting.peak.triad_bytes * 1e-9, 1), " GB/s; ", StrJoin(setting.peers, "; "), ".");
 }
 
