@@ -14,6 +14,7 @@
 #include <immintrin.h>
 #endif
 
+#include "weir/core/memory_block.h"
 #include "weir/core/strings.h"
 
 namespace weir {
@@ -83,7 +84,7 @@ float MulAddChains(int64_t rounds) {
   return total;
 }
 
-void Triad(float* a, const float* b, const float* c, int64_t size) {
+void TriadOf(float* a, const float* b, const float* c, int64_t size) {
 #if defined(__x86_64__)
   const __m128 s = _mm_set1_ps(0.5f);
   for (int64_t i = 0; i < size; i += 4) {
@@ -94,6 +95,9 @@ void Triad(float* a, const float* b, const float* c, int64_t size) {
   for (int64_t i = 0; i < size; ++i) a[i] = b[i] + 0.5f * c[i];
 #endif
 }
+
+// Of an array, for all threads together: 128 MiB.
+constexpr int64_t kTriadElements = int64_t{32} << 20;
 
 }  // namespace
 
@@ -113,6 +117,25 @@ std::string ProcessorName() {
   }
   if (name.empty() || family.empty()) return name;
   return StrCat(name, " (family ", family, ", model ", model, ")");
+}
+
+Triad::Triad(int threads) : threads_(threads), share_(kTriadElements / threads / 16 * 16) {
+  for (auto& array : arrays_) {
+    array = AllocateBlock(kTriadElements * sizeof(float), /*zero=*/false);
+    std::fill_n(reinterpret_cast<float*>(array.get()), kTriadElements, 1.0f);
+  }
+}
+
+void Triad::RunPart(int thread) {
+  const auto part = [&](int i) { return reinterpret_cast<float*>(arrays_[i].get()) + thread * share_; };
+  TriadOf(part(0), part(1), part(2), share_);
+}
+
+void Triad::Run() {
+  std::vector<std::thread> others;
+  for (int t = 1; t < threads_; ++t) others.emplace_back([this, t] { RunPart(t); });
+  RunPart(0);
+  for (std::thread& other : others) other.join();
 }
 
 MachinePeak MeasurePeak(int threads) {
@@ -136,18 +159,9 @@ MachinePeak MeasurePeak(int threads) {
   const double seconds = MedianSeconds(threads, 7, [&](int) { sink = sink + chains(kRounds); });
   peak.flops = 2.0 * kChains * lanes * static_cast<double>(kRounds) * threads / seconds;
 
-  // 3 arrays of 128 MiB for all threads together.
-  constexpr int64_t kElements = int64_t{32} << 20;
-  const auto allocate = [] {
-    float* memory = static_cast<float*>(std::aligned_alloc(64, kElements * sizeof(float)));
-    std::fill_n(memory, kElements, 1.0f);
-    return std::unique_ptr<float, decltype(&std::free)>(memory, &std::free);
-  };
-  const auto a = allocate(), b = allocate(), c = allocate();
-  const int64_t share = kElements / threads / 16 * 16;
-  const double triad = MedianSeconds(
-      threads, 5, [&](int t) { Triad(a.get() + t * share, b.get() + t * share, c.get() + t * share, share); });
-  peak.triad_bytes = 3.0 * static_cast<double>(share * threads) * sizeof(float) / triad;
+  Triad triad(threads);
+  const double seconds_of_triad = MedianSeconds(threads, 5, [&](int t) { triad.RunPart(t); });
+  peak.triad_bytes = triad.bytes() / seconds_of_triad;
   return peak;
 }
 

@@ -63,45 +63,46 @@ std::vector<OpCase> Passes() {
   };
 }
 
-// Seconds of one pass, and bytes that it must move: inputs and outputs once each.
-struct PassTime {
-  double seconds = 0, bytes = 0;
+// A pass and a triad in turn: bandwidth changes with what the machine's other guests do.
+struct PassRates {
+  double seconds = 0;          // of the pass
+  double pass = 0, triad = 0;  // bytes a second; of the pass, its inputs and outputs once each
+  bool disturbed = false;
 };
-PassTime MeasurePass(Session& session, const OpCase& pass) {
+PassRates MeasurePass(Session& session, const OpCase& pass, Triad& triad) {
   const std::shared_ptr<Graph> graph = Graph::Create();
   const std::vector<Value> leaves = RecordInputs(pass, *graph);
   const std::vector<Value> roots = pass.build(*graph, leaves);
   const auto executable = session.runtime->Compile(leaves, roots);
   ThrowIfError(executable.status());
   std::vector<Tensor> inputs = MakeInputs(pass), outputs(roots.size());
-  const Party party = WeirParty([&] { ThrowIfError(session.runtime->Run(**executable, inputs, outputs)); });
-  PassTime time = {.seconds = Compete({&party, 1}, session.model_pace()).seconds[0]};
-  for (const Value& value : leaves) time.bytes += static_cast<double>(value.type().bytes());
-  for (const Value& value : roots) time.bytes += static_cast<double>(value.type().bytes());
-  return time;
+  const Party parties[] = {WeirParty([&] { ThrowIfError(session.runtime->Run(**executable, inputs, outputs)); }),
+                           WeirParty([&] { triad.Run(); })};
+  const Outcome outcome = Compete(parties, session.model_pace());
+  double bytes = 0;
+  for (const Value& value : leaves) bytes += static_cast<double>(value.type().bytes());
+  for (const Value& value : roots) bytes += static_cast<double>(value.type().bytes());
+  return {outcome.seconds[0], bytes / outcome.seconds[0], triad.bytes() / outcome.seconds[1], outcome.disturbed};
 }
 
 void MemoryPasses(Session& session) {
   if (!session.Wants("passes")) return;
   double least = std::numeric_limits<double>::infinity(), least_rate = 0, its_triad = 0;
   std::string least_name;
-  double triad = MeasurePeak(session.runtime->threads()).triad_bytes;
+  Triad triad(session.runtime->threads());
   for (const OpCase& pass : Passes()) {
-    const PassTime time = MeasurePass(session, pass);
-    // Bandwidth changes with what the machine's other guests do: held against what was there before and after.
-    const double after = MeasurePeak(session.runtime->threads()).triad_bytes;
-    const double around = (triad + after) / 2, rate = time.bytes / time.seconds;
-    triad = after;
+    const PassRates rates = MeasurePass(session, pass, triad);
     session.table.Add(Row{.group = "Passes over memory beside the triad",
                           .name = StrCat(pass.name, ", ", pass.inputs[0].type.shape[0], " elements, ",
-                                         NumberText(rate * 1e-9, 1), " GB/s"),
-                          .weir = time.seconds,
-                          .peer = time.bytes / around,
-                          .way = StrCat("triad ", NumberText(around * 1e-9, 1), " GB/s")});
-    if (rate / around < least) {
-      least = rate / around;
-      least_rate = rate;
-      its_triad = around;
+                                         NumberText(rates.pass * 1e-9, 1), " GB/s"),
+                          .weir = rates.seconds,
+                          .peer = rates.seconds * rates.pass / rates.triad,
+                          .way = StrCat("triad ", NumberText(rates.triad * 1e-9, 1), " GB/s"),
+                          .disturbed = rates.disturbed});
+    if (rates.pass / rates.triad < least) {
+      least = rates.pass / rates.triad;
+      least_rate = rates.pass;
+      its_triad = rates.triad;
       least_name = pass.name;
     }
   }
