@@ -8,6 +8,7 @@
 #include <fstream>
 #include <sstream>
 #include <string>
+#include <vector>
 
 #if defined(__x86_64__)
 #include <immintrin.h>
@@ -29,6 +30,23 @@ void Pause() {
 #else
   std::this_thread::yield();
 #endif
+}
+
+// Moves this thread to the n-th processor behind `first`, of those it may use, and leaves it free to move on. The system
+// starts a thread where its maker runs, and may take tens of milliseconds to find that another processor idles.
+void MoveApart(int first, int n) {
+  cpu_set_t allowed;
+  CPU_ZERO(&allowed);
+  if (first < 0 || sched_getaffinity(0, sizeof(allowed), &allowed) != 0) return;
+  std::vector<int> cpus;  // from `first` on
+  for (int i = 0; i < CPU_SETSIZE; ++i) {
+    if (const int cpu = (first + i) % CPU_SETSIZE; CPU_ISSET(static_cast<size_t>(cpu), &allowed)) cpus.push_back(cpu);
+  }
+  if (cpus.size() < 2) return;
+  cpu_set_t one;
+  CPU_ZERO(&one);
+  CPU_SET(static_cast<size_t>(cpus[static_cast<size_t>(n) % cpus.size()]), &one);
+  if (sched_setaffinity(0, sizeof(one), &one) == 0) sched_setaffinity(0, sizeof(allowed), &allowed);
 }
 
 // CPUs of the cgroup quota (version 2, then 1), or 0 if there is none.
@@ -92,8 +110,12 @@ ThreadPool::~ThreadPool() {
 // Workers start with the first job that can use them, so a program that never computes has none.
 void ThreadPool::StartWorkers() {
   if (!workers_.empty()) return;
+  const int cpu = sched_getcpu();
   for (int worker = 1; worker < threads_; ++worker) {
-    workers_.emplace_back([this, worker] { WorkerLoop(worker); });
+    workers_.emplace_back([this, worker, cpu] {
+      MoveApart(cpu, worker);
+      WorkerLoop(worker);
+    });
   }
 }
 
