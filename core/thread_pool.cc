@@ -32,20 +32,23 @@ void Pause() {
 #endif
 }
 
-// Moves this thread to the n-th processor behind `first`, of those it may use, and leaves it free to move on. The system
-// starts a thread where its maker runs, and may take tens of milliseconds to find that another processor idles.
-void MoveApart(int first, int n) {
+// Moves thread `worker` of `threads` away from processor `maker` if it is there, and leaves it free to move on. The
+// system may start a thread where its maker runs, and take tens of milliseconds to find that another processor idles.
+void MoveApart(int maker, int worker, int threads) {
   cpu_set_t allowed;
   CPU_ZERO(&allowed);
-  if (first < 0 || sched_getaffinity(0, sizeof(allowed), &allowed) != 0) return;
-  std::vector<int> cpus;  // from `first` on
-  for (int i = 0; i < CPU_SETSIZE; ++i) {
-    if (const int cpu = (first + i) % CPU_SETSIZE; CPU_ISSET(static_cast<size_t>(cpu), &allowed)) cpus.push_back(cpu);
+  if (maker < 0 || sched_getcpu() != maker || sched_getaffinity(0, sizeof(allowed), &allowed) != 0) return;
+  std::vector<size_t> cpus;  // from the maker's on
+  for (size_t i = 0; i < CPU_SETSIZE; ++i) {
+    if (const size_t cpu = (static_cast<size_t>(maker) + i) % CPU_SETSIZE; CPU_ISSET(cpu, &allowed))
+      cpus.push_back(cpu);
   }
+  // Spread, so that two threads are not two halves of a core.
+  const size_t step = std::max<size_t>(1, cpus.size() / static_cast<size_t>(threads));
   if (cpus.size() < 2) return;
   cpu_set_t one;
   CPU_ZERO(&one);
-  CPU_SET(static_cast<size_t>(cpus[static_cast<size_t>(n) % cpus.size()]), &one);
+  CPU_SET(cpus[static_cast<size_t>(worker) * step % cpus.size()], &one);
   if (sched_setaffinity(0, sizeof(one), &one) == 0) sched_setaffinity(0, sizeof(allowed), &allowed);
 }
 
@@ -113,7 +116,7 @@ void ThreadPool::StartWorkers() {
   const int cpu = sched_getcpu();
   for (int worker = 1; worker < threads_; ++worker) {
     workers_.emplace_back([this, worker, cpu] {
-      MoveApart(cpu, worker);
+      MoveApart(cpu, worker, threads_);
       WorkerLoop(worker);
     });
   }
