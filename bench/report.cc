@@ -155,9 +155,8 @@ absl::Status Report::Save(const std::string& folder, const MachinePeak& peak) co
   std::error_code error;
   std::filesystem::create_directories(folder, error);
   if (error) return absl::UnavailableError(StrCat("can't make ", folder, ": ", error.message()));
-  const std::string processor = ProcessorName();
   const std::string machine =
-      StrCat(processor, processor.empty() ? "" : ", ", peak.threads, " threads, ", peak.instructions, ", peak ",
+      StrCat(ProcessorName(), ", ", peak.threads, " threads, ", peak.instructions, ", peak ",
              Number("%.0f", peak.flops * 1e-9), " GFLOP/s, triad ", Number("%.0f", peak.triad_bytes * 1e-9), " GB/s");
   WEIR_RETURN_IF_ERROR(WriteFileAtomically(folder + "/backends.md",
                                            StrCat("Measured in one run, medians; ", machine, ".\n\n", Table(peak))));

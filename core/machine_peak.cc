@@ -115,7 +115,8 @@ std::string ProcessorName() {
     take("cpu family", family);
     take("model", model);
   }
-  if (name.empty() || family.empty()) return name;
+  if (name.empty()) return "unknown processor";
+  if (family.empty()) return name;
   return StrCat(name, " (family ", family, ", model ", model, ")");
 }
 

@@ -35,7 +35,7 @@ class Triad {
   std::shared_ptr<std::byte> arrays_[3];
 };
 
-// What the system calls the processor and its family, "AMD EPYC (family 25, model 17)"; "" where it says nothing.
+// What the system calls the processor and its family, "AMD EPYC (family 25, model 17)", or "unknown processor".
 std::string ProcessorName();
 
 // Takes about a second.

@@ -1,6 +1,7 @@
 // Data types, strings, thread pool, plan cache and profiler: core without ops.
 #include <gtest/gtest.h>
 
+#include <sched.h>
 #include <time.h>
 
 #include <atomic>
@@ -203,6 +204,28 @@ TEST(ThreadPool, LateWorkersMeetNoJobThatIsOver) {
     ASSERT_EQ(sum->load(), tasks * job + tasks * (tasks - 1) / 2);
     if (job % 500 == 0) std::this_thread::sleep_for(std::chrono::microseconds(200));
   }
+}
+
+// They may be moved as they start, but are not held there.
+TEST(ThreadPool, WorkersMayRunWhereTheirMakerMay) {
+  const auto allowed = [] {
+    cpu_set_t set;
+    CPU_ZERO(&set);
+    EXPECT_EQ(sched_getaffinity(0, sizeof(set), &set), 0);
+    return set;
+  };
+  const cpu_set_t own = allowed();
+  ThreadPool pool(3);
+  std::atomic<int> seen = 0;  // bit by thread
+  for (int job = 0; job < 1000 && seen != 7; ++job) {
+    pool.ParallelFor(6, [&](int64_t, int worker) {
+      const cpu_set_t set = allowed();
+      EXPECT_TRUE(CPU_EQUAL(&set, &own));
+      seen |= 1 << worker;
+      std::this_thread::sleep_for(std::chrono::microseconds(200));
+    });
+  }
+  EXPECT_EQ(seen, 7);
 }
 
 TEST(ThreadPool, IdleCostsNothing) {

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "weir/backends/llvm/conv_accept.h"
+#include "weir/backends/llvm/winograd_filter.h"
 #include "weir/backends/llvm/winograd_ir.h"
 #include "weir/backends/llvm/winograd_output.h"
 #include "weir/backends/llvm/winograd_plan.h"

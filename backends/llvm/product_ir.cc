@@ -153,16 +153,8 @@ void PackTransposed(KernelBuilder& b, const TileShape& tile, const PanelPack& p,
       const Val column = b.Add(c, j), from = b.Add(p.from, b.Mul(column, p.pitch));
       b.Loop(b.I64(0), p.terms, kLanes, [&](Val t) {
         const Val left = whole ? b.I64(kLanes) : b.Binary(IrOp::kSub, p.terms, t);
-        Val next = kNoVal;
-        if (p.ahead > 0) {
-          // The columns behind these are next.
-          const Val ahead = b.Add(t, b.I64(p.ahead));
-          next = b.Add(from, b.Select(b.Binary(IrOp::kLt, ahead, p.terms), ahead,
-                                      b.Add(b.Binary(IrOp::kSub, ahead, p.terms), b.I64(kLanes * p.pitch))));
-        }
         std::vector<Val> block;
         for (int64_t i = 0; i < kLanes; ++i) {
-          if (p.ahead > 0) b.Prefetch(p.src, b.Add(next, b.I64(i * p.pitch)), /*to_first=*/false);
           Val count = whole ? kNoVal : left;
           if (!all_columns) count = b.Select(b.Binary(IrOp::kLt, column, b.I64(p.columns - i)), left, b.I64(0));
           block.push_back(b.Load(p.src, b.Add(b.Add(from, t), b.I64(i * p.pitch)), kLanes, count));

@@ -66,10 +66,6 @@ struct WinogradPlan {
 // By panels, see lower_winograd_panels.cc.
 Lowering LowerWinogradByPanels(const Cluster& cluster, const WinogradPlan& plan);
 
-// The plan's filter, transformed and packed [panel][element][source channel][panel's output channels] at the begin of
-// the workspace, from cluster input `filter`.
-Stage TransformFilterStage(const WinogradPlan& plan, int filter, std::string name);
-
 }  // namespace weir::jit
 
 #endif  // WEIR_BACKENDS_LLVM_WINOGRAD_PLAN_H_

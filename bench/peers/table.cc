@@ -16,10 +16,8 @@ namespace {
 constexpr double kLongestBar = 6;  // in the picture; more is written as a number
 
 std::string Sentence(const Table::Setting& setting) {
-  const std::string processor = ProcessorName();
-  return StrCat("Measured in one run, in turn, medians; ", processor, processor.empty() ? "" : ", ",
-                setting.peak.threads, " threads, ", setting.peak.instructions, ", peak ",
-                NumberText(setting.peak.flops * 1e-9, 0), " GFLOP/s, triad ",
+  return StrCat("Measured in one run, in turn, medians; ", ProcessorName(), ", ", setting.peak.threads, " threads, ",
+                setting.peak.instructions, ", peak ", NumberText(setting.peak.flops * 1e-9, 0), " GFLOP/s, triad ",
                 NumberText(setting.peak.triad_bytes * 1e-9, 1), " GB/s; ", StrJoin(setting.peers, "; "), ".");
 }
 
