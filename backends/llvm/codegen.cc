@@ -108,7 +108,9 @@ absl::StatusOr<Target> FindTarget(const std::string& cpu) {
     return absl::UnimplementedError(StrCat("LLVM: '", target.cpu, "' has no AVX2 with fused multiply-add"));
   }
 #endif
-  target.vector_registers = subtarget->checkFeatures("+avx512vl") ? 32 : 8;
+  const bool wide = subtarget->checkFeatures("+avx512vl");
+  target.vector_registers = wide ? 32 : 8;
+  target.vector_parts = wide ? 1 : 2;
   return target;
 }
 

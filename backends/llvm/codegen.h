@@ -13,7 +13,8 @@ namespace weir::jit {
 
 struct Target {
   std::string triple, cpu, features;
-  int vector_registers = 0;  // vectors of 16 floats that the registers hold: two registers each without AVX-512
+  int vector_registers = 0;  // vectors of 16 floats that the registers hold
+  int vector_parts = 1;      // registers of such a vector
 };
 
 // The processor this runs on, or another one that it can stand in for ("x86-64-v3": AVX2). kUnimplemented if it has no

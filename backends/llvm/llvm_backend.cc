@@ -191,7 +191,9 @@ class LlvmBackend : public Backend {
   }
 
  private:
-  TileLimits limits() const { return {.vector_registers = jit_->target().vector_registers}; }
+  TileLimits limits() const {
+    return {.vector_registers = jit_->target().vector_registers, .vector_parts = jit_->target().vector_parts};
+  }
 
   const std::shared_ptr<const Jit> jit_;
   const bool interpret_;

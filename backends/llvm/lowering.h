@@ -62,6 +62,7 @@ struct ConvProblem;
 // What a processor has for tiles of sums in registers; it changes tiles, never bits.
 struct TileLimits {
   int vector_registers = 32;  // vectors of kLanes floats that the registers hold: 8 with AVX2
+  int vector_parts = 1;       // registers of such a vector: 2 with AVX2
 };
 
 LowerResult LowerElementwise(const Cluster& cluster);

@@ -29,12 +29,13 @@ ConvProblem Covered(ConvProblem problem) {
   return problem;
 }
 
-// Cycles a tile that products, the filter's way from the second-level cache and what is computed for nothing take.
-double CyclesOf(int64_t tiles, int64_t rows, int64_t vectors) {
-  const double groups = static_cast<double>(CeilDiv(tiles, rows));
-  const auto r = static_cast<double>(rows), v = static_cast<double>(vectors), t = static_cast<double>(tiles);
+// Cycles that a unit's products of a term and a panel take, with the filter's way from the second-level cache and what
+// is computed for nothing.
+double CyclesOf(int64_t tiles, int64_t rows, int64_t vectors, const TileLimits& limits) {
+  const auto groups = static_cast<double>(CeilDiv(tiles, rows)), r = static_cast<double>(rows);
+  const auto v = static_cast<double>(vectors * limits.vector_parts);
   const double term = std::max({r * v / 2, 0.6 * (r + v), 4.0});
-  return (groups * term + 1.5 * v) / t;
+  return groups * term + 1.5 * v;
 }
 
 }  // namespace
@@ -51,13 +52,13 @@ WinogradPlan::WinogradPlan(const ConvProblem& p, const TileLimits& limits) : pro
   const int64_t most_rows = std::min(kMostRows, (limits.vector_registers - product.vectors - 1) / product.vectors);
   by_panels = far_filter() && p.batch > 0 && panels >= kLeastPanels && p.batch * image_tiles() <= kMostTilesByPanels;
   if (by_panels) {
-    SplitPanels(most_rows);
+    SplitPanels(limits, most_rows);
   } else {
-    SplitUnits(most_rows);
+    SplitUnits(limits, most_rows);
   }
 }
 
-void WinogradPlan::SplitPanels(int64_t most_rows) {
+void WinogradPlan::SplitPanels(const TileLimits& limits, int64_t most_rows) {
   by_images = true;
   unit = images = problem.batch;
   block = tile_rows;
@@ -65,14 +66,14 @@ void WinogradPlan::SplitPanels(int64_t most_rows) {
   parts = tasks = panels;
   double least = 0;
   for (int64_t rows = most_rows; rows >= 1; --rows) {
-    const double cycles = CyclesOf(unit * image_tiles(), rows, product.vectors);
+    const double cycles = CyclesOf(unit * image_tiles(), rows, product.vectors, limits);
     if (least > 0 && cycles >= least) continue;
     least = cycles;
     product.rows = rows;
   }
 }
 
-void WinogradPlan::SplitUnits(int64_t most_rows) {
+void WinogradPlan::SplitUnits(const TileLimits& limits, int64_t most_rows) {
   const ConvProblem& p = problem;
   const double flops = std::max(p.flops(), 1.0), image = flops / static_cast<double>(std::max<int64_t>(1, p.batch));
   const bool near = !far_filter();
@@ -87,17 +88,16 @@ void WinogradPlan::SplitUnits(int64_t most_rows) {
 
   // The unit and its groups that take the fewest cycles.
   const int64_t step = by_images ? image_tiles() : tile_columns;
-  const int64_t most = near ? kMostTiles : kMostTilesFar;
+  const int64_t most = near ? kMostTiles : kMostTilesFar, all = by_images ? p.batch : block;
   product.rows = 1;
   double least = 0;
-  for (int64_t u = 1; u <= (by_images ? p.batch : block); ++u) {
+  for (int64_t u = 1; u <= all; ++u) {
     const bool whole = u % quantum == 0 || u == block;
     if (!whole || (least > 0 && u * step > most)) continue;
-    // Units of an image's last rows are smaller.
-    const int64_t units = by_images ? 1 : CeilDiv(block, u);
     for (int64_t rows = std::min(most_rows, u * step); rows >= 1; --rows) {
-      const double cycles = CyclesOf(u * step, rows, product.vectors) * static_cast<double>(units * u);
-      if (least > 0 && cycles >= least * (by_images ? static_cast<double>(u) / static_cast<double>(unit) : 1)) continue;
+      const auto of = [&](int64_t n) { return CyclesOf(n * step, rows, product.vectors, limits); };
+      const double cycles = static_cast<double>(all / u) * of(u) + (all % u > 0 ? of(all % u) : 0);
+      if (least > 0 && cycles >= least) continue;
       least = cycles;
       unit = u;
       product.rows = rows;

@@ -59,8 +59,8 @@ struct WinogradPlan {
 
  private:
   // The cut into tasks; groups have at most `most_rows` tiles.
-  void SplitPanels(int64_t most_rows);
-  void SplitUnits(int64_t most_rows);
+  void SplitPanels(const TileLimits& limits, int64_t most_rows);
+  void SplitUnits(const TileLimits& limits, int64_t most_rows);
 };
 
 // By panels, see lower_winograd_panels.cc.
