@@ -14,15 +14,15 @@ constexpr int64_t kShortEpilogue = 24;              // instructions a vector
 constexpr int64_t kLightWork = 64;                  // operations of an epilogue repeated for a tile
 constexpr int64_t kCombineTask = int64_t{1} << 16;  // floats added by a task: some 6 us
 
-// Cycles of a term: two multiplications at a time, loads a little slower than that, and a sum waits four cycles for its
+// Cycles of a term of columns in so many registers: two multiplications at a time, loads a little slower than that, and a sum waits four cycles for its
 // last term. Vectors of columns come from farther away than elements of rows, from the second-level cache if they are
 // `far`.
-double TermCycles(int64_t rows, int64_t vectors, bool far) {
-  const double products = static_cast<double>(rows * vectors) / 2, loads = 0.6 * static_cast<double>(rows + vectors);
-  return std::max({products, loads, 4.0}) + (far ? 1 : 0.25) * static_cast<double>(vectors);
+double TermCycles(int64_t rows, int64_t registers, bool far) {
+  const double products = static_cast<double>(rows * registers) / 2, loads = 0.6 * static_cast<double>(rows + registers);
+  return std::max({products, loads, 4.0}) + (far ? 1 : 0.25) * static_cast<double>(registers);
 }
 // To begin and to store a tile.
-double TileCycles(int64_t rows, int64_t vectors) { return 12 + 1.5 * static_cast<double>(rows * vectors); }
+double TileCycles(int64_t rows, int64_t registers) { return 12 + 1.5 * static_cast<double>(rows * registers); }
 
 }  // namespace
 
@@ -36,7 +36,8 @@ TileShape ChooseTile(int64_t rows, int64_t columns, int64_t terms, const TileLim
   for (int64_t vectors = 1; vectors <= std::min(kMostVectors, all_vectors); ++vectors) {
     for (int64_t height = 1; height <= std::min(kMostRows, rows); ++height) {
       if (height * vectors + std::min(height, vectors) + 1 > limits.vector_registers) break;
-      const auto cycles = [&](int64_t h) { return depth * TermCycles(h, vectors, far) + TileCycles(h, vectors); };
+      const int64_t wide = vectors * limits.vector_parts;
+      const auto cycles = [&](int64_t h) { return depth * TermCycles(h, wide, far) + TileCycles(h, wide); };
       const int64_t rest = rows % height;
       double cost = static_cast<double>(rows / height) * cycles(height);
       if (rest != 0) cost = two_tiles * (cost + cycles(rest));
