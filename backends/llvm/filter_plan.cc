@@ -17,7 +17,12 @@ constexpr double kTaskFlops = 4e6;          // 20 us at 200 GFLOP/s
 constexpr int64_t kFewChunks = 16;
 constexpr int64_t kFewTiles = 16;    // of rows: enough for eight threads
 constexpr int64_t kLeastChunks = 4;  // of what needs no copy of x
-constexpr int64_t kImageGap = 16;    // a copied row may be written as whole vectors
+// Of dy: tasks by rows pass over it tile by tile, for which it should stay in the last-level cache.
+constexpr int64_t kFarBytes = 8 << 20;
+// Positions whose rows of x or dy are a multiple of this apart share few sets of the first-level cache.
+constexpr int64_t kCrowdedPitch = 128;                         // floats
+constexpr int64_t kPackedSegments = 16, kPackedRowsPanels = 8;  // so many tiles pass over what is packed for a band
+constexpr int64_t kImageGap = 16;                              // a copied row may be written as whole vectors
 
 void DescribeSource(FilterPlan& p) {
   const ConvGeometry& g = p.g;
@@ -98,7 +103,8 @@ void ChooseBand(FilterPlan& p) {
   const bool small = p.chunks * p.rows * p.columns * 4 <= kPartialBytes;
   // With few chunks, each would have to be shared by several tasks that copy the same operands, or keep few threads
   // busy.
-  const bool few = p.chunks < kFewChunks && (p.copy_x || p.chunks < kLeastChunks) &&
+  const bool far = p.g.batch * p.dy_floats() * BytesOf(Elem::kF32) > kFarBytes;
+  const bool few = p.chunks < (far ? kLeastChunks : kFewChunks) && (p.copy_x || p.chunks < kLeastChunks) &&
                    p.flops() > kTaskFlops * static_cast<double>(p.chunks) && p.segments() > p.chunks;
   p.by_rows = p.chunks == 0 || !((small && !few) || p.depthwise);
   // Few tiles of rows: an even number of them, which two threads, or four, share better.
@@ -121,6 +127,11 @@ void ChooseBand(FilterPlan& p) {
   const int64_t terms = std::max(kBandTerms, kBandFloats / (p.g.in_channels + p.g.out_channels));
   while (p.band_level + 1 < p.positions.size() && p.Inside(p.band_level) > terms) ++p.band_level;
   p.band = std::clamp<int64_t>(terms / p.Inside(p.band_level), 1, p.positions[p.band_level].count);
+  if (p.by_rows || p.groups > 1) return;
+  p.pack_dy = p.panels() >= kPackedPanels && p.segments() >= kPackedSegments && p.columns % kCrowdedPitch == 0;
+  p.pack_rows = p.pack_dy && p.panels() >= kPackedRowsPanels && p.unit_offsets.empty() && p.row_pitch == 1 &&
+                p.pixel % kCrowdedPitch == 0;
+  p.panel_terms = p.band_terms() + 1;
 }
 
 }  // namespace

@@ -49,10 +49,10 @@ struct FilterPlan {
   int64_t band = 1;
   // Tasks are rows of dw over all chunks, rather than chunks.
   bool by_rows = false;
-  // Tasks by rows: dy is laid out panel after panel before them all.
+  // dy is laid out panel after panel: band by band, or by rows before all tasks.
   bool pack_dy = false;
   int64_t panel_terms = 0;  // room for terms in a panel
-  bool pack_rows = false;   // then also a tile's rows of a chunk of x are brought together, and passed over as one loop
+  bool pack_rows = false;   // then also a tile's rows of a band of x are brought together, and passed over as one loop
   bool fetch = false;       // tiles fetch the next band while they pass over one
 
   int64_t tiles_per_unit() const { return CeilDiv(unit_rows, tile.rows); }

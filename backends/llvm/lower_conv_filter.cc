@@ -17,6 +17,7 @@ constexpr double kLeastTaskFlops = 1e6;  // where segments share nothing that a 
 constexpr int64_t kTasks = 16;           // enough for eight threads
 constexpr int64_t kAhead = 16;           // terms: a panel of a chunk comes from the second-level cache
 constexpr int64_t kSharing = 4;          // segments of a task: they share bands of x and dy
+constexpr int64_t kUnroll = 4;           // terms whose operands are packed
 constexpr int64_t kLine = 16;            // floats of a cache line
 constexpr int64_t kFetchTerms = 128;     // ahead, where a task passes over its operands once
 constexpr int64_t kCopyTaskFloats = 64 * 1024;
@@ -47,6 +48,8 @@ class FilterKernel {
     }
     const Val begin = b_.Mul(b_.Rem(task_, row_tasks), segments_per_task);
     const Val end = b_.Min(b_.I64(p_.segments()), b_.Add(begin, b_.I64(segments_per_task)));
+    if (p_.pack_dy) packed_dy_ = scratch_.Take(p_.packed_floats());
+    if (p_.pack_rows) packed_rows_ = scratch_.Take(p_.band_terms() * p_.packed_pitch());
     const Val dst = b_.Add(b_.Mul(chunk, p_.rows * p_.columns), b_.Mul(RowOf(begin), p_.columns));
     SumChunk(x, {dy_, b_.Mul(first, p_.dy_floats())}, images, begin, end, {Workspace(0), dst});
     return MakeStage(b_.Take(), p_.chunks * row_tasks, scratch_.bytes());
@@ -108,8 +111,6 @@ class FilterKernel {
 
  private:
   int Workspace(int64_t at) { return b_.Buffer({IrBuffer::Kind::kWorkspace, 0, Elem::kF32, at}); }
-  // Scratch for some floats.
-
   Val ImagesOf(Val first) {
     if (p_.g.batch % p_.chunk_images == 0) return b_.I64(p_.chunk_images);
     return b_.Min(b_.I64(p_.chunk_images), b_.Binary(IrOp::kSub, b_.I64(p_.g.batch), first));
@@ -136,11 +137,16 @@ class FilterKernel {
     const Val first = RowOf(begin);
     if (!p_.one_band()) Clear(dst, b_.Mul(b_.Binary(IrOp::kSub, RowOf(end), first), p_.columns));
     Bands(0, x, dy.at, images, [&](Place band_x, Val band_dy, Val rounds) {
+      Place columns{dy.buffer, band_dy};
+      if (packed_dy_ >= 0) {
+        columns = {packed_dy_, b_.I64(0)};
+        PackColumns(band_dy, b_.Mul(rounds, p_.Inside(p_.band_level)), columns);
+      }
       b_.Loop(begin, end, 1, [&](Val segment) {
         const Val rows = b_.Mul(b_.Binary(IrOp::kSub, RowOf(segment), first), p_.columns);
         piece_ = b_.Mul(b_.Binary(IrOp::kSub, segment, begin), p_.groups * p_.panels());
-        band_ = {band_x.at, band_dy};
-        Segment(segment, band_x, {dy.buffer, band_dy}, rounds, {dst.buffer, b_.Add(dst.at, rows)});
+        band_ = {band_x, {dy.buffer, band_dy}};
+        Segment(segment, band_x, columns, rounds, {dst.buffer, b_.Add(dst.at, rows)});
       });
     });
   }
@@ -186,49 +192,51 @@ class FilterKernel {
       at = b_.Add(at, b_.Mul(index, p_.outer[i].x));
       if (i > 0) unit = b_.Div(unit, p_.outer[i].count);
     }
-    const auto rows = [&](int64_t count, Val from, std::vector<int64_t> offsets) {
+    const auto rows = [&](int64_t count, int64_t behind, Val from, std::vector<int64_t> offsets) {
       TileOperands operands{.row_offsets = std::move(offsets),
                             .row_vectors = p_.depthwise,
                             .row_buffer = x.buffer,
                             .column_buffer = columns.buffer};
       operands.row_pitch = p_.row_pitch;
       if (p_.pack_rows) {
-        PackRows(p_.band_level, {x.buffer, from}, b_.I64(0), count, rounds);
+        PackRows(p_.band_level, {x.buffer, from}, b_.I64(0), count, behind, rounds);
         operands.row_buffer = packed_rows_;
         from = b_.I64(0);
       }
       GroupsOfTile({count, p_.tile.vectors}, operands, from, columns.at, rounds, dst);
     };
     if (p_.unit_offsets.empty()) {
-      const int64_t whole = p_.unit_rows / height;
+      const int64_t whole = p_.unit_rows / height, rest = p_.unit_rows % height;
       const Val from = b_.Add(at, b_.Mul(tile, height * p_.row_pitch));
-      if (whole == tiles) return rows(height, from, {});
-      b_.If(b_.Binary(IrOp::kLt, tile, b_.I64(whole)), [&] { rows(height, from, {}); });
-      b_.If(b_.Binary(IrOp::kEq, tile, b_.I64(whole)), [&] { rows(p_.unit_rows - whole * height, from, {}); });
+      if (rest == 0) return rows(height, 0, from, {});
+      b_.If(b_.Binary(IrOp::kLt, tile, b_.I64(whole)), [&] { rows(height, rest, from, {}); });
+      b_.If(b_.Binary(IrOp::kEq, tile, b_.I64(whole)), [&] { rows(rest, 0, from, {}); });
       return;
     }
     for (int64_t k = 0; k < tiles; ++k) {
       const int64_t begin = k * height, end = std::min(begin + height, p_.unit_rows);
-      const auto one = [&] { rows(end - begin, at, {p_.unit_offsets.begin() + begin, p_.unit_offsets.begin() + end}); };
+      const auto one = [&] {
+        rows(end - begin, 0, at, {p_.unit_offsets.begin() + begin, p_.unit_offsets.begin() + end});
+      };
       tiles == 1 ? one() : b_.If(b_.Binary(IrOp::kEq, tile, b_.I64(k)), one);
     }
   }
   // While tiles pass over a band, they fetch the next one to the second-level cache, each its piece: what else comes from
   // farther away would have to be waited for.
-  std::vector<TileOperands::Fetch> NextBand(int x, Val group, Val panel) {
+  std::vector<TileOperands::Fetch> NextBand(Val group, Val panel) {
     std::vector<TileOperands::Fetch> fetches;
     if (!p_.fetch) return fetches;
     const int64_t pieces = task_segments_ * p_.groups * p_.panels(), terms = p_.band_terms();
     const int64_t ahead = pieces == 1 ? std::min(terms, kFetchTerms) : terms;
     const Val piece = b_.Add(piece_, b_.Add(b_.Mul(group, p_.panels()), panel));
-    const auto add = [&](int buffer, Val band, int64_t floats) {
+    const auto add = [&](Place band, int64_t floats) {
       const int64_t step = CeilDiv(floats, pieces);
-      const Val at = b_.Add(b_.Add(band, b_.Mul(piece, terms * step)), b_.I64(ahead * floats));
-      fetches.push_back({.buffer = buffer, .at = at, .step = step, .to_first = false});
+      const Val at = b_.Add(b_.Add(band.at, b_.Mul(piece, terms * step)), b_.I64(ahead * floats));
+      fetches.push_back({.buffer = band.buffer, .at = at, .step = step, .to_first = false});
     };
-    add(dy_, band_.dy, p_.columns);
+    add(band_.dy, p_.columns);
     // A copy of x is near, and of one with steps not all is read.
-    if (!p_.copy_x && p_.positions[p_.band_level].x == p_.Inside(p_.band_level) * p_.pixel) add(x, band_.x, p_.pixel);
+    if (!p_.copy_x && p_.positions[p_.band_level].x == p_.Inside(p_.band_level) * p_.pixel) add(band_.x, p_.pixel);
     return fetches;
   }
 
@@ -238,7 +246,7 @@ class FilterKernel {
       b_.Loop(b_.I64(0), b_.I64(p_.group_columns), tile.width(), [&](Val c) {
         const std::vector<Val> counts = ColumnCounts(b_, tile, c, p_.group_columns);
         if (!p_.pack_dy) operands.counts = counts;
-        operands.fetches = NextBand(operands.row_buffer, group, b_.Div(c, tile.width()));
+        operands.fetches = NextBand(group, b_.Div(c, tile.width()));
         const Val row = b_.Add(x, p_.depthwise ? c : b_.Mul(group, p_.group_rows));
         const Val column = p_.pack_dy ? b_.Add(dy, b_.Mul(c, p_.panel_terms)) : b_.Add(b_.Add(dy, offset), c);
         const Val at = b_.Add(b_.Add(dst.at, offset), c);
@@ -251,14 +259,18 @@ class FilterKernel {
     b_.Loop(b_.I64(0), b_.I64(p_.groups), 1, over_columns);
   }
 
-  // `count` rows at x of all positions of a band.
-  void PackRows(size_t level, Place x, Val term, int64_t count, Val rounds) {
+  // `count` rows at x of all positions of a band, with as many of the `behind` rows that follow them as fill a vector.
+  void PackRows(size_t level, Place x, Val term, int64_t count, int64_t behind, Val rounds) {
     if (level == p_.positions.size()) {
       // In shorter vectors rather than with a mask, which would take a register from the tiles.
       const Val to = b_.Mul(term, p_.packed_pitch());
+      const int64_t room = std::min(count + behind, p_.packed_pitch());
       for (int64_t i = 0; i < count;) {
-        const int lanes = count - i >= 8 ? 8 : count - i >= 4 ? 4 : 1;
-        b_.Store(packed_rows_, b_.Load(x.buffer, b_.Add(x.at, b_.I64(i)), lanes), b_.Add(to, b_.I64(i)));
+        int64_t lanes = kLanes;
+        while (lanes > 1 && (lanes > room - i || lanes / 2 >= count - i)) lanes /= 2;
+        if (lanes == 2) lanes = 1;
+        b_.Store(packed_rows_, b_.Load(x.buffer, b_.Add(x.at, b_.I64(i)), static_cast<int>(lanes)),
+                 b_.Add(to, b_.I64(i)));
         i += lanes;
       }
       return;
@@ -266,7 +278,7 @@ class FilterKernel {
     b_.Loop(b_.I64(0), rounds, 1, [&](Val i) {
       const Val inner = level + 1 < p_.positions.size() ? b_.I64(p_.positions[level + 1].count) : kNoVal;
       const Place at{x.buffer, b_.Add(x.at, b_.Mul(i, p_.positions[level].x))};
-      PackRows(level + 1, at, b_.Add(term, b_.Mul(i, p_.Inside(level))), count, inner);
+      PackRows(level + 1, at, b_.Add(term, b_.Mul(i, p_.Inside(level))), count, behind, inner);
     });
   }
 
@@ -283,7 +295,7 @@ class FilterKernel {
       operands.row_step = p_.packed_pitch();
       operands.ahead = kAhead;
       operands.column_step = tile.width();
-      return AddTerms(b_, tile, operands, b_.Mul(rounds, p_.Inside(level)), sums);
+      return AddTerms(b_, tile, operands, b_.Mul(rounds, p_.Inside(level)), sums, kUnroll);
     }
     if (level == p_.positions.size()) {
       for (const TileOperands::Fetch& fetch : operands.fetches) {
@@ -307,11 +319,12 @@ class FilterKernel {
   KernelBuilder b_;
   ScratchSpace scratch_{b_};
   const Val task_;
-  int x_ = -1, dy_ = -1, packed_rows_ = -1;
+  int x_ = -1, dy_ = -1;
+  int packed_dy_ = -1, packed_rows_ = -1;  // of a band
   int64_t task_segments_ = 1;
   // The band that tiles pass over, and the number of a segment's first piece of what the task fetches.
   struct {
-    Val x = kNoVal, dy = kNoVal;
+    Place x, dy;
   } band_;
   Val piece_ = kNoVal;
 };
