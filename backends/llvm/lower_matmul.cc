@@ -13,7 +13,9 @@ namespace weir::jit {
 namespace {
 
 constexpr int64_t kPackTaskFloats = 32 * 1024;
-constexpr int64_t kUnroll = 4;  // terms of a round, whose fetches share a line
+constexpr int64_t kUnroll = 4;         // terms of a round, whose fetches share a line
+constexpr int64_t kPackAhead = 16;     // terms
+constexpr int64_t kSweptElements = 8;  // of rows, in registers while columns are passed over
 
 // Rows or columns [begin, end) of a matrix.
 struct Span {
@@ -73,13 +75,20 @@ class MatMulKernel {
     const Span rows{b_.I64(0), b_.I64(p_.rows.size)}, columns{b_.I64(0), b_.I64(p_.columns.size)};
     const Val k = b_.Mul(block, kMatMulBlock), terms = Terms(k, kMatMulBlock);
     PrepareRows(rows, k, terms);
-    PrepareColumns(columns, k, terms);
-    Tiles(rows, columns, /*panels_outside=*/true,
-          [&](const TileShape& tile, TileOperands operands, Val i, Val c, const std::vector<Val>& counts) {
-            if (p_.rows.size > 1) FetchPanel(operands, i, c);
-            const Sums sums = AddTerms(b_, tile, operands, terms, ZeroSums(b_, tile), kUnroll);
-            StoreSums(b_, tile, sums, Workspace(), b_.Add(dst, b_.Add(b_.Mul(i, p_.n), c)), p_.n, counts);
-          });
+    if (p_.swept()) {
+      SweepColumns(k, terms, dst);
+      return MakeStage(b_.Take(), p_.tasks(), p_.scratch_bytes);
+    }
+    Steps(columns.begin, columns.end, p_.columns.size, p_.column_chunk, [&](Val c) {
+      const Span chunk = SpanOf(c, p_.column_chunk, p_.columns.size);
+      PrepareColumns(chunk, k, terms);
+      Tiles(rows, chunk, /*panels_outside=*/true,
+            [&](const TileShape& tile, TileOperands operands, Val i, Val c, const std::vector<Val>& counts) {
+              if (p_.column_source == ColumnSource::kInPlace) FetchPanel(operands, i, c);
+              const Sums sums = AddTerms(b_, tile, operands, terms, ZeroSums(b_, tile), kUnroll);
+              StoreSums(b_, tile, sums, Workspace(), b_.Add(dst, b_.Add(b_.Mul(i, p_.n), c)), p_.n, counts);
+            });
+    });
     return MakeStage(b_.Take(), p_.tasks(), p_.scratch_bytes);
   }
 
@@ -122,7 +131,8 @@ class MatMulKernel {
                          .end = columns.end,
                          .columns = p_.columns.size,
                          .terms = terms,
-                         .panel_terms = p_.panel_terms};
+                         .panel_terms = p_.panel_terms,
+                         .ahead = p_.by_terms ? kPackAhead : 0};
     if (rows) {
       PackPanels(b_, p_.tile, pack);
     } else {
@@ -188,6 +198,49 @@ class MatMulKernel {
     row_at_ = [=, this](Val r) { return b_.Binary(IrOp::kSub, r, rows.begin); };
   }
 
+  // Very few rows are no faster than the memory that their columns come from, which is fastest in order: all columns of
+  // some terms are passed over before the next terms, while sums wait in the first-level cache, at `dst` in the workspace.
+  void SweepColumns(Val k, Val terms, Val dst) {
+    const int64_t rows = p_.rows.size, columns = p_.columns.size, together = kSweptElements / rows;
+    const int64_t row_step = p_.row_source == RowSource::kByTerms ? p_.row_pitch : 1;
+    const Val from = b_.Add(column_base_, b_.Mul(k, p_.columns.inner));
+    const auto over_columns = [&](const std::function<void(Val, Val)>& body) {
+      b_.Loop(b_.I64(0), b_.I64(columns), kLanes,
+              [&](Val c) { body(c, columns % kLanes == 0 ? kNoVal : b_.Binary(IrOp::kSub, b_.I64(columns), c)); });
+    };
+    const auto add = [&](Val t, int64_t count) {
+      std::vector<Val> elements;  // of the rows, row by row
+      for (int64_t i = 0; i < rows; ++i) {
+        for (int64_t j = 0; j < count; ++j) {
+          const Val at = b_.Add(row_at_(b_.I64(i)), b_.Mul(b_.Add(t, b_.I64(j)), row_step));
+          elements.push_back(b_.Splat(b_.Load(row_buffer_, at, 1), kLanes));
+        }
+      }
+      const Val first = b_.Add(from, b_.Mul(t, p_.columns.inner));
+      over_columns([&](Val c, Val left) {
+        std::vector<Val> v;
+        for (int64_t j = 0; j < count; ++j)
+          v.push_back(b_.Load(columns_, b_.Add(b_.Add(first, c), b_.I64(j * p_.columns.inner)), kLanes, left));
+        for (int64_t i = 0; i < rows; ++i) {
+          const Val at = b_.Add(b_.Add(dst, b_.I64(i * p_.n)), c);
+          Val sum = b_.Load(Workspace(), at, kLanes, left);
+          for (int64_t j = 0; j < count; ++j)
+            sum = b_.Fma(elements[static_cast<size_t>(i * count + j)], v[static_cast<size_t>(j)], sum);
+          b_.Store(Workspace(), sum, at, left);
+        }
+      });
+    };
+    for (int64_t i = 0; i < rows; ++i) {
+      over_columns([&](Val c, Val left) {
+        b_.Store(Workspace(), b_.F32(0, kLanes), b_.Add(b_.Add(dst, b_.I64(i * p_.n)), c), left);
+      });
+    }
+    const Val whole = b_.Mul(b_.Div(terms, together), together);
+    b_.Loop(b_.I64(0), whole, together, [&](Val t) { add(t, together); });
+    if (b_.IsConst(terms) && b_.ConstBits(terms) % together == 0) return;
+    b_.Loop(whole, terms, 1, [&](Val t) { add(t, 1); });
+  }
+
   // ---- Tiles -------------------------------------------------------------------------------------------------------
   // All tiles of rows x columns, whose operands are prepared. Columns are passed over inside, so that a tile's rows
   // stay close; or outside, if a panel stays closer.
@@ -228,7 +281,7 @@ class MatMulKernel {
   }
 
   // The panel behind this one, or the first of the next block, arrives while tiles of rows take turns: each fetches some
-  // of its vectors. (A lone row is no faster than memory, whoever fetches.)
+  // of its vectors.
   void FetchPanel(TileOperands& operands, Val i, Val c) {
     const int64_t tiles = CeilDiv(p_.rows.size, p_.tile.rows), vectors = CeilDiv(p_.tile.vectors, tiles);
     const Val behind = b_.Add(c, b_.I64(p_.tile.width()));

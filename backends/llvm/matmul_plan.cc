@@ -21,6 +21,8 @@ constexpr int64_t kStagedFloats = 16 * 1024;  // sums that wait for the epilogue
 constexpr int64_t kFewRows = 256;             // up to this many, sums over terms may be split among tasks
 constexpr int64_t kChunkRows = 240;           // rows that share larger columns
 constexpr int64_t kTurnedRows = 64;           // neighbours written at a time of a result that is transposed
+constexpr int64_t kFewPasses = 4;             // over terms that come from memory anyway
+constexpr int64_t kPackedTogether = 64;       // columns that are packed at a time for blocks of terms
 constexpr int64_t kFewPanels = 4;             // so few, and large rows cost the time it takes to read them
 // Rows a multiple of this apart share few sets of a cache: they are copied to a pitch that does not.
 constexpr int64_t kBadPitch = 1024;
@@ -116,7 +118,8 @@ void SplitTasks(MatMulPlan& p) {
 
 void ChooseSources(MatMulPlan& p) {
   p.terms = std::min(p.k, kMatMulBlock);
-  const bool once = p.by_terms || p.row_block <= 2 * p.tile.rows || p.k * p.columns.size <= kInPlaceFloats;
+  const int64_t passes = CeilDiv(p.row_block, p.tile.rows);  // over a panel
+  const bool once = passes <= (p.by_terms ? kFewPasses : 2) || p.k * p.columns.size <= kInPlaceFloats;
   // A pair of tasks packs a few columns sooner than it waits for another stage.
   const bool pair = p.row_blocks == 2 && p.k * p.columns.size <= kInPlaceFloats;
   p.column_source = p.columns.outer == 1 && once               ? ColumnSource::kInPlace
@@ -136,6 +139,12 @@ void ChooseSources(MatMulPlan& p) {
 
 void ChooseChunks(MatMulPlan& p, bool light) {
   const int64_t tile = p.tile.rows, width = p.tile.width();
+  if (p.by_terms) {
+    const bool packed = p.column_source == ColumnSource::kPackedByTask;
+    p.column_chunk = packed ? std::min(p.column_block, RoundUp(kPackedTogether, width)) : p.column_block;
+    p.row_chunk = p.row_block;
+    return;
+  }
   p.staged = p.swapped || !p.one_block() || !light;
   const int64_t close =
       p.column_source == ColumnSource::kPackedByTask ? kPackColumns : kCloseFloats / std::max<int64_t>(1, p.terms);

@@ -36,6 +36,7 @@ struct MatMulPlan {
   // A task: one block of rows, of columns, some products; or one canonical block of k of one product, whose sums go to
   // the workspace.
   bool by_terms = false;
+  bool swept() const { return by_terms && rows.size <= 2; }  // all columns of a term before the next one
   int64_t row_block = 0, row_blocks = 1, column_block = 0, column_blocks = 1, products_per_task = 1;
   // Rows and columns at a time, multiples of the tile.
   int64_t row_chunk = 0, column_chunk = 0;
