@@ -230,19 +230,22 @@ Val ClusterIr::Compute(NodeId id, const Point& point) {
 }
 
 // ---- Random numbers --------------------------------------------------------------------------------------------------
+Val ClusterIr::Step(const Node& node) const {
+  const Ref step = node.inputs[0];
+  if (!cluster_.contains(step.node)) return sources_.at(step).scalar;
+  return b_.I64(IntegerMath<int64_t>::Const(cluster_.node(step.node).attrs.Double(kValue)));
+}
+
 // Each number of a counter stands in the lower half of a 64-bit lane, whatever the upper half holds: a product is then
 // its own lower half, and one shift away from its upper one. Two vectors hold the counters of the even and odd lanes.
 std::vector<Val> ClusterIr::Words(const Node& node, std::span<const Val> lows, int lanes) {
+  if (packed_draws_ && lanes > 1) return PackedWords(node, lows, lanes);
   const auto key =
       PhiloxKey(static_cast<uint64_t>(node.attrs.Int(kSeed)), static_cast<uint64_t>(node.attrs.Int(kStream)));
   const int pairs = std::max(1, lanes / 2);
   const auto constant = [&](uint32_t number) { return b_.Const({Elem::kI64, pairs}, int64_t{number}); };
   const Val half = constant(0xFFFFFFFF);
-  const Ref step_ref = node.inputs[0];
-  const Val step = cluster_.contains(step_ref.node)
-                       ? b_.I64(IntegerMath<int64_t>::Const(cluster_.node(step_ref.node).attrs.Double(kValue)))
-                       : sources_.at(step_ref).scalar;
-  const Val steps = b_.Splat(step, pairs), zero = constant(0);
+  const Val steps = b_.Splat(Step(node), pairs), zero = constant(0);
   std::vector<std::array<Val, 4>> counters;
   const auto add = [&](Val first) { counters.push_back({first, zero, steps, b_.Unary(IrOp::kShr, steps, 32)}); };
   for (Val low : lows) {
@@ -278,6 +281,42 @@ std::vector<Val> ClusterIr::Words(const Node& node, std::span<const Val> lows, i
                           : b_.ZipEven(b_.Bits(counters[i][w], Elem::kI32), b_.Bits(counters[i + 1][w], Elem::kI32)));
     }
   }
+  return words;
+}
+
+// The same where registers are few: every lane holds a number of a counter of its own, which halves the vectors. Upper
+// halves of products are those of even and of odd lanes, blended; lower halves cost a product more.
+std::vector<Val> ClusterIr::PackedWords(const Node& node, std::span<const Val> lows, int lanes) {
+  const auto key =
+      PhiloxKey(static_cast<uint64_t>(node.attrs.Int(kSeed)), static_cast<uint64_t>(node.attrs.Int(kStream)));
+  const auto constant = [&](uint32_t number) { return b_.Const({Elem::kI32, lanes}, static_cast<int32_t>(number)); };
+  const auto wide = [&](uint32_t number) { return b_.Const({Elem::kI64, lanes / 2}, int64_t{number}); };
+  const Val step = Step(node);
+  const auto splat = [&](Val number) { return b_.Splat(b_.Convert(number, Elem::kI32), lanes); };
+  std::vector<std::array<Val, 4>> counters;
+  for (Val low : lows) {
+    counters.push_back({low, constant(0), splat(step), splat(b_.Unary(IrOp::kShr, step, 32))});
+  }
+  const auto upper = [&](Val numbers, uint32_t factor) {
+    const Val pairs = b_.Bits(numbers, Elem::kI64);
+    const Val even = b_.Binary(IrOp::kMul, b_.Binary(IrOp::kBitAnd, pairs, wide(0xFFFFFFFF)), wide(factor));
+    const Val odd = b_.Binary(IrOp::kMul, b_.Unary(IrOp::kShr, pairs, 32), wide(factor));
+    return b_.Blend(b_.Bits(b_.Unary(IrOp::kShr, even, 32), Elem::kI32), b_.Bits(odd, Elem::kI32));
+  };
+  uint32_t k0 = key[0], k1 = key[1];
+  for (int round = 0; round < kPhiloxRounds; ++round) {
+    for (std::array<Val, 4>& c : counters) {
+      const auto mixed = [&](Val product, Val other, uint32_t k) {
+        return b_.Binary(IrOp::kBitXor, b_.Binary(IrOp::kBitXor, product, other), constant(k));
+      };
+      c = {mixed(upper(c[2], kPhiloxM1), c[1], k0), b_.Binary(IrOp::kMul, c[2], constant(kPhiloxM1)),
+           mixed(upper(c[0], kPhiloxM0), c[3], k1), b_.Binary(IrOp::kMul, c[0], constant(kPhiloxM0))};
+    }
+    k0 += kPhiloxW0;
+    k1 += kPhiloxW1;
+  }
+  std::vector<Val> words;
+  for (const std::array<Val, 4>& c : counters) words.insert(words.end(), c.begin(), c.end());
   return words;
 }
 

@@ -65,6 +65,9 @@ class ClusterIr {
   Val MayStream();
   void SetStreaming(bool streaming) { streaming_ = streaming; }
 
+  // How random numbers are computed: fewer vectors at a time and some more instructions, or the other way round.
+  void SetPackedDraws(bool packed) { packed_draws_ = packed; }
+
   bool has_counter() const { return has_counter_; }
   bool has_outputs() const { return !outputs_.empty(); }
   const Shape& shape() const { return shape_; }
@@ -96,6 +99,8 @@ class ClusterIr {
   bool IsConstant(Ref ref) const;
   Val IsKept(const Node& comparison, const Point& point);
   std::vector<Val> Words(const Node& node, std::span<const Val> lows, int lanes);
+  std::vector<Val> PackedWords(const Node& node, std::span<const Val> lows, int lanes);
+  Val Step(const Node& node) const;
   Val ScalarOffset(const Source& source, const Point& point);
   Val VectorOffset(const std::vector<int64_t>& dims, const std::vector<int64_t>& strides, const Point& point);
   void BeginPoints(size_t points, bool block);
@@ -110,7 +115,7 @@ class ClusterIr {
   std::map<Ref, Source> sources_;
   std::map<Ref, Val> values_;                 // at the current point
   std::map<NodeId, std::vector<Val>> words_;  // of the current block
-  bool block_ = false, has_counter_ = false, streaming_ = false;
+  bool block_ = false, has_counter_ = false, streaming_ = false, packed_draws_ = false;
   int word_ = 0;
   int64_t groups_ = 1;  // of random numbers, in a block
   std::optional<Kept> kept_;

@@ -270,6 +270,11 @@ class Emitter {
     }
     return builder_.CreateShuffleVector(Get(i.args[0]), Get(i.args[1]), lanes);
   }
+  Value* Blend(const Inst& i) {
+    ::llvm::SmallVector<int, 16> lanes;
+    for (int k = 0; k < i.type.lanes; ++k) lanes.push_back(k % 2 == 0 ? k : k + i.type.lanes);
+    return builder_.CreateShuffleVector(Get(i.args[0]), Get(i.args[1]), lanes);
+  }
   Value* Convert(const Inst& i) {
     const Elem from = inst(i.args[0]).type.elem, to = i.type.elem;
     Value* a = Get(i.args[0]);
@@ -324,6 +329,7 @@ class Emitter {
       case IrOp::kZipLow:
       case IrOp::kZipHigh:
       case IrOp::kZipEven: return Zip(i);
+      case IrOp::kBlend: return Blend(i);
       case IrOp::kLane: return builder_.CreateExtractElement(arg(0), static_cast<uint64_t>(i.imm));
       case IrOp::kAdd: return floating ? builder_.CreateFAdd(arg(0), arg(1)) : builder_.CreateAdd(arg(0), arg(1));
       case IrOp::kSub: return floating ? builder_.CreateFSub(arg(0), arg(1)) : builder_.CreateSub(arg(0), arg(1));

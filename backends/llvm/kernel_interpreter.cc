@@ -225,7 +225,8 @@ class Machine {
         case IrOp::kHigh: result[k] = a; break;
         case IrOp::kZipLow:
         case IrOp::kZipHigh:
-        case IrOp::kZipEven: result[k] = k % 2 == 0 ? a : b; break;
+        case IrOp::kZipEven:
+        case IrOp::kBlend: result[k] = k % 2 == 0 ? a : b; break;
         case IrOp::kLt:
         case IrOp::kLe:
         case IrOp::kEq: result[k] = Compared(i.op, elem(i.args[0]), a, b); break;

@@ -85,6 +85,9 @@ Val KernelBuilder::Zip(Val a, Val b, bool high) {
 Val KernelBuilder::ZipEven(Val a, Val b) {
   return Append({.op = IrOp::kZipEven, .type = type(a), .args = {a, b, kNoVal}});
 }
+Val KernelBuilder::Blend(Val even, Val odd) {
+  return Append({.op = IrOp::kBlend, .type = type(even), .args = {even, odd, kNoVal}});
+}
 Val KernelBuilder::Lane(Val a, int lane) {
   if (type(a).lanes == 1) return a;
   return Append({.op = IrOp::kLane, .type = {type(a).elem, 1}, .args = {a, kNoVal, kNoVal}, .imm = lane});
@@ -182,12 +185,12 @@ namespace {
 
 constexpr const char* kElemNames[] = {"bool", "u8", "i32", "i64", "f32"};
 constexpr const char* kOpNames[] = {
-    "const",    "task",          "index",    "carried", "result",      "iota",       "splat",  "low",        "high",
-    "zip_low",  "zip_high",      "zip_even", "lane",    "add",         "sub",        "mul",    "div",        "rem",
-    "fma",      "sqrt",          "neg",      "abs",     "copysign",    "round_even", "shl",    "shr",        "and_bits",
-    "or_bits",  "xor_bits",      "min",      "lt",      "le",          "eq",         "and",    "or",         "not",
-    "select",   "bits",          "convert",  "load",    "gather",      "store",      "stream", "may_stream", "fence",
-    "prefetch", "prefetch_near", "for",      "if",      "report_label"};
+    "const",    "task",     "index",         "carried", "result", "iota",        "splat",      "low",    "high",
+    "zip_low",  "zip_high", "zip_even",      "blend",   "lane",   "add",         "sub",        "mul",    "div",
+    "rem",      "fma",      "sqrt",          "neg",     "abs",    "copysign",    "round_even", "shl",    "shr",
+    "and_bits", "or_bits",  "xor_bits",      "min",     "lt",     "le",          "eq",         "and",    "or",
+    "not",      "select",   "bits",          "convert", "load",   "gather",      "store",      "stream", "may_stream",
+    "fence",    "prefetch", "prefetch_near", "for",     "if",     "report_label"};
 
 class Printer {
  public:

@@ -46,6 +46,7 @@ enum class IrOp : uint8_t {
   kZipLow,  // lanes of arg 0 and arg 1 in turn, of their lower, their upper halves
   kZipHigh,
   kZipEven, // the even lanes of arg 0 and arg 1 in turn
+  kBlend,   // the even lanes of arg 0, the odd lanes of arg 1, each in its place
   kLane,    // scalar: lane imm of arg 0
   // Numbers. Integers wrap; kDiv and kRem of integers are unsigned, by a constant other than 0.
   kAdd, kSub, kMul, kDiv, kRem,
@@ -131,6 +132,7 @@ class KernelBuilder {
   Val Convert(Val a, Elem elem);
   Val Bits(Val a, Elem elem);
   Val ZipEven(Val a, Val b);
+  Val Blend(Val even, Val odd);
   Val Half(Val a, bool high);
   Val Zip(Val a, Val b, bool high);
   Val Lane(Val a, int lane);

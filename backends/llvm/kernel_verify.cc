@@ -174,6 +174,7 @@ class Verifier {
       case IrOp::kZipEven:
         if (i.type.lanes < 2 || i.type.lanes % 2 != 0) return Fail(v, StrCat("no halves of ", i.type.lanes, " lanes"));
         return Same(v, i, 2, true);
+      case IrOp::kBlend: return Same(v, i, 2, true);
       case IrOp::kLane:
         return i.imm >= 0 && i.imm < arg(0).type.lanes ? absl::OkStatus() : Fail(v, StrCat("no lane ", i.imm));
       case IrOp::kConvert:

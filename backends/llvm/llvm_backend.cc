@@ -136,7 +136,7 @@ class LlvmBackend : public Backend {
     const Node& first = cluster.node(cluster.anchor ? *cluster.anchor : cluster.nodes[0]);
     if (first.op->kind == OpKind::kOpaque) return LowerMove(cluster);
     if (auto decline = ClusterIr::ClusterDecline(cluster)) return *std::move(decline);
-    if (!cluster.anchor) return LowerElementwise(cluster);
+    if (!cluster.anchor) return LowerElementwise(cluster, limits());
     const AnchorRow* row = FindAnchor(first.op->name);
     if (row == nullptr) return Decline{StrCat("no lowering for ", first.op->name)};
     const DType dtype = cluster.type(first.inputs[0]).dtype;

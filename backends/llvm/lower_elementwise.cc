@@ -9,9 +9,11 @@ constexpr int64_t kCostPerTask = int64_t{1} << 19;  // of an operand or operatio
 // Outputs beyond this are gone from the caches before anybody reads them, and a line that is written past the caches
 // need not be fetched first.
 constexpr int64_t kStreamBytes = int64_t{64} << 20;
-// Blocks of random numbers at a time: the rounds of one alone wait for each other.
+// Blocks of random numbers at a time where registers have room for their counters: the rounds of one alone wait for
+// each other.
 constexpr int64_t kRandomBlocks = 2;
-constexpr int64_t kFewNodes = 8;  // short bodies are unrolled to hide their latency
+constexpr int kManyRegisters = 32;  // vectors; with fewer, draws are packed and one block of them is at work
+constexpr int64_t kFewNodes = 8;    // short bodies are unrolled to hide their latency
 
 bool Streams(const Cluster& cluster) {
   for (Ref ref : cluster.outputs) {
@@ -22,14 +24,16 @@ bool Streams(const Cluster& cluster) {
 
 }  // namespace
 
-LowerResult LowerElementwise(const Cluster& cluster) {
+LowerResult LowerElementwise(const Cluster& cluster, const TileLimits& limits) {
   const int64_t count = cluster.shape.size();
   KernelBuilder b(Describe(cluster));
   const Val task = b.Task();
   ClusterIr body(b, cluster);
+  const bool packed = limits.vector_registers < kManyRegisters;
+  body.SetPackedDraws(packed);
   const int64_t cost = body.elementwise_nodes() + static_cast<int64_t>(cluster.inputs.size() + cluster.outputs.size()) +
                        (body.has_counter() ? 4 : 0);
-  const int64_t many = body.has_counter() ? kRandomBlocks * kRandomBlock : kRandomBlock;
+  const int64_t many = body.has_counter() && !packed ? kRandomBlocks * kRandomBlock : kRandomBlock;
   const int64_t per_task = TaskSize(count, kCostPerTask / std::max<int64_t>(1, cost), many);
   const int64_t tasks = CeilDiv(count, per_task);
   if (count == 1) {

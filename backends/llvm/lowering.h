@@ -65,7 +65,7 @@ struct TileLimits {
   int vector_parts = 1;       // registers of such a vector: 2 with AVX2
 };
 
-LowerResult LowerElementwise(const Cluster& cluster);
+LowerResult LowerElementwise(const Cluster& cluster, const TileLimits& limits);
 LowerResult LowerMove(const Cluster& cluster);  // transpose, slice, pad, concatenate, reverse
 
 // By anchor.
