@@ -91,7 +91,10 @@ void SplitTasks(MatMulPlan& p) {
       std::min(CeilDiv(2 * kTasks, p.products), static_cast<int64_t>(std::max(flops / kTaskFlops, bytes / kTaskBytes)));
   const double lanes =
       static_cast<double>(RoundUp(columns, kLanes)) / static_cast<double>(std::max<int64_t>(1, columns));
-  const bool pair = parts <= 1 && p.products == 1 && p.k * columns <= kInPlaceFloats && flops * lanes >= kPairFlops;
+  // A pair shares out what is more: columns, which each then packs its own of, or rows.
+  const bool by_columns = p.panels() > 1 && columns > rows && (p.columns.outer != 1 || p.k * columns > kInPlaceFloats);
+  const bool pair =
+      parts <= 1 && p.products == 1 && (by_columns || p.k * columns <= kInPlaceFloats) && flops * lanes >= kPairFlops;
   if (pair) parts = 2;
   if (parts <= 1) {
     const double products = std::min(kTaskFlops / std::max(flops, 1.0), 1e6);
@@ -101,11 +104,11 @@ void SplitTasks(MatMulPlan& p) {
   // A block of rows passes over all columns: the larger they are, the more rows should share them.
   const int64_t close = pair ? p.tile.rows : 2 * p.tile.rows;
   const int64_t least = p.k * columns <= kCloseFloats ? close : kChunkRows;
-  const int64_t row_parts = std::min(parts, CeilDiv(rows, least));
+  const int64_t row_parts = pair && by_columns ? 1 : std::min(parts, CeilDiv(rows, least));
   const int64_t column_parts =
       row_parts >= std::min(parts, kTasks / 2) ? 1 : std::min(CeilDiv(parts, row_parts), p.panels());
   const bool small = p.k_blocks() * p.products * rows * columns * 4 <= kPartialBytes;
-  if (column_parts > 1 && !p.swapped && rows <= kFewRows && p.k_blocks() >= kTasks / 2 && small &&
+  if (!pair && column_parts > 1 && !p.swapped && rows <= kFewRows && p.k_blocks() >= kTasks / 2 && small &&
       p.columns.outer == 1) {
     p.by_terms = true;
     return;
