@@ -84,8 +84,13 @@ class MatMulKernel {
       PrepareColumns(chunk, k, terms);
       Tiles(rows, chunk, /*panels_outside=*/true,
             [&](const TileShape& tile, TileOperands operands, Val i, Val c, const std::vector<Val>& counts) {
-              if (p_.column_source == ColumnSource::kInPlace) FetchPanel(operands, i, c);
-              const Sums sums = AddTerms(b_, tile, operands, terms, ZeroSums(b_, tile), kUnroll);
+              Sums sums = ZeroSums(b_, tile);
+              if (p_.column_source == ColumnSource::kInPlace) {
+                FetchPanel(operands, i, c);
+                sums = AddTerms(b_, tile, operands, terms, sums, kUnroll);
+              } else {
+                sums = AddTermsFetching(tile, operands, k, terms, chunk, i, c, sums);
+              }
               StoreSums(b_, tile, sums, Workspace(), b_.Add(dst, b_.Add(b_.Mul(i, p_.n), c)), p_.n, counts);
             });
     });
@@ -292,6 +297,28 @@ class MatMulKernel {
       operands.fetches.push_back(
           {.buffer = columns_, .at = b_.Add(from, b_.I64(j * kLanes)), .step = p_.columns.inner, .to_first = false});
     }
+  }
+
+  // The chunk behind `chunk`, or the first of the next block, arrives while tiles pass over this one: each fetches its
+  // share of the terms' rows.
+  Sums AddTermsFetching(const TileShape& tile, const TileOperands& operands, Val k, Val terms, Span chunk, Val i, Val c,
+                        const Sums& sums) {
+    const int64_t row_tiles = CeilDiv(p_.rows.size, p_.tile.rows), panels = CeilDiv(p_.column_chunk, p_.tile.width());
+    const int64_t every = RoundUp(row_tiles * panels, kUnroll), share = CeilDiv(kMatMulBlock, every);
+    const Val pass = b_.Add(b_.Mul(b_.Div(b_.Binary(IrOp::kSub, c, chunk.begin), p_.tile.width()), row_tiles),
+                            b_.Div(i, p_.tile.rows));
+    const Val next = b_.Select(b_.Binary(IrOp::kLt, chunk.end, b_.I64(p_.columns.size)), chunk.end,
+                               b_.I64(kMatMulBlock * p_.columns.inner));
+    const Val from = b_.Add(b_.Add(column_base_, next), b_.Mul(b_.Add(k, b_.Mul(pass, share)), p_.columns.inner));
+    return b_.For(b_.I64(0), terms, every, sums, [&](Val t, const Sums& acc) {
+      const Val row = b_.Add(from, b_.Mul(b_.Div(t, every), p_.columns.inner));
+      for (int64_t j = 0; j < p_.column_chunk; j += kLanes)
+        b_.Prefetch(columns_, b_.Add(row, b_.I64(j)), /*to_first=*/false);
+      TileOperands some = operands;
+      some.row = b_.Add(operands.row, b_.Mul(t, operands.row_step));
+      some.column = b_.Add(operands.column, b_.Mul(t, operands.column_step));
+      return AddTerms(b_, tile, some, b_.Min(b_.I64(every), b_.Binary(IrOp::kSub, terms, t)), acc, kUnroll);
+    });
   }
 
   // A chunk of rows and columns over all terms, and its epilogue.
