@@ -34,7 +34,7 @@ std::vector<Val> DepthwiseFilterIr::LoadTaps(const Place& place, Val window_row,
                                              const Channels& c) const {
   std::vector<Val> sums;
   for (int64_t tap = 0; tap < rows * p_.columns; ++tap)
-    sums.push_back(b_.Load(place.buffer, At(place, window_row, tap, c), kLanes, c.left));
+    sums.push_back(b_.Load(place.buffer, At(place, window_row, tap, c), c.lanes, c.left));
   return sums;
 }
 

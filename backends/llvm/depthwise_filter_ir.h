@@ -19,11 +19,12 @@ class DepthwiseFilterIr {
     Val at = kNoVal;
     int64_t pitch = 0;
   };
-  // A vector of channels.
+  // A vector of channels, or a half of one.
   struct Channels {
     Val first = kNoVal;    // channel
     Val of_task = kNoVal;  // relative to the task's first
     Val left = kNoVal;     // lanes that exist, or none if all do
+    int lanes = kLanes;
   };
 
   DepthwiseFilterIr(KernelBuilder& builder, const DepthwiseFilterPlan& plan, int x_input, int dy_input);
@@ -85,6 +86,8 @@ class DepthwiseFilterSums {
 };
 std::unique_ptr<DepthwiseFilterSums> SumsByTiles(KernelBuilder& b, const DepthwiseFilterPlan& plan,
                                                  const DepthwiseFilterIr& task);
+std::unique_ptr<DepthwiseFilterSums> SumsByRows(KernelBuilder& b, const DepthwiseFilterPlan& plan,
+                                                DepthwiseFilterIr& task);
 std::unique_ptr<DepthwiseFilterSums> SumsByWalk(KernelBuilder& b, const DepthwiseFilterPlan& plan,
                                                 DepthwiseFilterIr& task);
 

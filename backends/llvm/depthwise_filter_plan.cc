@@ -25,6 +25,12 @@ constexpr int64_t kWays = 12;            // which holds so many lines, or fewer
 constexpr int64_t kRingBytes = 1 << 16;  // of the second-level cache, for the rows of dy of a walk
 constexpr int64_t kSpareOfWalk = 7;      // registers: for dy
 constexpr int64_t kTapsOfWalk = 64;      // whose code is straight, for each output of a tile
+constexpr int64_t kShortRow = 4;         // outputs; rows of dy of fewer are tiles
+constexpr int64_t kKeptBytes = 1 << 17;  // of the second-level cache, for the rows of x that rows of dy meet again,
+constexpr int64_t kKeptNearBytes = 22 << 10;  // and of the first-level cache
+constexpr int64_t kFarBytes = 1 << 23;        // of operands that are read from memory
+constexpr int64_t kSpareOfRows = 6;           // registers of half a vector, besides sums: for x and what arrives of it,
+constexpr int64_t kSourceOfRows = 3;          // which take these; the others are for dy
 
 int64_t MostSums(int64_t registers) { return std::min(kMostSums, registers / 2); }
 
@@ -56,10 +62,13 @@ bool Crowded(const DepthwiseFilterPlan& p) {
   return x + p.tile_rows * width > sets * kWays;
 }
 
+bool Planar(const ConvGeometry& g) {
+  const SpatialAxis& outer = g.axis[0];
+  return outer.window == 1 && outer.output == 1 && outer.pad_before == 0;
+}
+
 bool Walks(const DepthwiseFilterPlan& p, int64_t registers) {
-  const SpatialAxis& outer = p.g.axis[0];
-  const bool planar = outer.window == 1 && outer.output == 1 && outer.pad_before == 0;
-  if (!planar || registers < kManyRegisters || p.walk_width < 1 || p.taps() > kTapsOfWalk) return false;
+  if (!Planar(p.g) || registers < kManyRegisters || p.walk_width < 1 || p.taps() > kTapsOfWalk) return false;
   const bool fits = p.ring_floats() * BytesOf(Elem::kF32) <= kRingBytes && p.Row(p.walk_width).pieces() <= kMostPieces;
   // With several groups of rows of the window, each would read the rows of x anew; of a strided convolution they are
   // most of what is read.
@@ -75,6 +84,23 @@ void Split(DepthwiseFilterPlan& p) {
   const int64_t near = !far ? 1 : p.by_chunks ? kNearVectors : kNearOfOneChunk;
   const int64_t parts = std::min(CeilDiv(p.vectors(), near), p.by_chunks ? CeilDiv(wanted, p.chunks) : wanted);
   p.task_vectors = CeilDiv(p.vectors(), parts);
+}
+
+// The plan by rows of dy, if few registers and rows long enough make it the better one.
+std::optional<DepthwiseFilterPlan> ByRows(DepthwiseFilterPlan p, int64_t registers) {
+  const bool few = registers < kManyRegisters && p.g.axis[2].output >= kShortRow;
+  const int64_t halves = 2 * registers, most_sums = halves - kSpareOfRows;
+  if (!few || !Planar(p.g) || p.taps() > kTapsOfWalk || p.columns > most_sums) return std::nullopt;
+  p.order = DepthwiseFilterPlan::Order::kRows;
+  p.group_rows = std::min(most_sums / p.columns, p.window_rows);
+  p.tile_width = halves - p.group_rows * p.columns - kSourceOfRows;
+  p.ahead = BytesOf(Elem::kF32) * p.g.batch * (p.x_floats() + p.dy_floats()) > kFarBytes;
+  const int64_t vector_bytes = BytesOf(Elem::kF32) * p.kept_rows() * kLanes * p.g.axis[2].input;
+  if (vector_bytes == 0 || vector_bytes > kKeptBytes || p.Row(p.tile_width).pieces() > kMostPieces) return std::nullopt;
+  // Memory is read in long pieces, what is nearer in any: then what is kept had better stay near too.
+  const int64_t room = p.ahead ? kKeptBytes : kKeptNearBytes;
+  p.task_vectors = std::clamp<int64_t>(room / vector_bytes, 1, p.task_vectors);
+  return p;
 }
 
 }  // namespace
@@ -101,18 +127,20 @@ std::optional<DepthwiseFilterPlan> PlanDepthwiseFilter(const ConvGeometry& geome
   const ConvGeometry& g = p.g;
   p.window_rows = g.axis[0].window * g.axis[1].window;
   p.columns = g.axis[2].window;
-  if (p.columns > MostSums(registers)) return std::nullopt;
   p.chunk_images = std::min(FilterGradientImages(g.out_positions()), std::max<int64_t>(1, g.batch));
   p.chunks = CeilDiv(g.batch, p.chunk_images);
+  Split(p);
+  if (const auto by_rows = ByRows(p, registers)) return by_rows;
+  if (p.columns > MostSums(registers)) return std::nullopt;
   p.group_rows = std::clamp<int64_t>(MostSums(registers) / p.columns, 1, p.window_rows);
   p.tile_rows = TileRows(p, registers);
   p.tile_width = TileWidth(p, p.tile_rows, registers);
   if (p.Row(p.tile_width).pieces() > kMostPieces) return std::nullopt;
   const int64_t cells = registers - p.columns - kSpareOfWalk;
   p.walk_width = (cells - (p.columns - 1) * g.axis[2].dilation - 1) / g.axis[2].stride + 1;
-  Split(p);
-  p.walk = Walks(p, registers);
-  p.by_groups = !p.walk && p.flops() > kLongTask * static_cast<double>(p.tasks()) && p.window_rows > 1;
+  if (Walks(p, registers)) p.order = DepthwiseFilterPlan::Order::kWalk;
+  p.by_groups = p.order == DepthwiseFilterPlan::Order::kTiles &&
+                p.flops() > kLongTask * static_cast<double>(p.tasks()) && p.window_rows > 1;
   if (p.by_groups) p.group_rows = p.tile_rows = 1;
   return p;
 }

@@ -20,12 +20,15 @@ struct DepthwiseFilterPlan {
   // Tasks are channels, of all chunks, or of one; and groups of rows of the window.
   int64_t task_vectors = 1;
   bool by_chunks = false, by_groups = false;
-  // Each row of x is read once, see depthwise_filter_walk.cc; or else tile by tile of dy.
-  bool walk = false;
+  // Tile by tile of dy; each row of x once, depthwise_filter_walk.cc; row by row of dy, depthwise_filter_rows.cc.
+  enum class Order { kTiles, kWalk, kRows };
+  Order order = Order::kTiles;
 
-  // Of tiles: their outputs, and rows of the window whose sums are in registers.
+  // Of tiles, and of rows of dy: outputs of a tile, and rows of the window whose sums are in registers.
   int64_t tile_rows = 1, tile_width = 1;
   int64_t group_rows = 1;
+  // Of rows of dy: whether what the next one meets is fetched ahead.
+  bool ahead = false;
   // Of the walk: outputs whose cells of x are in registers.
   int64_t walk_width = 1;
 
@@ -44,6 +47,10 @@ struct DepthwiseFilterPlan {
   // Rows of dy that the walk keeps: those that the window of a row of x reaches back to.
   int64_t ring_rows() const { return (g.axis[1].window - 1) * g.axis[1].dilation / g.axis[1].stride + 1; }
   int64_t ring_floats() const { return ring_rows() * task_vectors * kLanes * g.axis[2].output; }
+
+  // Rows of x that are kept for rows of dy to come: as many as the window reaches over.
+  int64_t kept_rows() const { return (g.axis[1].window - 1) * g.axis[1].dilation + 1; }
+  int64_t kept_floats() const { return kept_rows() * task_vectors * kLanes * g.axis[2].input; }
 
   // The columns of a row, in tiles of at most `width` outputs.
   DepthwiseRow Row(int64_t width) const;

@@ -1,8 +1,10 @@
-// Filter gradients of depthwise convolutions, one output channel a channel. x and dy are read in place, in one of two
-// ways: tile by tile of dy (depthwise_filter_tiles.cc), or each row of x once (depthwise_filter_walk.cc).
+// Filter gradients of depthwise convolutions, one output channel a channel. x and dy are read in place, in one of three
+// ways: tile by tile of dy (depthwise_filter_tiles.cc), each row of x once (depthwise_filter_walk.cc), or, with few
+// registers, row by row of dy (depthwise_filter_rows.cc).
 //
 // Tasks are channels, which pass over all chunks; or, of large problems, chunks, whose sums a second kernel adds.
 // Memory is to be read in order: what lies far apart comes slowly.
+#include <string>
 #include <utility>
 
 #include "weir/backends/llvm/depthwise_filter_ir.h"
@@ -22,13 +24,12 @@ class DepthwiseFilter {
         p_(plan),
         b_(StrCat(Describe(cluster), ", depthwise")),
         task_(b_, p_, Input(0), Input(1)),
-        sums_(p_.walk ? SumsByWalk(b_, p_, task_) : SumsByTiles(b_, p_, task_)) {}
+        sums_(Sums()) {}
 
   Lowering Lower() {
     Lowering lowering;
     lowering.in_place = PointwisePairs(cluster_);
-    lowering.kernel = StrCat("jit, depthwise filter gradient in place, ",
-                             p_.walk ? "by rows of x" : StrCat(p_.group_rows, "x", p_.columns, " taps"), ", ",
+    lowering.kernel = StrCat("jit, depthwise filter gradient in place, ", OrderText(), ", ",
                              p_.by_chunks ? StrCat("by ", p_.chunks, " chunks, ") : "", p_.tasks(), " tasks");
     EmitKernel();
     lowering.stages.push_back(MakeStage(b_.Take(), p_.tasks(), task_.scratch().bytes()));
@@ -40,6 +41,19 @@ class DepthwiseFilter {
   }
 
  private:
+  std::unique_ptr<DepthwiseFilterSums> Sums() {
+    switch (p_.order) {
+      case DepthwiseFilterPlan::Order::kWalk: return SumsByWalk(b_, p_, task_);
+      case DepthwiseFilterPlan::Order::kRows: return SumsByRows(b_, p_, task_);
+      case DepthwiseFilterPlan::Order::kTiles: break;
+    }
+    return SumsByTiles(b_, p_, task_);
+  }
+  std::string OrderText() const {
+    if (p_.order == DepthwiseFilterPlan::Order::kWalk) return "by rows of x";
+    const std::string taps = StrCat(p_.group_rows, "x", p_.columns, " taps");
+    return p_.order == DepthwiseFilterPlan::Order::kRows ? StrCat("by rows of dy, ", taps) : taps;
+  }
   int Input(size_t operand) const { return cluster_.input_index(cluster_.node(*cluster_.anchor).inputs[operand]); }
 
   void EmitKernel() {
