@@ -86,11 +86,13 @@ void Split(DepthwiseFilterPlan& p) {
   p.task_vectors = CeilDiv(p.vectors(), parts);
 }
 
-// The plan by rows of dy, if few registers and rows long enough make it the better one.
+// The plan by rows of dy, if few registers and rows long enough make it the better one. Of a strided convolution little
+// of what is kept is met again.
 std::optional<DepthwiseFilterPlan> ByRows(DepthwiseFilterPlan p, int64_t registers) {
   const bool few = registers < kManyRegisters && p.g.axis[2].output >= kShortRow;
   const int64_t halves = 2 * registers, most_sums = halves - kSpareOfRows;
-  if (!few || !Planar(p.g) || p.taps() > kTapsOfWalk || p.columns > most_sums) return std::nullopt;
+  if (!few || p.g.axis[1].stride > 1 || !Planar(p.g) || p.taps() > kTapsOfWalk || p.columns > most_sums)
+    return std::nullopt;
   p.order = DepthwiseFilterPlan::Order::kRows;
   p.group_rows = std::min(most_sums / p.columns, p.window_rows);
   p.tile_width = halves - p.group_rows * p.columns - kSourceOfRows;
