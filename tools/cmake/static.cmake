@@ -1,5 +1,5 @@
 # WEIR_STATIC: programs without any shared library, from what distributions have as archives. Debian has none of
-# Highway, of which only the choice of a target is compiled code: backends/highway/kernels/static_targets.cc makes it.
+# Highway, of which only the choice of a target is compiled code: backends/highway/kernels/supported_targets.cc makes it.
 # Left out are the data sets (libcurl can't be linked statically there) and what needs them, plots, tests, benchmarks
 # and the JIT.
 if(WEIR_WITH_LLVM STREQUAL "ON")

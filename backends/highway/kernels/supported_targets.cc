@@ -1,5 +1,6 @@
-// Which of Highway's targets this machine has, for static programs where Highway itself is a shared library alone: the
-// two functions of it that dispatch needs. Compiled with WEIR_STATIC only, in place of that library.
+// Which of Highway's targets this machine has: the two functions of Highway that dispatch needs. They take the place of
+// its library, of which we use nothing else, which no static program can have where it is a shared one alone, and which
+// measures a timer as it is loaded: 4 ms of each start.
 #include "weir/backends/highway/kernels/targets.h"
 
 #include "hwy/targets.h"
