@@ -16,6 +16,7 @@ namespace {
 using Clock = std::chrono::steady_clock;
 
 constexpr int64_t kMaxIterations = 20'000;
+constexpr int64_t kEstimate = 6;  // iterations
 // Thread pools of peers spin for 1 ms (ONNX Runtime) to 30 ms (OpenMP, OpenBLAS) after their work.
 constexpr auto kPoll = std::chrono::milliseconds(2);
 constexpr double kIdle = 0.02;  // of one processor: an idle process's share is less
@@ -93,7 +94,7 @@ Outcome Compete(std::span<const Party> parties, const Pace& pace) {
   std::vector<int64_t> iterations;
   for (const Party& party : parties) {
     party.run(1);
-    const double estimate = std::max(1e-9, party.run(1));
+    const double estimate = std::max(1e-9, party.run(kEstimate));
     iterations.push_back(
         std::clamp(std::llround(pace.round_seconds / estimate), 1LL, static_cast<long long>(kMaxIterations)));
   }
