@@ -86,6 +86,10 @@ void Split(DepthwiseFilterPlan& p) {
   p.task_vectors = CeilDiv(p.vectors(), parts);
 }
 
+bool Far(const DepthwiseFilterPlan& p) {
+  return BytesOf(Elem::kF32) * p.g.batch * (p.x_floats() + p.dy_floats()) > kFarBytes;
+}
+
 // The plan by rows of dy, if few registers and rows long enough make it the better one. Of a strided convolution little
 // of what is kept is met again.
 std::optional<DepthwiseFilterPlan> ByRows(DepthwiseFilterPlan p, int64_t registers) {
@@ -96,7 +100,7 @@ std::optional<DepthwiseFilterPlan> ByRows(DepthwiseFilterPlan p, int64_t registe
   p.order = DepthwiseFilterPlan::Order::kRows;
   p.group_rows = std::min(most_sums / p.columns, p.window_rows);
   p.tile_width = halves - p.group_rows * p.columns - kSourceOfRows;
-  p.ahead = BytesOf(Elem::kF32) * p.g.batch * (p.x_floats() + p.dy_floats()) > kFarBytes;
+  p.ahead = Far(p);
   const int64_t vector_bytes = BytesOf(Elem::kF32) * p.kept_rows() * kLanes * p.g.axis[2].input;
   if (vector_bytes == 0 || vector_bytes > kKeptBytes || p.Row(p.tile_width).pieces() > kMostPieces) return std::nullopt;
   // Memory is read in long pieces, what is nearer in any: then what is kept had better stay near too.
@@ -141,6 +145,7 @@ std::optional<DepthwiseFilterPlan> PlanDepthwiseFilter(const ConvGeometry& geome
   const int64_t cells = registers - p.columns - kSpareOfWalk;
   p.walk_width = (cells - (p.columns - 1) * g.axis[2].dilation - 1) / g.axis[2].stride + 1;
   if (Walks(p, registers)) p.order = DepthwiseFilterPlan::Order::kWalk;
+  p.ahead = p.order == DepthwiseFilterPlan::Order::kTiles && Far(p);
   p.by_groups = p.order == DepthwiseFilterPlan::Order::kTiles &&
                 p.flops() > kLongTask * static_cast<double>(p.tasks()) && p.window_rows > 1;
   if (p.by_groups) p.group_rows = p.tile_rows = 1;

@@ -27,7 +27,7 @@ struct DepthwiseFilterPlan {
   // Of tiles, and of rows of dy: outputs of a tile, and rows of the window whose sums are in registers.
   int64_t tile_rows = 1, tile_width = 1;
   int64_t group_rows = 1;
-  // Of rows of dy: whether what the next one meets is fetched ahead.
+  // Of tiles or rows of dy: whether what the next ones meet is fetched ahead.
   bool ahead = false;
   // Of the walk: outputs whose cells of x are in registers.
   int64_t walk_width = 1;

@@ -13,6 +13,7 @@ using Channels = DepthwiseFilterIr::Channels;
 using Place = DepthwiseFilterIr::Place;
 
 constexpr int64_t kBandPixels = 8;  // that all vectors of a task pass over, so that memory is read in order
+constexpr int64_t kAhead = 1024;    // floats: memory is read in order, but for vectors of a tile
 constexpr int64_t kLongRow = 14;    // outputs; the same for tiles of longer rows
 
 class Tiles : public DepthwiseFilterSums {
@@ -145,6 +146,7 @@ class Tiles : public DepthwiseFilterSums {
     for (int64_t r = 0; r < height; ++r) {
       for (int64_t j = 0; j < tile.size; ++j) {
         const int64_t distance = (r * p_.g.axis[2].output + j) * p_.g.out_channels;
+        if (p_.ahead) b_.Prefetch(task_.dy(), b_.Add(dy_at, b_.I64(distance + kAhead)), /*to_first=*/false);
         dy.push_back(b_.Load(task_.dy(), b_.Add(dy_at, b_.I64(distance)), kLanes, c.left));
       }
     }
@@ -155,6 +157,9 @@ class Tiles : public DepthwiseFilterSums {
         const DepthwiseRow::Cell& cell = tile.cells[k];
         const Val column = b_.Add(b_.Mul(row_.Column(b_, first, cell), p_.g.in_channels), c.first);
         const Val x = tile.inside[k] ? b_.Load(task_.x(), b_.Add(s.at, column), kLanes, count) : b_.F32(0, kLanes);
+        // Cells that the tile before had not.
+        if (p_.ahead && static_cast<int64_t>(tile.cells.size() - k) <= tile.size * p_.g.axis[2].stride)
+          b_.Prefetch(task_.x(), b_.Add(b_.Add(s.at, column), b_.I64(kAhead)), /*to_first=*/false);
         for (const auto& [r, i] : s.uses) {
           for (const auto& [output, tap] : cell.uses) {
             Val& sum = sums[static_cast<size_t>(i * p_.columns + tap)];

@@ -17,14 +17,16 @@
 namespace weir::jit {
 namespace {
 
-constexpr int64_t kMostPixels = 8;    // of a tile: enough sums to cover an addition's latency
-constexpr int64_t kStraightTaps = 9;  // of more, rows of the window are a loop
-constexpr size_t kMostPieces = 6;     // of code for a row
-constexpr size_t kFewClasses = 4;     // of phases; each has code of its own
-constexpr double kTaskFlops = 8e5;    // 10 us at the rate of loads
-constexpr int64_t kTogether = 4;      // vectors of channels of images of one tile
-constexpr int64_t kFewRows = 8;       // if rows are few and
-constexpr int64_t kLongRow = 256;     // long, they should be cut
+constexpr int64_t kMostPixels = 8;      // of a tile: enough sums to cover an addition's latency
+constexpr int64_t kStraightTaps = 9;    // of more, rows of the window are a loop
+constexpr size_t kMostPieces = 6;       // of code for a row
+constexpr size_t kFewClasses = 4;       // of phases; each has code of its own
+constexpr double kTaskFlops = 8e5;      // 10 us at the rate of loads
+constexpr int64_t kTogether = 4;        // vectors of channels of images of one tile
+constexpr int64_t kFarBytes = 8 << 20;  // of source and output: beyond the second-level caches,
+constexpr int64_t kAhead = 1024;        // they are fetched so many floats ahead
+constexpr int64_t kFewRows = 8;         // if rows are few and
+constexpr int64_t kLongRow = 256;       // long, they should be cut
 
 class DepthwiseConv {
  public:
@@ -90,6 +92,9 @@ class DepthwiseConv {
     epilogue_ = &epilogue;
     src_ = Input(0);
     filter_ = Input(1);
+    const int64_t floats =
+        p_.batch * (p_.axis[0].src * p_.axis[1].src * p_.axis[2].src * p_.src_channels + p_.DstStep(0));
+    far_ = floats * BytesOf(Elem::kF32) > kFarBytes;
     if (!short_epilogue_) sums_ = b_.Buffer({IrBuffer::Kind::kScratch, 0, Elem::kF32, 0});
     const Val begin = b_.Mul(task, per_task), end = b_.Min(b_.Add(begin, b_.I64(per_task)), b_.I64(steps()));
     if (OneTile()) {
@@ -223,6 +228,7 @@ class DepthwiseConv {
     one.row->ForTiles(b_, {}, [&](const DepthwiseRow::Tile& tile, Val begin, const std::vector<Val>& none) {
       const Val to = b_.Add(b_.Add(dst, b_.I64(one.phase[2]->first * channels())), b_.Mul(begin, step));
       const auto vector = [&](Val c) {
+        if (far_) FetchAhead(one, tile, begin, window, c);
         const Val left = channels() % kLanes == 0 ? kNoVal : b_.Add(b_.I64(channels()), b_.Mul(c, -1));
         std::vector<Val> sums(static_cast<size_t>(tile.size), b_.F32(0, kLanes));
         if (straight) {
@@ -243,6 +249,20 @@ class DepthwiseConv {
       }
       return none;
     });
+  }
+
+  // Memory is read in order but for the vectors of a tile, which no processor sees through: the rows that the outputs
+  // before did not read.
+  void FetchAhead(const Class& one, const DepthwiseRow::Tile& tile, Val begin, const std::vector<WindowRow>& window,
+                  Val c) {
+    const auto rows = static_cast<int64_t>(window.size()), cells = static_cast<int64_t>(tile.cells.size());
+    for (int64_t w = std::max<int64_t>(0, rows - p_.axis[1].advance); w < rows; ++w) {
+      const Val src = b_.Add(window[static_cast<size_t>(w)].src, c);
+      for (int64_t k = std::max<int64_t>(0, cells - tile.size * p_.axis[2].advance); k < cells; ++k) {
+        const Val column = b_.Mul(one.row->Column(b_, begin, tile.cells[static_cast<size_t>(k)]), channels());
+        b_.Prefetch(src_, b_.Add(b_.Add(src, column), b_.I64(kAhead)), /*to_first=*/false);
+      }
+    }
   }
 
   // A row of the window, of channels `c` on.
@@ -295,6 +315,7 @@ class DepthwiseConv {
   std::vector<DepthwiseRow> rows_;  // of each phase of the last axis
   ClusterIr* epilogue_ = nullptr;
   int src_ = -1, filter_ = -1, sums_ = -1;
+  bool far_ = false;
 };
 
 }  // namespace
