@@ -145,6 +145,9 @@ void AddConvCases(OpCases& cases) {
            .options = {.padding = "same", .groups = 2}},
            {.batch = 2, .in = {28, 28}, .ic = 50, .oc = 80, .window = {1, 1}},
            {.batch = 4, .in = {24, 24}, .ic = 112, .oc = 80, .window = {1, 1}},
+           // Positions whose rows share few sets of a cache: packed.
+           {.batch = 4, .in = {23, 25}, .ic = 256, .oc = 128, .window = {1, 1}},
+           {.batch = 4, .in = {23, 25}, .ic = 228, .oc = 128, .window = {1, 1}},
            {.batch = 2,
            .in = {9, 9},
            .ic = 20,
@@ -292,6 +295,16 @@ void AddConvCases(OpCases& cases) {
            Depthwise(1, {2, 3}, 1024, {3, 3}, {.padding_before = {4, 3}, .padding_after = {4, 5}}),
        }) {
     AddWithSpecials(problem, ConvPartial::kFilterGradient, cases);
+  }
+  // Depthwise ones that no near cache holds: fetched ahead.
+  for (const ConvProblem& problem : {
+           Depthwise(1, {131, 130}, 128, {3, 3}, {.padding = "same"}),
+           Depthwise(1, {130, 131}, 132, {3, 3}, {.strides = {2, 2}, .padding = "same"}),
+       }) {
+    for (ConvPartial partial : {ConvPartial::kForward, ConvPartial::kInputGradient, ConvPartial::kFilterGradient}) {
+      cases.push_back(problem.Case(partial));
+      cases.back().gradient = false;
+    }
   }
   // An update of weights behind one.
   OpCase update =

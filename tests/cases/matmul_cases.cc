@@ -66,6 +66,7 @@ void AddMatMulCases(OpCases& cases) {
   AddProduct(cases, {}, {}, 2, 8 * kMatMulBlock + 3, 300, true, false);
   AddProduct(cases, {}, {}, 1, 8 * kMatMulBlock + 3, 300, false, false);
   AddProduct(cases, {2}, {}, 20, 8 * kMatMulBlock + 3, 200, false, false);
+  AddProduct(cases, {}, {}, 70, 8 * kMatMulBlock + 3, 200, false, false);
   AddProduct(cases, {}, {}, 600, kMatMulBlock, 20, false, false);
   AddProduct(cases, {}, {}, 20, 2 * kMatMulBlock, 100, false, false);
   AddProduct(cases, {}, {}, 32, 100, 600, false, true);
