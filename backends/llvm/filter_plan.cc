@@ -20,9 +20,9 @@ constexpr int64_t kLeastChunks = 4;  // of what needs no copy of x
 // Of dy: tasks by rows pass over it tile by tile, for which it should stay in the last-level cache.
 constexpr int64_t kFarBytes = 8 << 20;
 // Positions whose rows of x or dy are a multiple of this apart share few sets of the first-level cache.
-constexpr int64_t kCrowdedPitch = 128;                         // floats
+constexpr int64_t kCrowdedPitch = 128;                          // floats
 constexpr int64_t kPackedSegments = 16, kPackedRowsPanels = 8;  // so many tiles pass over what is packed for a band
-constexpr int64_t kImageGap = 16;                              // a copied row may be written as whole vectors
+constexpr int64_t kImageGap = 16;                               // a copied row may be written as whole vectors
 
 void DescribeSource(FilterPlan& p) {
   const ConvGeometry& g = p.g;
