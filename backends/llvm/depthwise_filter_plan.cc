@@ -28,7 +28,6 @@ constexpr int64_t kTapsOfWalk = 64;      // whose code is straight, for each out
 constexpr int64_t kShortRow = 4;         // outputs; rows of dy of fewer are tiles
 constexpr int64_t kKeptBytes = 1 << 17;  // of the second-level cache, for the rows of x that rows of dy meet again,
 constexpr int64_t kKeptNearBytes = 22 << 10;  // and of the first-level cache
-constexpr int64_t kFarBytes = 1 << 23;        // of operands that are read from memory
 constexpr int64_t kSpareOfRows = 6;           // registers of half a vector, besides sums: for x and what arrives of it,
 constexpr int64_t kSourceOfRows = 3;          // which take these; the others are for dy
 

@@ -13,7 +13,6 @@ using Channels = DepthwiseFilterIr::Channels;
 using Place = DepthwiseFilterIr::Place;
 
 constexpr int64_t kBandPixels = 8;  // that all vectors of a task pass over, so that memory is read in order
-constexpr int64_t kAhead = 1024;    // floats: memory is read in order, but for vectors of a tile
 constexpr int64_t kLongRow = 14;    // outputs; the same for tiles of longer rows
 
 class Tiles : public DepthwiseFilterSums {

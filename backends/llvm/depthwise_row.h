@@ -12,6 +12,11 @@
 
 namespace weir::jit {
 
+// Operands of more bytes together, beyond the second-level caches, are fetched ahead: memory is read in order but for the
+// vectors of a tile, which no processor sees through.
+inline constexpr int64_t kFarBytes = 8 << 20;
+inline constexpr int64_t kAhead = 1024;  // floats, where tiles follow each other along a row
+
 // Output j of a row reads for its tap k the column base + j * advance + k * delta.
 struct RowGeometry {
   int64_t src = 1, dst = 1;

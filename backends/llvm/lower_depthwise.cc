@@ -17,16 +17,14 @@
 namespace weir::jit {
 namespace {
 
-constexpr int64_t kMostPixels = 8;      // of a tile: enough sums to cover an addition's latency
-constexpr int64_t kStraightTaps = 9;    // of more, rows of the window are a loop
-constexpr size_t kMostPieces = 6;       // of code for a row
-constexpr size_t kFewClasses = 4;       // of phases; each has code of its own
-constexpr double kTaskFlops = 8e5;      // 10 us at the rate of loads
-constexpr int64_t kTogether = 4;        // vectors of channels of images of one tile
-constexpr int64_t kFarBytes = 8 << 20;  // of source and output: beyond the second-level caches,
-constexpr int64_t kAhead = 1024;        // they are fetched so many floats ahead
-constexpr int64_t kFewRows = 8;         // if rows are few and
-constexpr int64_t kLongRow = 256;       // long, they should be cut
+constexpr int64_t kMostPixels = 8;    // of a tile: enough sums to cover an addition's latency
+constexpr int64_t kStraightTaps = 9;  // of more, rows of the window are a loop
+constexpr size_t kMostPieces = 6;     // of code for a row
+constexpr size_t kFewClasses = 4;     // of phases; each has code of its own
+constexpr double kTaskFlops = 8e5;    // 10 us at the rate of loads
+constexpr int64_t kTogether = 4;      // vectors of channels of images of one tile
+constexpr int64_t kFewRows = 8;       // if rows are few and
+constexpr int64_t kLongRow = 256;     // long, they should be cut
 
 class DepthwiseConv {
  public:
@@ -251,8 +249,7 @@ class DepthwiseConv {
     });
   }
 
-  // Memory is read in order but for the vectors of a tile, which no processor sees through: the rows that the outputs
-  // before did not read.
+  // Of the source's rows those that the outputs before did not read.
   void FetchAhead(const Class& one, const DepthwiseRow::Tile& tile, Val begin, const std::vector<WindowRow>& window,
                   Val c) {
     const auto rows = static_cast<int64_t>(window.size()), cells = static_cast<int64_t>(tile.cells.size());
