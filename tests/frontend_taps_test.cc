@@ -109,9 +109,9 @@ TEST_P(Taps, EveryInnerValueOfATrainingStep) {
   const std::vector<Tensor> together = RunProgram(runtime(), all, data);
   for (size_t i = 0; i < expected.size(); ++i) ASSERT_TRUE(BitEqual(together[i], expected[i])) << i;
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-  constexpr size_t kEvery = 10;
+  constexpr size_t kEvery = 20;
 #else
-  constexpr size_t kEvery = 3;
+  constexpr size_t kEvery = 7;
 #endif
   for (size_t i = 0; i < inner.size(); i += kEvery) {
     Program one = program;

@@ -7,10 +7,14 @@
 #ifndef WEIR_BACKENDS_HIGHWAY_KERNELS_TARGETS_H_
 #define WEIR_BACKENDS_HIGHWAY_KERNELS_TARGETS_H_
 
+// A build that is not shipped may leave out more (tools/cmake/sanitizers.cmake).
+#ifndef WEIR_LEFT_OUT_TARGETS
+#define WEIR_LEFT_OUT_TARGETS 0
+#endif
 #ifndef HWY_DISABLED_TARGETS
 #define HWY_DISABLED_TARGETS                                                                                 \
   (HWY_SSSE3 | HWY_AVX3_DL | HWY_AVX3_ZEN4 | HWY_AVX3_SPR | HWY_AVX10_2 | HWY_SVE | HWY_SVE2 | HWY_SVE_256 | \
-   HWY_SVE2_128)
+   HWY_SVE2_128 | WEIR_LEFT_OUT_TARGETS)
 #endif
 
 #include "hwy/base.h"
