@@ -32,7 +32,7 @@ struct Packer {
     const Val from =
         p.transposed ? b.Add(b.Mul(b.Add(b.Mul(tap, p.group_dst), column), p.src_channels), b.Mul(group, p.group_src))
                      : b.Add(b.Mul(tap, p.group_src * p.dst_channels), b.Add(b.Mul(group, p.group_dst), column));
-    const TileShape tile{.rows = 1, .vectors = vectors};
+    const TileShape tile{.rows = 1, .vectors = vectors, .parts = layout.parts};
     PanelPack pack{.src = filter,
                    .dst = packed,
                    .from = b.Add(from, b.Mul(column, p.transposed ? -p.src_channels : -1)),
@@ -76,7 +76,7 @@ struct Packer {
 }  // namespace
 
 FilterLayout LayoutFilter(const ConvProblem& p, const TileLimits& limits) {
-  FilterLayout layout{.group_src = p.group_src, .taps = p.taps(), .in_place_row = p.dst_channels};
+  FilterLayout layout{.parts = limits.vector_parts, .group_src = p.group_src, .taps = p.taps(), .in_place_row = p.dst_channels};
   const int64_t vectors = CeilDiv(p.depthwise ? p.dst_channels : p.group_dst, kLanes);
   // Two vectors share a pixel's broadcast. Three where that leaves no rest, if there are registers for enough pixels.
   layout.vectors = std::min<int64_t>(vectors, vectors % 3 == 0 && vectors % 2 != 0 ? 3 : 2);

@@ -13,6 +13,7 @@ namespace weir::jit {
 
 struct FilterLayout {
   bool packed = false;
+  int64_t parts = 1;                // registers of a vector, see TileLimits
   int64_t vectors = 1, panels = 0;  // whole panels of a group's output channels, and their vectors
   int64_t rest = 0;                 // vectors of one more panel
   int64_t group_src = 0, taps = 0, in_place_row = 0;

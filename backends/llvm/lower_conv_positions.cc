@@ -126,7 +126,7 @@ class PositionsKernel {
   }
 
   void PackTap(const Panel& panel, Val position, Val to) {
-    const TileShape tile{.rows = 1, .vectors = plan_.vectors};
+    const TileShape tile{.rows = 1, .vectors = plan_.vectors, .parts = plan_.parts_of_vector};
     PanelPack pack{.src = filter_in_,
                    .dst = filter_,
                    .to = to,

@@ -95,7 +95,7 @@ class PanelKernel {
   // The panel's taps in the order of the sum: [tap][source channel][panel's output channels].
   void PackTap(Val tap) {
     const Val column = b_.Mul(task_, width());
-    const TileShape tile{.rows = 1, .vectors = plan_.product.vectors};
+    const TileShape tile{.rows = 1, .vectors = plan_.product.vectors, .parts = plan_.product.parts};
     PanelPack pack{.src = filter_,
                    .dst = taps_,
                    .from = b_.Mul(tap, p_.src_channels * p_.dst_channels),

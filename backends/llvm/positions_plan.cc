@@ -38,7 +38,8 @@ bool GoesByPositions(const ConvProblem& p) {
   return inside && small && p.taps() == 1 && !p.depthwise && p.batch >= kLeastImages;
 }
 
-PositionsPlan::PositionsPlan(const ConvProblem& p, const TileLimits& limits, bool wide) : group_src(p.group_src) {
+PositionsPlan::PositionsPlan(const ConvProblem& p, const TileLimits& limits, bool wide)
+    : group_src(p.group_src), parts_of_vector(limits.vector_parts) {
   for (int a = 0; a < 3; ++a) used[a] = UsedOf(p.axis[a]);
   const int64_t all = CeilDiv(p.group_dst, int64_t{kLanes}), registers = limits.vector_registers;
   vectors = registers < kManyRegisters ? 1 : std::min(all, all % 3 == 0 && all % 2 != 0 ? 3 : kVectors);

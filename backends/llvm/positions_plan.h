@@ -30,6 +30,7 @@ struct PositionsPlan {
   Used used[3];
   int64_t group_src = 0;
   int64_t vectors = 1, panels = 1;  // of a group's output channels
+  int64_t parts_of_vector = 1;      // registers, see TileLimits
   bool packed = true;               // else the filter is read in place
   Tiling images;                    // tiles of images
   int64_t items = 0;                // a tile of images at a position; positions of a tile follow one another

@@ -44,7 +44,7 @@ TileShape ChooseTile(int64_t rows, int64_t columns, int64_t terms, const TileLim
       cost *= static_cast<double>(CeilDiv(all_vectors, vectors));
       if (least == 0 || cost < least) {
         least = cost;
-        best = {height, vectors};
+        best = {height, vectors, limits.vector_parts};
       }
     }
   }
@@ -148,21 +148,22 @@ void PackPanels(KernelBuilder& b, const TileShape& tile, const PanelPack& p) {
 
 void PackTransposed(KernelBuilder& b, const TileShape& tile, const PanelPack& p, bool whole) {
   const bool all_columns = p.columns % tile.width() == 0;
+  const int64_t size = kLanes / tile.parts;
   b.Loop(p.begin, p.end, tile.width(), [&](Val c) {
     const Val panel = b.Add(p.to, b.Mul(b.Binary(IrOp::kSub, c, p.begin), p.panel_terms));
-    b.Loop(b.I64(0), b.I64(tile.width()), kLanes, [&](Val j) {
+    b.Loop(b.I64(0), b.I64(tile.width()), size, [&](Val j) {
       const Val column = b.Add(c, j), from = b.Add(p.from, b.Mul(column, p.pitch));
-      b.Loop(b.I64(0), p.terms, kLanes, [&](Val t) {
-        const Val left = whole ? b.I64(kLanes) : b.Binary(IrOp::kSub, p.terms, t);
+      b.Loop(b.I64(0), p.terms, size, [&](Val t) {
+        const Val left = whole ? b.I64(size) : b.Binary(IrOp::kSub, p.terms, t);
         std::vector<Val> block;
-        for (int64_t i = 0; i < kLanes; ++i) {
+        for (int64_t i = 0; i < size; ++i) {
           Val count = whole ? kNoVal : left;
           if (!all_columns) count = b.Select(b.Binary(IrOp::kLt, column, b.I64(p.columns - i)), left, b.I64(0));
-          block.push_back(b.Load(p.src, b.Add(b.Add(from, t), b.I64(i * p.pitch)), kLanes, count));
+          block.push_back(b.Load(p.src, b.Add(b.Add(from, t), b.I64(i * p.pitch)), static_cast<int>(size), count));
         }
         block = Transposed(b, std::move(block));
         const Val to = b.Add(b.Add(panel, j), b.Mul(t, tile.width()));
-        for (int64_t i = 0; i < kLanes; ++i) {
+        for (int64_t i = 0; i < size; ++i) {
           b.Store(p.dst, block[static_cast<size_t>(i)], b.Add(to, b.I64(i * tile.width())));
         }
       });

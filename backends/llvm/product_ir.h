@@ -14,6 +14,7 @@ namespace weir::jit {
 
 struct TileShape {
   int64_t rows = 1, vectors = 1;
+  int64_t parts = 1;  // registers of a vector, see TileLimits
   int64_t width() const { return vectors * kLanes; }
 };
 // The tile that covers rows x columns of sums, of `terms` terms each, in the fewest cycles. If tiles are alike, one
@@ -70,11 +71,11 @@ struct PanelPack {
   int64_t ahead = 0;        // terms that PackPanels fetches ahead, to the second-level cache
 };
 void PackPanels(KernelBuilder& b, const TileShape& tile, const PanelPack& pack);
-// The same where a column's terms are neighbours and columns `pitch` apart. There must be room for terms up to a
-// multiple of kLanes; `whole` says that `terms` is one.
+// The same where a column's terms are neighbours and columns `pitch` apart, in square blocks of as many elements as a
+// register has. There must be room for terms up to a multiple of kLanes; `whole` says that `terms` is one.
 void PackTransposed(KernelBuilder& b, const TileShape& tile, const PanelPack& pack, bool whole);
 
-// kLanes vectors, lane i of vector j becoming lane j of vector i.
+// As many vectors as one has lanes, lane i of vector j becoming lane j of vector i.
 std::vector<Val> Transposed(KernelBuilder& b, std::vector<Val> rows);
 
 // The epilogue over `count` neighbours: sums at `base` in `buffer`, point `flat` on.

@@ -75,7 +75,7 @@ class FilterTransform {
       PanelPack one = pack;
       one.from = b_.Add(b_.Mul(tap, p_.dst_channels * p_.src_channels), c);
       one.to = b_.Mul(tap, kBlock);
-      PackTransposed(b_, {}, one, /*whole=*/p_.src_channels % kLanes == 0);
+      PackTransposed(b_, {.parts = plan_.product.parts}, one, /*whole=*/p_.src_channels % kLanes == 0);
     });
     b_.Loop(b_.I64(0), channels, 1, [&](Val i) {
       Transform(panel, b_.Add(c, i), v, [&](int64_t tap) {

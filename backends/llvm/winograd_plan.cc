@@ -44,6 +44,7 @@ WinogradPlan::WinogradPlan(const ConvProblem& p, const TileLimits& limits) : pro
   tile_rows = WinogradTiles(p.axis[1].dst);
   tile_columns = WinogradTiles(p.axis[2].dst);
   const int64_t vectors = CeilDiv(p.dst_channels, kLanes);
+  product.parts = limits.vector_parts;
   product.vectors = std::min<int64_t>(vectors, vectors % 3 == 0 && vectors % 2 != 0 ? 3 : 2);
   if (limits.vector_registers < kMostRows) product.vectors = 1;
   panels = CeilDiv(vectors, product.vectors);
