@@ -73,6 +73,36 @@ TEST(LlvmBackend, LargeOutputsAreStreamed) {
   }
 }
 
+// What counts is all that a kernel moves: an optimizer's update has many operands of middling size.
+TEST(LlvmBackend, OutputsOfManyOperandsAreStreamed) {
+  constexpr int64_t kCount = (int64_t{4} << 20) + 21;
+  const auto runtime = MakeLlvmRuntime({}, 2), reference = MakeReferenceRuntime();
+  const auto streams = [&](std::span<const Value> inputs, std::span<const Value> roots) {
+    const auto executable = runtime->Compile(inputs, roots);
+    EXPECT_TRUE(executable.ok()) << executable.status().message();
+    const std::string code = runtime->backends()[0]->Show((*executable)->plan().steps[0].lowering, CodeView::kAssembly);
+    return code.find("vmovntps") != std::string::npos;
+  };
+  const auto graph = Graph::Create();
+  const TensorType type{DType::kFloat32, {kCount}};
+  const Value weight = graph->Input(type), gradient = graph->Input(type), moment = graph->Input(type);
+  const Value next = moment * 0.9 - 0.01 * gradient;
+  const Value inputs[] = {weight, gradient, moment}, roots[] = {weight + next, next};
+  EXPECT_FALSE(streams(std::span(inputs).last(2), std::span(roots).last(1)));  // 50 MB
+  EXPECT_TRUE(streams(inputs, roots));                                         // 84 MB
+  std::vector<Tensor> data(3, Tensor(DType::kFloat32, {kCount}));
+  for (size_t k = 0; k < data.size(); ++k) {
+    data[k] = Tensor(DType::kFloat32, {kCount});
+    for (int64_t i = 0; i < kCount; ++i) {
+      data[k].data<float>()[static_cast<size_t>(i)] = static_cast<float>(i % (1000 + static_cast<int64_t>(k))) * 0.37f;
+    }
+  }
+  std::vector<Tensor> results(2), expected(2);
+  ASSERT_TRUE(runtime->Run(**runtime->Compile(inputs, roots), data, results).ok());
+  ASSERT_TRUE(reference->Run(**reference->Compile(inputs, roots), data, expected).ok());
+  for (size_t o = 0; o < results.size(); ++o) EXPECT_TRUE(BitEqual(results[o], expected[o])) << o;
+}
+
 // So are those of convolutions.
 TEST(LlvmBackend, LargeConvolutionsAreStreamed) {
   constexpr int64_t kRows = 1025, kColumns = 512, kChannels = 16;

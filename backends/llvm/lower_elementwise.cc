@@ -6,8 +6,8 @@ namespace weir::jit {
 namespace {
 
 constexpr int64_t kCostPerTask = int64_t{1} << 19;  // of an operand or operation of an element; some 30 us
-// Outputs beyond this are gone from the caches before anybody reads them, and a line that is written past the caches
-// need not be fetched first.
+// Outputs of a kernel that moves more than this in all are gone from the caches before anybody reads them, and a line
+// that is written past the caches need not be fetched first.
 constexpr int64_t kStreamBytes = int64_t{64} << 20;
 // Blocks of random numbers at a time where registers have room for their counters: the rounds of one alone wait for
 // each other.
@@ -16,10 +16,13 @@ constexpr int kManyRegisters = 32;  // vectors; with fewer, draws are packed and
 constexpr int64_t kFewNodes = 8;    // short bodies are unrolled to hide their latency
 
 bool Streams(const Cluster& cluster) {
+  int64_t bytes = 0;
+  for (Ref ref : cluster.inputs) bytes += cluster.type(ref).bytes();
   for (Ref ref : cluster.outputs) {
-    if (cluster.type(ref).bytes() < kStreamBytes || SizeOf(cluster.type(ref).dtype) != 4) return false;
+    if (SizeOf(cluster.type(ref).dtype) != 4) return false;
+    bytes += cluster.type(ref).bytes();
   }
-  return true;
+  return bytes >= kStreamBytes;
 }
 
 }  // namespace

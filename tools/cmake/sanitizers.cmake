@@ -1,8 +1,11 @@
 # Builds under WEIR_SANITIZE. They are run where they are made and compile slowly, so they leave out what costs time and
-# finds nothing more: optimisation beyond -O1, and SIMD targets other than the baseline and this machine's best.
+# finds nothing more: optimisation beyond -O1, any at all where nothing is computed (above the backends, but for tests
+# that compute by themselves), and SIMD targets other than the baseline and this machine's best.
 include(CheckCXXSourceRuns)
 
 set(CMAKE_CXX_FLAGS_RELEASE "-O1")
+set(WEIR_SANITIZE_COLD -O0)
+set(WEIR_SANITIZE_HOT -O1)
 
 set(WEIR_SANITIZE_FLAGS -fsanitize=${WEIR_SANITIZE})
 if(WEIR_SANITIZE MATCHES undefined)
