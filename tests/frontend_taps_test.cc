@@ -1,5 +1,6 @@
 // Taps: names, values, gradients, statistics, and that looking changes nothing.
 #include "frontend_test_util.h"
+#include "sanitized.h"
 
 namespace weir {
 namespace {
@@ -108,11 +109,7 @@ TEST_P(Taps, EveryInnerValueOfATrainingStep) {
   const std::vector<Tensor> expected = RunProgram(TestRuntime("reference", 2), all, data);
   const std::vector<Tensor> together = RunProgram(runtime(), all, data);
   for (size_t i = 0; i < expected.size(); ++i) ASSERT_TRUE(BitEqual(together[i], expected[i])) << i;
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-  constexpr size_t kEvery = 20;
-#else
-  constexpr size_t kEvery = 7;
-#endif
+  constexpr size_t kEvery = kSanitized ? 20 : 7;
   for (size_t i = 0; i < inner.size(); i += kEvery) {
     Program one = program;
     one.roots.push_back(inner[i]);

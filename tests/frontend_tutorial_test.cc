@@ -1,6 +1,7 @@
 // The tutorial's model: ten training steps against float64 (PyTorch), on every backend; and the same bits whatever
 // the backend and the number of threads.
 #include "frontend_test_util.h"
+#include "sanitized.h"
 
 namespace weir {
 namespace {
@@ -135,9 +136,7 @@ int64_t ResidentBytes() {
 // The training step compiled and evicted again and again: code and tables go with the plan. All but the first rounds
 // are linked from the object cache, as they would be in a program that meets many shapes.
 TEST(Tutorial, EvictedTrainingStepsGiveTheirMemoryBack) {
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-  GTEST_SKIP() << "a sanitizer keeps freed memory";
-#endif
+  if (kSanitized) GTEST_SKIP() << "a sanitizer keeps freed memory";
   for (const std::string& backend : BackendNames()) {
     const TempFolder folder;
     auto made = MakeRuntime({.backend = backend, .threads = 2, .jit_cache = folder.path()});

@@ -12,6 +12,7 @@
 #include <fstream>
 
 #include "llvm_test_util.h"
+#include "sanitized.h"
 #include "temp_folder.h"
 #include "weir/core/explain.h"
 #include "weir/ops/ops.h"
@@ -253,9 +254,7 @@ int64_t ResidentBytes() {
 }
 
 TEST(LlvmBackend, EvictedPlansGiveTheirMemoryBack) {
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-  GTEST_SKIP() << "a sanitizer keeps freed memory";
-#endif
+  if (kSanitized) GTEST_SKIP() << "a sanitizer keeps freed memory";
   const auto runtime = MakeLlvmRuntime({});
   int64_t start = 0;
   for (int round = 0; round < 200; ++round) {
