@@ -178,9 +178,10 @@ void ExpectSame(const std::vector<Tensor>& got, const std::vector<Tensor>& expec
   for (size_t o = 0; o < got.size(); ++o) EXPECT_TRUE(SameBits(got[o], expected[o])) << what << ", output " << o;
 }
 
-// What a sanitizer can find is in one setting as in another, in one of Highway's targets as in another, and not in
-// generated code, which is not instrumented: of that, some cases are run for what calls it.
-constexpr int kEveryGenerated = kSanitized ? 4 : 1;
+// What a sanitizer can find is in one setting as in another, in one of Highway's targets as in another (and
+// highway_kernels_test looks for it as well), and not in generated code, which is not instrumented: of that, some cases
+// are run for what calls it.
+constexpr int kEveryCase = kSanitized ? 2 : 1, kEveryGenerated = kSanitized ? 4 : 1;
 
 class Conformance : public ::testing::TestWithParam<std::tuple<std::string, std::string>> {};
 
@@ -206,7 +207,7 @@ TEST_P(Conformance, EqualsTheReference) {
   for (const OpCase& c : Cases()) {
     if (c.op != op || c.bench_only) continue;
     ++cases;
-    if (llvm && (cases - 1) % kEveryGenerated != 0) continue;
+    if ((cases - 1) % (llvm ? kEveryGenerated : kEveryCase) != 0) continue;
     // Not fused, what stands round an anchor are kernels with cases of their own. Compiling them anew for every case
     // is half of the time with LLVM: there the first case has it.
     const bool apart = !llvm || cases == 1;

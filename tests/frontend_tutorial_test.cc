@@ -62,6 +62,7 @@ INSTANTIATE_TEST_SUITE_P(Backends, Tutorial, testing::ValuesIn(BackendNames()),
                          [](const auto& info) { return info.param; });
 
 TEST_P(Tutorial, TenStepsAsInFloat64) {
+  if (kSanitized && GetParam() == "reference") GTEST_SKIP() << "minutes of arithmetic that the tests of ops run as well";
   const nlohmann::json golden = Golden("tutorial_10_steps.json");
   const Sequential model = TutorialModel({.runtime = &TestRuntime(GetParam(), 2)}, /*dropout=*/false);
   CompileTutorial(model);
