@@ -76,7 +76,8 @@ struct Packer {
 }  // namespace
 
 FilterLayout LayoutFilter(const ConvProblem& p, const TileLimits& limits) {
-  FilterLayout layout{.parts = limits.vector_parts, .group_src = p.group_src, .taps = p.taps(), .in_place_row = p.dst_channels};
+  FilterLayout layout{
+      .parts = limits.vector_parts, .group_src = p.group_src, .taps = p.taps(), .in_place_row = p.dst_channels};
   const int64_t vectors = CeilDiv(p.depthwise ? p.dst_channels : p.group_dst, kLanes);
   // Two vectors share a pixel's broadcast. Three where that leaves no rest, if there are registers for enough pixels.
   layout.vectors = std::min<int64_t>(vectors, vectors % 3 == 0 && vectors % 2 != 0 ? 3 : 2);
