@@ -91,7 +91,7 @@ TEST(LlvmBackend, OutputsOfManyOperandsAreStreamed) {
   const Value inputs[] = {weight, gradient, moment}, roots[] = {weight + next, next};
   EXPECT_FALSE(streams(std::span(inputs).last(2), std::span(roots).last(1)));  // 50 MB
   EXPECT_TRUE(streams(inputs, roots));                                         // 84 MB
-  std::vector<Tensor> data(3, Tensor(DType::kFloat32, {kCount}));
+  std::vector<Tensor> data(3);
   for (size_t k = 0; k < data.size(); ++k) {
     data[k] = Tensor(DType::kFloat32, {kCount});
     for (int64_t i = 0; i < kCount; ++i) {

@@ -11,7 +11,7 @@ set(WEIR_SANITIZE_FLAGS -fsanitize=${WEIR_SANITIZE})
 if(WEIR_SANITIZE MATCHES undefined)
   list(APPEND WEIR_SANITIZE_FLAGS -fno-sanitize-recover=undefined)
   if(WEIR_SANITIZE MATCHES address)
-    # Checks at every access through a pointer are half of what compiling takes. The address sanitizer sees the same
+    # Checks at every access through a pointer are more than a third of what compiling takes. The address sanitizer sees the same
     # faults, but for misaligned accesses and casts to a wrong class; the preset "ubsan" has them all.
     list(APPEND WEIR_SANITIZE_FLAGS -fno-sanitize=null,object-size,alignment,vptr)
   endif()
