@@ -79,18 +79,16 @@ class MatMulKernel {
       SweepColumns(k, terms, dst);
       return MakeStage(b_.Take(), p_.tasks(), p_.scratch_bytes);
     }
+    if (p_.column_source == ColumnSource::kInPlace) {
+      TermsInOrder(rows, columns, k, terms, dst);
+      return MakeStage(b_.Take(), p_.tasks(), p_.scratch_bytes);
+    }
     Steps(columns.begin, columns.end, p_.columns.size, p_.column_chunk, [&](Val c) {
       const Span chunk = SpanOf(c, p_.column_chunk, p_.columns.size);
       PrepareColumns(chunk, k, terms);
       Tiles(rows, chunk, /*panels_outside=*/true,
-            [&](const TileShape& tile, TileOperands operands, Val i, Val c, const std::vector<Val>& counts) {
-              Sums sums = ZeroSums(b_, tile);
-              if (p_.column_source == ColumnSource::kInPlace) {
-                FetchPanel(operands, i, c);
-                sums = AddTerms(b_, tile, operands, terms, sums, kUnroll);
-              } else {
-                sums = AddTermsFetching(tile, operands, k, terms, chunk, i, c, sums);
-              }
+            [&](const TileShape& tile, const TileOperands& operands, Val i, Val c, const std::vector<Val>& counts) {
+              const Sums sums = AddTermsFetching(tile, operands, k, terms, chunk, i, c, ZeroSums(b_, tile));
               StoreSums(b_, tile, sums, Workspace(), b_.Add(dst, b_.Add(b_.Mul(i, p_.n), c)), p_.n, counts);
             });
     });
@@ -203,16 +201,23 @@ class MatMulKernel {
     row_at_ = [=, this](Val r) { return b_.Binary(IrOp::kSub, r, rows.begin); };
   }
 
+  // body(c, lanes that exist, or kNoVal for all) for each vector of `count` neighbours.
+  void OverVectors(int64_t count, const std::function<void(Val, Val)>& body) {
+    b_.Loop(b_.I64(0), b_.I64(count), kLanes,
+            [&](Val c) { body(c, count % kLanes == 0 ? kNoVal : b_.Binary(IrOp::kSub, b_.I64(count), c)); });
+  }
+  // Sums of a block of terms, at `dst` in the workspace.
+  void ClearSums(Val dst) {
+    OverVectors(p_.m * p_.n,
+                [&](Val at, Val left) { b_.Store(Workspace(), b_.F32(0, kLanes), b_.Add(dst, at), left); });
+  }
+
   // Very few rows are no faster than the memory that their columns come from, which is fastest in order: all columns of
   // some terms are passed over before the next terms, while sums wait in the first-level cache, at `dst` in the workspace.
   void SweepColumns(Val k, Val terms, Val dst) {
     const int64_t rows = p_.rows.size, columns = p_.columns.size, together = kSweptElements / rows;
     const int64_t row_step = p_.row_source == RowSource::kByTerms ? p_.row_pitch : 1;
     const Val from = b_.Add(column_base_, b_.Mul(k, p_.columns.inner));
-    const auto over_columns = [&](const std::function<void(Val, Val)>& body) {
-      b_.Loop(b_.I64(0), b_.I64(columns), kLanes,
-              [&](Val c) { body(c, columns % kLanes == 0 ? kNoVal : b_.Binary(IrOp::kSub, b_.I64(columns), c)); });
-    };
     const auto add = [&](Val t, int64_t count) {
       std::vector<Val> elements;  // of the rows, row by row
       for (int64_t i = 0; i < rows; ++i) {
@@ -222,7 +227,7 @@ class MatMulKernel {
         }
       }
       const Val first = b_.Add(from, b_.Mul(t, p_.columns.inner));
-      over_columns([&](Val c, Val left) {
+      OverVectors(columns, [&](Val c, Val left) {
         std::vector<Val> v;
         for (int64_t j = 0; j < count; ++j)
           v.push_back(b_.Load(columns_, b_.Add(b_.Add(first, c), b_.I64(j * p_.columns.inner)), kLanes, left));
@@ -235,11 +240,7 @@ class MatMulKernel {
         }
       });
     };
-    for (int64_t i = 0; i < rows; ++i) {
-      over_columns([&](Val c, Val left) {
-        b_.Store(Workspace(), b_.F32(0, kLanes), b_.Add(b_.Add(dst, b_.I64(i * p_.n)), c), left);
-      });
-    }
+    ClearSums(dst);
     const Val whole = b_.Mul(b_.Div(terms, together), together);
     b_.Loop(b_.I64(0), whole, together, [&](Val t) { add(t, together); });
     if (b_.IsConst(terms) && b_.ConstBits(terms) % together == 0) return;
@@ -285,18 +286,34 @@ class MatMulKernel {
     operands.fetches = {{rows_, b_.Add(next, b_.Mul(b_.Div(c, p_.tile.width()), p_.k * step)), step}};
   }
 
-  // The panel behind this one, or the first of the next block, arrives while tiles of rows take turns: each fetches some
-  // of its vectors.
-  void FetchPanel(TileOperands& operands, Val i, Val c) {
-    const int64_t tiles = CeilDiv(p_.rows.size, p_.tile.rows), vectors = CeilDiv(p_.tile.vectors, tiles);
-    const Val behind = b_.Add(c, b_.I64(p_.tile.width()));
-    const Val next = b_.Select(b_.Binary(IrOp::kLt, behind, b_.I64(p_.columns.size)), behind,
-                               b_.I64(kMatMulBlock * p_.columns.inner));
-    const Val from = b_.Add(column_at_(next), b_.Mul(b_.Div(i, p_.tile.rows), vectors * kLanes));
-    for (int64_t j = 0; j < vectors; ++j) {
-      operands.fetches.push_back(
-          {.buffer = columns_, .at = b_.Add(from, b_.I64(j * kLanes)), .step = p_.columns.inner, .to_first = false});
-    }
+  // Memory is fastest in order: all tiles take some terms, which the second-level cache holds, before the next ones, while
+  // sums wait at `dst` in the workspace. The terms behind these arrive meanwhile: each tile fetches its share of them.
+  void TermsInOrder(Span rows, Span columns, Val k, Val terms, Val dst) {
+    const int64_t row_tiles = CeilDiv(p_.rows.size, p_.tile.rows), together = p_.terms_together;
+    const int64_t share = CeilDiv(CeilDiv(p_.columns.size, kLanes), row_tiles * p_.panels());  // vectors a term
+    PrepareColumns(columns, k, terms);
+    ClearSums(dst);
+    b_.Loop(b_.I64(0), terms, together, [&](Val t) {
+      const Val count =
+          p_.k % together == 0 ? b_.I64(together) : b_.Min(b_.I64(together), b_.Binary(IrOp::kSub, terms, t));
+      const Val behind = b_.Add(column_base_, b_.Mul(b_.Add(k, b_.Add(t, b_.I64(together))), p_.columns.inner));
+      Tiles(rows, columns, /*panels_outside=*/true,
+            [&](const TileShape& tile, TileOperands operands, Val i, Val c, const std::vector<Val>& counts) {
+              const Val pass = b_.Add(b_.Mul(b_.Div(c, p_.tile.width()), row_tiles), b_.Div(i, p_.tile.rows));
+              for (int64_t j = 0; j < share; ++j) {
+                const Val vectors = b_.Mul(b_.Add(b_.Mul(pass, share), b_.I64(j)), together);
+                operands.fetches.push_back({.buffer = columns_,
+                                            .at = b_.Add(behind, b_.Mul(vectors, kLanes)),
+                                            .step = kLanes,
+                                            .to_first = false});
+              }
+              operands.row = b_.Add(operands.row, b_.Mul(t, operands.row_step));
+              operands.column = b_.Add(operands.column, b_.Mul(t, operands.column_step));
+              const Val at = b_.Add(dst, b_.Add(b_.Mul(i, p_.n), c));
+              const Sums sums = LoadSums(b_, tile, Workspace(), at, p_.n, counts);
+              StoreSums(b_, tile, AddTerms(b_, tile, operands, count, sums, kUnroll), Workspace(), at, p_.n, counts);
+            });
+    });
   }
 
   // The chunk behind `chunk`, or the first of the next block, arrives while tiles pass over this one: each fetches its

@@ -1,6 +1,7 @@
 #include "weir/backends/llvm/matmul_plan.h"
 
 #include <algorithm>
+#include <bit>
 #include <numeric>
 
 #include "weir/ops/attrs.h"
@@ -13,17 +14,19 @@ constexpr double kTaskFlops = 4e6;  // 20 us at 200 GFLOP/s
 constexpr double kPairFlops = 0.3e6;
 constexpr double kTaskBytes = 512e3;  // or 25 us at 20 GB/s, where each element is used a few times only
 constexpr int64_t kTasks = 16;
+constexpr int64_t kFewTasks = 4;  // will do if they read memory in order
 constexpr int64_t kPartialBytes = 8 << 20;
-constexpr int64_t kInPlaceFloats = 8 * 1024;  // columns that the first-level cache holds need no packing
-constexpr int64_t kCloseFloats = 256 * 1024;  // columns that the second-level cache holds
-constexpr int64_t kPackColumns = 128;         // packed at a time by a task that passes over them once
-constexpr int64_t kStagedFloats = 16 * 1024;  // sums that wait for the epilogue
-constexpr int64_t kFewRows = 256;             // up to this many, sums over terms may be split among tasks
-constexpr int64_t kChunkRows = 240;           // rows that share larger columns
-constexpr int64_t kTurnedRows = 64;           // neighbours written at a time of a result that is transposed
-constexpr int64_t kFewPasses = 4;             // over terms that come from memory anyway
-constexpr int64_t kPackedTogether = 64;       // columns that are packed at a time for blocks of terms
-constexpr int64_t kFewPanels = 4;             // so few, and large rows cost the time it takes to read them
+constexpr int64_t kInPlaceFloats = 8 * 1024;    // columns that the first-level cache holds need no packing
+constexpr int64_t kCloseFloats = 256 * 1024;    // columns that the second-level cache holds
+constexpr int64_t kPackColumns = 128;           // packed at a time by a task that passes over them once
+constexpr int64_t kStagedFloats = 16 * 1024;    // sums that wait for the epilogue
+constexpr int64_t kFewRows = 256;               // up to this many, sums over terms may be split among tasks
+constexpr int64_t kChunkRows = 240;             // rows that share larger columns
+constexpr int64_t kTurnedRows = 64;             // neighbours written at a time of a result that is transposed
+constexpr int64_t kFewPasses = 4;               // over terms that come from memory anyway
+constexpr int64_t kTogetherFloats = 32 * 1024;  // columns' terms that are passed over together, in order of memory
+constexpr int64_t kPackedTogether = 64;         // columns that are packed at a time for blocks of terms
+constexpr int64_t kFewPanels = 4;               // so few, and large rows cost the time it takes to read them
 // Rows a multiple of this apart share few sets of a cache: they are copied to a pitch that does not.
 constexpr int64_t kBadPitch = 1024;
 constexpr int64_t kRowGap = 16;
@@ -108,7 +111,7 @@ void SplitTasks(MatMulPlan& p) {
   const int64_t column_parts =
       row_parts >= std::min(parts, kTasks / 2) ? 1 : std::min(CeilDiv(parts, row_parts), p.panels());
   const bool small = p.k_blocks() * p.products * rows * columns * 4 <= kPartialBytes;
-  if (!pair && column_parts > 1 && !p.swapped && rows <= kFewRows && p.k_blocks() >= kTasks / 2 && small &&
+  if (!pair && column_parts > 1 && !p.swapped && rows <= kFewRows && p.k_blocks() >= kFewTasks && small &&
       p.columns.outer == 1) {
     p.by_terms = true;
     return;
@@ -121,6 +124,8 @@ void SplitTasks(MatMulPlan& p) {
 
 void ChooseSources(MatMulPlan& p) {
   p.terms = std::min(p.k, kMatMulBlock);
+  const auto close = static_cast<uint64_t>(kTogetherFloats / std::max<int64_t>(1, p.columns.size));
+  p.terms_together = std::clamp(static_cast<int64_t>(std::bit_floor(close)), int64_t{kLanes}, kMatMulBlock);
   const int64_t passes = CeilDiv(p.row_block, p.tile.rows);  // over a panel
   const bool once = passes <= (p.by_terms ? kFewPasses : 2) || p.k * p.columns.size <= kInPlaceFloats;
   // A pair of tasks packs a few columns sooner than it waits for another stage.

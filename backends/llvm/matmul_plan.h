@@ -42,10 +42,11 @@ struct MatMulPlan {
   int64_t row_chunk = 0, column_chunk = 0;
   ColumnSource column_source = ColumnSource::kInPlace;
   RowSource row_source = RowSource::kInPlace;
-  bool stream_rows = false;  // rows of the next tile are fetched ahead
-  int64_t terms = 0;         // packed at a time
-  int64_t panel_terms = 0;   // room for terms in a packed panel
-  int64_t row_pitch = 0;     // of copied rows
+  bool stream_rows = false;    // rows of the next tile are fetched ahead
+  int64_t terms = 0;           // packed at a time
+  int64_t terms_together = 0;  // passed over before the next ones where tasks are blocks of terms of columns in place
+  int64_t panel_terms = 0;     // room for terms in a packed panel
+  int64_t row_pitch = 0;       // of copied rows
   // Sums wait in scratch for the epilogue, `staged_pitch` apart from row to row; `flat` if nothing lies between rows.
   bool staged = false, flat = false;
   int64_t staged_pitch = 0;

@@ -67,6 +67,9 @@ void AddMatMulCases(OpCases& cases) {
   AddProduct(cases, {}, {}, 1, 8 * kMatMulBlock + 3, 300, false, false);
   AddProduct(cases, {2}, {}, 20, 8 * kMatMulBlock + 3, 200, false, false);
   AddProduct(cases, {}, {}, 70, 8 * kMatMulBlock + 3, 200, false, false);
+  // Terms in order, of which the last ones are fewer; a tile has more to fetch than a vector a term.
+  AddProduct(cases, {}, {}, 3, 4 * kMatMulBlock - 5, 530, false, false);
+  AddProduct(cases, {}, {}, 33, 4 * kMatMulBlock, 530, true, false);
   AddProduct(cases, {}, {}, 600, kMatMulBlock, 20, false, false);
   AddProduct(cases, {}, {}, 20, 2 * kMatMulBlock, 100, false, false);
   AddProduct(cases, {}, {}, 32, 100, 600, false, true);
