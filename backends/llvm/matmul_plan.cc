@@ -20,10 +20,12 @@ constexpr int64_t kInPlaceFloats = 8 * 1024;    // columns that the first-level 
 constexpr int64_t kCloseFloats = 256 * 1024;    // columns that the second-level cache holds
 constexpr int64_t kPackColumns = 128;           // packed at a time by a task that passes over them once
 constexpr int64_t kStagedFloats = 16 * 1024;    // sums that wait for the epilogue
+constexpr int64_t kLargeResult = 64 * 1024;     // floats
 constexpr int64_t kFewRows = 256;               // up to this many, sums over terms may be split among tasks
 constexpr int64_t kChunkRows = 240;             // rows that share larger columns
 constexpr int64_t kTurnedRows = 64;             // neighbours written at a time of a result that is transposed
 constexpr int64_t kFewPasses = 4;               // over terms that come from memory anyway
+constexpr int64_t kFewWidePasses = 8;           // where a vector is a register
 constexpr int64_t kTogetherFloats = 32 * 1024;  // columns' terms that are passed over together, in order of memory
 constexpr int64_t kPackedTogether = 64;         // columns that are packed at a time for blocks of terms
 constexpr int64_t kFewPanels = 4;               // so few, and large rows cost the time it takes to read them
@@ -94,10 +96,11 @@ void SplitTasks(MatMulPlan& p) {
       std::min(CeilDiv(2 * kTasks, p.products), static_cast<int64_t>(std::max(flops / kTaskFlops, bytes / kTaskBytes)));
   const double lanes =
       static_cast<double>(RoundUp(columns, kLanes)) / static_cast<double>(std::max<int64_t>(1, columns));
-  // A pair shares out what is more: columns, which each then packs its own of, or rows.
-  const bool by_columns = p.panels() > 1 && columns > rows && (p.columns.outer != 1 || p.k * columns > kInPlaceFloats);
-  const bool pair =
-      parts <= 1 && p.products == 1 && (by_columns || p.k * columns <= kInPlaceFloats) && flops * lanes >= kPairFlops;
+  // A pair shares out what is more: columns, which each then packs its own of, or rows. Where packing is little, whole
+  // rows of a large result are written faster: two halves of a row share a page, and so the prefetcher's attention.
+  const bool near = p.k * columns <= kInPlaceFloats, large = near && rows * columns >= kLargeResult;
+  const bool by_columns = p.panels() > 1 && columns > rows && !large && (p.columns.outer != 1 || !near);
+  const bool pair = parts <= 1 && p.products == 1 && (by_columns || near) && flops * lanes >= kPairFlops;
   if (pair) parts = 2;
   if (parts <= 1) {
     const double products = std::min(kTaskFlops / std::max(flops, 1.0), 1e6);
@@ -127,7 +130,8 @@ void ChooseSources(MatMulPlan& p) {
   const auto close = static_cast<uint64_t>(kTogetherFloats / std::max<int64_t>(1, p.columns.size));
   p.terms_together = std::clamp(static_cast<int64_t>(std::bit_floor(close)), int64_t{kLanes}, kMatMulBlock);
   const int64_t passes = CeilDiv(p.row_block, p.tile.rows);  // over a panel
-  const bool once = passes <= (p.by_terms ? kFewPasses : 2) || p.k * p.columns.size <= kInPlaceFloats;
+  const int64_t few = !p.by_terms ? 2 : p.tile.parts == 1 ? kFewWidePasses : kFewPasses;
+  const bool once = passes <= few || p.k * p.columns.size <= kInPlaceFloats;
   // A pair of tasks packs a few columns sooner than it waits for another stage.
   const bool pair = p.row_blocks == 2 && p.k * p.columns.size <= kInPlaceFloats;
   p.column_source = p.columns.outer == 1 && once               ? ColumnSource::kInPlace

@@ -44,6 +44,7 @@ void AddMatMulCases(OpCases& cases) {
   AddProduct(cases, {}, {}, 19, 512, 10, false, false);
   AddProduct(cases, {}, {}, 37, 512, 10, true, false);
   AddProduct(cases, {}, {}, 32, 10, 512, false, true);
+  AddProduct(cases, {}, {}, 128, 10, 512, false, true);
   AddProduct(cases, {}, {}, 33, kMatMulBlock, 16, false, false);
   AddProduct(cases, {}, {}, 33, kMatMulBlock + 1, 15, false, false);
   AddProduct(cases, {}, {}, 0, 5, 3, false, false);
