@@ -40,7 +40,8 @@ void ConvPlan::MakeClasses(const FilterLayout& layout, const TileLimits& limits)
   const int64_t registers = limits.vector_registers;
   int64_t most = problem.depthwise ? (registers - 3) / 2 : (registers - layout.vectors - 1) / layout.vectors;
   // Rows that are whole tiles of the most pixels.
-  const bool whole = !problem.depthwise && problem.taps() > 1 && classes[0].count[3] % most == 0;
+  const int64_t columns = classes[0].count[3];
+  const bool whole = !problem.depthwise && problem.taps() > 1 && columns > 0 && (columns % most == 0 || (one_class() && most % columns == 0));
   if (!whole) most = std::min(most, kMostPixels);
   if (classes.size() > kFewClasses) most = std::min(most, kSmallTile);
   const int64_t* count = classes[0].count;
@@ -95,7 +96,7 @@ void ConvPlan::Split(const FilterLayout& layout) {
     images = TaskSize(p.batch, per_task(image), 1);
     int64_t cuts = std::min(CeilDiv(kTasks, p.batch), static_cast<int64_t>(image / kLeastFlops));
     // Tasks by output channels read the source again, which is small beside such a filter where there is one tap.
-    if (filter_bytes > kHugeFilter && p.taps() == 1)
+    if (filter_bytes > kHugeFilter)
       cuts = std::min(cuts, std::max<int64_t>(1, p.dst_pixels() / kUnitOfLarge));
     if (images == 1 && cuts > 1) block = CeilDiv(steps, cuts);
   }
@@ -113,6 +114,7 @@ void ConvPlan::Split(const FilterLayout& layout) {
   }
   parts = CeilDiv(layout.all_panels(), part_panels);
   tasks = regions * parts;
+  by_parts = filter_bytes > kHugeFilter;
 }
 
 }  // namespace weir::jit

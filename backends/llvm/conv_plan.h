@@ -36,6 +36,7 @@ struct ConvPlan {
   int64_t images = 1;                  // of a task
   int64_t part_panels = 1, parts = 1;  // panels of the filter of a task, and how many tasks that makes
   int64_t tasks = 1;
+  bool by_parts = false;  // all of one part before the next: it is large
 
   bool one_class() const { return classes.size() == 1; }
   bool tile_steps() const { return tile_level == unit_level && one_class(); }

@@ -116,7 +116,8 @@ void ChooseBand(FilterPlan& p) {
   p.fetch = !p.depthwise && p.g.batch * (p.x_floats() + p.dy_floats()) * BytesOf(Elem::kF32) > kNearBytes;
   // Where each float is read for one tile only, nothing has to stay close.
   if (p.segments() * p.panels() == 1 || p.depthwise) return;
-  p.pack_dy = p.by_rows && p.groups == 1 && p.panels() >= kPackedPanels && p.segments() > 1;
+  const bool near = p.g.batch * p.dy_floats() * BytesOf(Elem::kF32) <= kNearBytes;
+  p.pack_dy = p.by_rows && p.groups == 1 && p.panels() >= kPackedPanels && p.segments() > (near ? kPackedSegments : 1);
   p.pack_rows = p.pack_dy && p.unit_offsets.empty() && p.row_pitch == 1;
   if (p.pack_dy) {
     p.fetch = false;  // what is packed is fetched by the term

@@ -80,9 +80,11 @@ class ConvLowering {
     filter_ = layout_.packed ? b_.Buffer({IrBuffer::Kind::kWorkspace, 0, Elem::kF32, 0}) : Input(1);
     if (keeps_unit())
       sums_ = b_.Buffer({IrBuffer::Kind::kScratch, 0, Elem::kF32, source_.scratch_floats() * BytesOf(Elem::kF32)});
-    const Val first_panel = b_.Mul(b_.Rem(task, plan_.parts), plan_.part_panels);
+    const int64_t regions = plan_.tasks / plan_.parts;
+    const Val part = plan_.by_parts ? b_.Div(task, regions) : b_.Rem(task, plan_.parts);
+    const Val first_panel = b_.Mul(part, plan_.part_panels);
     panels_ = {first_panel, b_.Min(b_.Add(first_panel, b_.I64(plan_.part_panels)), b_.I64(layout_.all_panels()))};
-    const Val region = b_.Div(task, plan_.parts), begin = b_.Mul(b_.Rem(region, plan_.blocks), plan_.block);
+    const Val region = plan_.by_parts ? b_.Rem(task, regions) : b_.Div(task, plan_.parts), begin = b_.Mul(b_.Rem(region, plan_.blocks), plan_.block);
     steps_of_task_ = {begin, b_.Min(b_.Add(begin, b_.I64(plan_.block)), b_.I64(plan_.steps))};
     if (!Streams()) return Outputs(region);
     const Val may = epilogue.MayStream();
