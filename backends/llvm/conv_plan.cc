@@ -39,9 +39,10 @@ void ConvPlan::MakeClasses(const FilterLayout& layout, const TileLimits& limits)
   // that a row of taps reads.
   const int64_t registers = limits.vector_registers;
   int64_t most = problem.depthwise ? (registers - 3) / 2 : (registers - layout.vectors - 1) / layout.vectors;
-  // Rows that are whole tiles of the most pixels.
-  const int64_t columns = classes[0].count[3];
-  const bool whole = !problem.depthwise && problem.taps() > 1 && columns > 0 && (columns % most == 0 || (one_class() && most % columns == 0));
+  // Rows that are whole tiles of the most pixels, or tiles that are whole rows.
+  const int64_t columns = std::max<int64_t>(1, classes[0].count[3]);
+  const bool even = columns % most == 0 || (one_class() && most % columns == 0);
+  const bool whole = !problem.depthwise && problem.taps() > 1 && even;
   if (!whole) most = std::min(most, kMostPixels);
   if (classes.size() > kFewClasses) most = std::min(most, kSmallTile);
   const int64_t* count = classes[0].count;
@@ -95,9 +96,8 @@ void ConvPlan::Split(const FilterLayout& layout) {
     const double image = flops / static_cast<double>(p.batch);
     images = TaskSize(p.batch, per_task(image), 1);
     int64_t cuts = std::min(CeilDiv(kTasks, p.batch), static_cast<int64_t>(image / kLeastFlops));
-    // Tasks by output channels read the source again, which is small beside such a filter where there is one tap.
-    if (filter_bytes > kHugeFilter)
-      cuts = std::min(cuts, std::max<int64_t>(1, p.dst_pixels() / kUnitOfLarge));
+    // Tasks by output channels read the source again, which is small beside such a filter.
+    if (filter_bytes > kHugeFilter) cuts = std::min(cuts, std::max<int64_t>(1, p.dst_pixels() / kUnitOfLarge));
     if (images == 1 && cuts > 1) block = CeilDiv(steps, cuts);
   }
   // Tiles of several classes must not cross the end of a task.

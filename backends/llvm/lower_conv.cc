@@ -84,7 +84,8 @@ class ConvLowering {
     const Val part = plan_.by_parts ? b_.Div(task, regions) : b_.Rem(task, plan_.parts);
     const Val first_panel = b_.Mul(part, plan_.part_panels);
     panels_ = {first_panel, b_.Min(b_.Add(first_panel, b_.I64(plan_.part_panels)), b_.I64(layout_.all_panels()))};
-    const Val region = plan_.by_parts ? b_.Rem(task, regions) : b_.Div(task, plan_.parts), begin = b_.Mul(b_.Rem(region, plan_.blocks), plan_.block);
+    const Val region = plan_.by_parts ? b_.Rem(task, regions) : b_.Div(task, plan_.parts),
+              begin = b_.Mul(b_.Rem(region, plan_.blocks), plan_.block);
     steps_of_task_ = {begin, b_.Min(b_.Add(begin, b_.I64(plan_.block)), b_.I64(plan_.steps))};
     if (!Streams()) return Outputs(region);
     const Val may = epilogue.MayStream();

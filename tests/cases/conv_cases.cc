@@ -177,9 +177,21 @@ void AddConvCases(OpCases& cases) {
            .options = {.strides = {2, 2}, .padding = "same"}},
            {.batch = 1, .in = {117, 119}, .ic = 8, .oc = 13, .window = {1, 1}},
            {.batch = 4, .in = {30, 29}, .ic = 40, .oc = 72, .window = {1, 1}},
-           {.batch = 5, .in = {27, 31}, .ic = 34, .oc = 72, .window = {1, 1}, .options = {.groups = 2}}}) {
+           {.batch = 5, .in = {27, 31}, .ic = 34, .oc = 72, .window = {1, 1}, .options = {.groups = 2}},
+           // A small gradient of several panels.
+           {.batch = 32, .in = {8, 8}, .ic = 64, .oc = 100, .window = {1, 1}, .options = {.strides = {2, 2}}}}) {
     cases.push_back(problem.Case(ConvPartial::kFilterGradient));
     cases.back().gradient = false;  // they are slow, and checked with smaller problems
+  }
+  // A filter that the second-level cache does not hold, whose parts take turns; rows of 7 pixels, two of them a tile.
+  const ConvOptions steps = {.strides = {2, 2}, .padding = "same"};
+  for (const ConvProblem& problem : std::vector<ConvProblem>{
+           {.batch = 3, .in = {6, 6}, .ic = 120, .oc = 200, .window = {3, 3}, .options = steps},
+           {.batch = 2, .in = {7, 7}, .ic = 5, .oc = 40, .window = {3, 3}, .options = {.padding = "same"}}}) {
+    for (ConvPartial partial : {ConvPartial::kForward, ConvPartial::kInputGradient, ConvPartial::kFilterGradient}) {
+      cases.push_back(problem.Case(partial));
+      cases.back().gradient = false;
+    }
   }
   // Depthwise, in place: rows of several tiles and of one, windows of several groups of rows, steps, taps apart, no
   // padding, more of it than an image, chunks of several images, many channels, one and three axes.
