@@ -246,6 +246,12 @@ class SumKernel {
                               .column_step = p_.out_block};
         const Val panel = b_.Add(b_.Mul(b_.Div(i, tile.rows), p_.out_block / tile.width()), b_.Div(o, tile.width()));
         AddFetches(operands, b_.Add(b_.Mul(element, panels), panel), kWinogradElements * panels, image, next_row);
+        // The sums of the next rows come from the second-level cache or beyond: each tile fetches its share.
+        const int64_t ahead = tile.rows * p_.out_block, share = ahead / (p_.out_block / tile.width());
+        operands.fetches.push_back({.buffer = sums_,
+                                    .at = b_.Add(b_.Add(sums, b_.Mul(i, p_.out_block)),
+                                                 b_.Add(b_.I64(ahead), b_.Mul(b_.Div(o, tile.width()), share))),
+                                    .step = kLanes});
         const Val at = b_.Add(b_.Add(sums, b_.Mul(i, p_.out_block)), o);
         const Sums begin = LoadSums(b_, tile, sums_, at, p_.out_block, {});
         StoreSums(b_, tile, AddTerms(b_, tile, operands, tiles, begin, kUnroll), sums_, at, p_.out_block, {});
