@@ -213,7 +213,8 @@ class MatMulKernel {
   }
 
   // Very few rows are no faster than the memory that their columns come from, which is fastest in order: all columns of
-  // some terms are passed over before the next terms, while sums wait in the first-level cache, at `dst` in the workspace.
+  // some terms are passed over before the next terms, while sums wait in the first-level cache, at `dst` in the
+  // workspace.
   void SweepColumns(Val k, Val terms, Val dst) {
     const int64_t rows = p_.rows.size, columns = p_.columns.size, together = kSweptElements / rows;
     const int64_t row_step = p_.row_source == RowSource::kByTerms ? p_.row_pitch : 1;
@@ -286,8 +287,8 @@ class MatMulKernel {
     operands.fetches = {{rows_, b_.Add(next, b_.Mul(b_.Div(c, p_.tile.width()), p_.k * step)), step}};
   }
 
-  // Memory is fastest in order: all tiles take some terms, which the second-level cache holds, before the next ones, while
-  // sums wait at `dst` in the workspace. The terms behind these arrive meanwhile: each tile fetches its share of them.
+  // Memory is fastest in order: all tiles take some terms, which the second-level cache holds, before the next ones,
+  // while sums wait at `dst` in the workspace. The terms behind these arrive meanwhile: each tile fetches its share.
   void TermsInOrder(Span rows, Span columns, Val k, Val terms, Val dst) {
     const int64_t row_tiles = CeilDiv(p_.rows.size, p_.tile.rows), together = p_.terms_together;
     const int64_t share = CeilDiv(CeilDiv(p_.columns.size, kLanes), row_tiles * p_.panels());  // vectors a term
