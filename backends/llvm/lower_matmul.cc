@@ -67,7 +67,7 @@ class MatMulKernel {
     return MakeStage(b_.Take(), p_.tasks(), p_.scratch_bytes);
   }
 
-  // One block of k of a product, panel by panel: sums stay in registers for all terms of the block.
+  // One block of k of a product.
   Stage Terms() {
     const Val block = b_.Rem(task_, p_.k_blocks()), product = b_.Div(task_, p_.k_blocks());
     Begin(product);
@@ -77,21 +77,11 @@ class MatMulKernel {
     PrepareRows(rows, k, terms);
     if (p_.swept()) {
       SweepColumns(k, terms, dst);
-      return MakeStage(b_.Take(), p_.tasks(), p_.scratch_bytes);
-    }
-    if (p_.column_source == ColumnSource::kInPlace) {
+    } else if (p_.column_source == ColumnSource::kInPlace) {
       TermsInOrder(rows, columns, k, terms, dst);
-      return MakeStage(b_.Take(), p_.tasks(), p_.scratch_bytes);
+    } else {
+      PackedPanels(rows, columns, k, terms, dst);
     }
-    Steps(columns.begin, columns.end, p_.columns.size, p_.column_chunk, [&](Val c) {
-      const Span chunk = SpanOf(c, p_.column_chunk, p_.columns.size);
-      PrepareColumns(chunk, k, terms);
-      Tiles(rows, chunk, /*panels_outside=*/true,
-            [&](const TileShape& tile, const TileOperands& operands, Val i, Val c, const std::vector<Val>& counts) {
-              const Sums sums = AddTermsFetching(tile, operands, k, terms, chunk, i, c, ZeroSums(b_, tile));
-              StoreSums(b_, tile, sums, Workspace(), b_.Add(dst, b_.Add(b_.Mul(i, p_.n), c)), p_.n, counts);
-            });
-    });
     return MakeStage(b_.Take(), p_.tasks(), p_.scratch_bytes);
   }
 
@@ -313,6 +303,19 @@ class MatMulKernel {
               const Val at = b_.Add(dst, b_.Add(b_.Mul(i, p_.n), c));
               const Sums sums = LoadSums(b_, tile, Workspace(), at, p_.n, counts);
               StoreSums(b_, tile, AddTerms(b_, tile, operands, count, sums, kUnroll), Workspace(), at, p_.n, counts);
+            });
+    });
+  }
+
+  // Panel by panel of a packed chunk of columns: sums stay in registers for all terms.
+  void PackedPanels(Span rows, Span columns, Val k, Val terms, Val dst) {
+    Steps(columns.begin, columns.end, p_.columns.size, p_.column_chunk, [&](Val c) {
+      const Span chunk = SpanOf(c, p_.column_chunk, p_.columns.size);
+      PrepareColumns(chunk, k, terms);
+      Tiles(rows, chunk, /*panels_outside=*/true,
+            [&](const TileShape& tile, const TileOperands& operands, Val i, Val c, const std::vector<Val>& counts) {
+              const Sums sums = AddTermsFetching(tile, operands, k, terms, chunk, i, c, ZeroSums(b_, tile));
+              StoreSums(b_, tile, sums, Workspace(), b_.Add(dst, b_.Add(b_.Mul(i, p_.n), c)), p_.n, counts);
             });
     });
   }

@@ -97,7 +97,7 @@ void SplitTasks(MatMulPlan& p) {
   const double lanes =
       static_cast<double>(RoundUp(columns, kLanes)) / static_cast<double>(std::max<int64_t>(1, columns));
   // A pair shares out what is more: columns, which each then packs its own of, or rows. Where packing is little, whole
-  // rows of a large result are written faster: two halves of a row share a page, and so the prefetcher's attention.
+  // rows of a large result are written faster than two halves of each.
   const bool near = p.k * columns <= kInPlaceFloats, large = near && rows * columns >= kLargeResult;
   const bool by_columns = p.panels() > 1 && columns > rows && !large && (p.columns.outer != 1 || !near);
   const bool pair = parts <= 1 && p.products == 1 && (by_columns || near) && flops * lanes >= kPairFlops;

@@ -186,7 +186,7 @@ void AddConvCases(OpCases& cases) {
   // A filter that the second-level cache does not hold, whose parts take turns; rows of 7 pixels, two of them a tile.
   const ConvOptions steps = {.strides = {2, 2}, .padding = "same"};
   for (const ConvProblem& problem : std::vector<ConvProblem>{
-           {.batch = 3, .in = {6, 6}, .ic = 120, .oc = 200, .window = {3, 3}, .options = steps},
+           {.batch = 3, .in = {14, 13}, .ic = 120, .oc = 200, .window = {3, 3}, .options = steps},
            {.batch = 2, .in = {7, 7}, .ic = 5, .oc = 40, .window = {3, 3}, .options = {.padding = "same"}}}) {
     for (ConvPartial partial : {ConvPartial::kForward, ConvPartial::kInputGradient, ConvPartial::kFilterGradient}) {
       cases.push_back(problem.Case(partial));
