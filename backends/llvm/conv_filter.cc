@@ -12,6 +12,8 @@ constexpr int64_t kPackTaskFloats = 32 * 1024;
 constexpr int64_t kPackTogether = 4;    // panels: neighbours in a row of the filter, which are fetched
 constexpr int64_t kPackAhead = 8;       // rows ahead
 constexpr int64_t kRowInPlace = 32;     // floats; longer rows of a filter leave gaps between a panel's: packed
+constexpr int64_t kLongSum = 512;       // terms; of longer ones without neighbours in the source, four vectors do,
+constexpr int64_t kManyPixels = 192;    // where more than this share them
 constexpr int64_t kManyRegisters = 16;  // vectors; with fewer, panels are of one
 
 struct Packer {
@@ -81,6 +83,8 @@ FilterLayout LayoutFilter(const ConvProblem& p, const TileLimits& limits) {
   const int64_t vectors = CeilDiv(p.depthwise ? p.dst_channels : p.group_dst, kLanes);
   // Two vectors share a pixel's broadcast. Three where that leaves no rest, if there are registers for enough pixels.
   layout.vectors = std::min<int64_t>(vectors, vectors % 3 == 0 && vectors % 2 != 0 ? 3 : 2);
+  if (p.taps() == 1 && p.group_src >= kLongSum && p.batch * p.dst_pixels() >= kManyPixels && vectors % 4 == 0)
+    layout.vectors = 4;
   if (p.depthwise || limits.vector_registers < kManyRegisters) layout.vectors = 1;
   layout.panels = vectors / layout.vectors;
   layout.rest = vectors % layout.vectors;

@@ -8,8 +8,13 @@ namespace {
 
 constexpr double kTaskFlops = 4e6;          // 20 us
 constexpr double kLeastFlops = 6e5;         // of parts of an image, and of parts of the output channels
+constexpr double kCopyFlops = 200;          // of a part of the output channels, for each element of a copied source
 constexpr int64_t kTasks = 16;              // enough for eight threads
 constexpr int64_t kMostPixels = 12;         // of a tile
+constexpr int64_t kSameSet = 4096;          // bytes; pixels so far apart share a set of the first-level cache,
+constexpr int64_t kSetPixels = 8;           // which has few lines more
+constexpr int64_t kLongSum = 256;           // terms; of shorter ones, the largest tiles cost more than they save,
+constexpr int64_t kShortSum = 100;          // and of these, tiles of two sizes more than small tiles of one
 constexpr int64_t kPairRegisters = 16;      // with fewer vectors, each is two registers,
 constexpr int64_t kLeastPixelsOfPairs = 5;  // and ten sums cover an addition's latency
 constexpr size_t kFewClasses = 8;           // of phases; each has code of its own, so that more get small tiles
@@ -42,8 +47,11 @@ void ConvPlan::MakeClasses(const FilterLayout& layout, const TileLimits& limits)
   // Rows that are whole tiles of the most pixels, or tiles that are whole rows.
   const int64_t columns = std::max<int64_t>(1, classes[0].count[3]);
   const bool even = columns % most == 0 || (one_class() && most % columns == 0);
-  const bool whole = !problem.depthwise && problem.taps() > 1 && even;
+  const int64_t terms = problem.depthwise ? problem.taps() : problem.taps() * problem.group_src;
+  const bool whole = !problem.depthwise && even && terms >= kLongSum;
   if (!whole) most = std::min(most, kMostPixels);
+  const int64_t pixel_bytes = problem.axis[2].advance * problem.src_channels * BytesOf(Elem::kF32);
+  if (!problem.depthwise && pixel_bytes % kSameSet == 0) most = std::min(most, kSetPixels);
   if (classes.size() > kFewClasses) most = std::min(most, kSmallTile);
   const int64_t* count = classes[0].count;
   while (one_class() && tile_level > 0 && 2 * inner * count[tile_level] <= most) inner *= count[tile_level--];
@@ -54,7 +62,8 @@ void ConvPlan::MakeClasses(const FilterLayout& layout, const TileLimits& limits)
     while (unit_level < 3 && problem.axis[unit_level - 1].dst == 1) ++unit_level;
   }
   most /= inner;
-  const int64_t least = std::max(most / 2 + 1, registers < kPairRegisters ? kLeastPixelsOfPairs : 1);
+  const int64_t alike = terms >= kShortSum ? most * 3 / 4 + 1 : most / 2 + 1;
+  const int64_t least = std::max(alike, registers < kPairRegisters ? kLeastPixelsOfPairs : 1);
   const int64_t quantum = tile_level == unit_level && problem.Pool(tile_level) <= most ? problem.Pool(tile_level) : 1;
   for (ConvClass& c : classes) {
     c.tiling = one_class() || tile_level != unit_level ? TilingOf(c.count[tile_level], least, most, quantum)
@@ -109,7 +118,10 @@ void ConvPlan::Split(const FilterLayout& layout) {
   if (!one_class() && tile_level == unit_level) unit = block;
   part_panels = layout.all_panels();
   if (p.groups == 1 || p.depthwise) {
-    const int64_t worth = static_cast<int64_t>(flops / static_cast<double>(regions) / kLeastFlops);
+    int64_t worth = static_cast<int64_t>(flops / static_cast<double>(regions) / kLeastFlops);
+    // Each part copies its source anew.
+    const int64_t copied = p.batch * p.src_pixels() * p.src_channels;
+    if (!p.all_inside()) worth = std::min(worth, static_cast<int64_t>(flops / (kCopyFlops * static_cast<double>(copied))));
     part_panels = CeilDiv(part_panels, std::max<int64_t>(1, std::min({CeilDiv(kTasks, regions), worth, part_panels})));
   }
   parts = CeilDiv(layout.all_panels(), part_panels);

@@ -8,8 +8,17 @@ namespace {
 
 constexpr int64_t kStraightTerms = 8;      // sums this short need no loop; longer blocks make LLVM's scheduler spill
 constexpr int64_t kUnroll = 4;             // terms of a round of longer ones
-constexpr int64_t kFarPanel = 256 * 1024;  // bytes; of larger panels of the filter,
-constexpr int64_t kAhead = 40;             // terms ahead are fetched from the next cache
+// Panels of the filter that don't stay in the first-level cache, and how many terms ahead they are fetched from the next
+// one. Of halves of a vector, loads are what limits already: only what comes from farther away is worth one more.
+struct Far {
+  int64_t bytes, ahead;
+};
+constexpr Far kFar{24 * 1024, 12}, kFarOfHalves{256 * 1024, 40};
+
+int64_t TermsAhead(const FilterLayout& layout) {
+  const Far& far = layout.parts == 1 ? kFar : kFarOfHalves;
+  return layout.panel_bytes() > far.bytes ? far.ahead : 0;
+}
 
 }  // namespace
 
@@ -21,7 +30,7 @@ ConvTile::ConvTile(KernelBuilder& builder, const ConvProblem& problem, const Fil
       source_(source),
       src_(src),
       filter_(filter),
-      far_(!problem.depthwise && layout.panel_bytes() > kFarPanel) {}
+      ahead_(problem.depthwise ? 0 : TermsAhead(layout)) {}
 
 std::vector<Val> ConvTile::Sums(const ConvClass& c, const ConvPanel& panel, Val src, std::vector<int64_t> src_offset) {
   panel_ = panel;
@@ -85,7 +94,7 @@ std::vector<Val> ConvTile::Terms(std::span<const TermLoop> loops, int64_t terms,
 std::vector<Val> ConvTile::Term(At src, At filter, std::vector<Val> sums) {
   std::vector<Val> w;
   for (int64_t v = 0; v < panel_.vectors; ++v) {
-    if (far_) b_.Prefetch(filter_, Index(filter + (kAhead * layout_.row(panel_.vectors) + v * kLanes)));
+    if (ahead_ > 0) b_.Prefetch(filter_, Index(filter + (ahead_ * layout_.row(panel_.vectors) + v * kLanes)));
     w.push_back(b_.Load(filter_, Index(filter + v * kLanes), kLanes));
   }
   size_t k = 0;

@@ -54,7 +54,7 @@ class ConvTile {
   const FilterLayout& layout_;
   const ConvSource& source_;
   const int src_, filter_;
-  const bool far_;
+  const int64_t ahead_;  // terms of the filter that are fetched, or none
   ConvPanel panel_;
   std::vector<int64_t> src_offset_;  // of each pixel
 };

@@ -29,6 +29,7 @@ struct DepthwiseFilterPlan {
   int64_t group_rows = 1;
   // Of tiles or rows of dy: whether what the next ones meet is fetched ahead.
   bool ahead = false;
+  RowFetch fetch;  // of tiles
   // Of the walk: outputs whose cells of x are in registers.
   int64_t walk_width = 1;
 

@@ -145,7 +145,7 @@ class Tiles : public DepthwiseFilterSums {
     for (int64_t r = 0; r < height; ++r) {
       for (int64_t j = 0; j < tile.size; ++j) {
         const int64_t distance = (r * p_.g.axis[2].output + j) * p_.g.out_channels;
-        if (p_.ahead) b_.Prefetch(task_.dy(), b_.Add(dy_at, b_.I64(distance + kAhead)), /*to_first=*/false);
+        if (p_.ahead) b_.Prefetch(task_.dy(), b_.Add(dy_at, b_.I64(distance + p_.fetch.ahead)), p_.fetch.to_first);
         dy.push_back(b_.Load(task_.dy(), b_.Add(dy_at, b_.I64(distance)), kLanes, c.left));
       }
     }
@@ -158,7 +158,7 @@ class Tiles : public DepthwiseFilterSums {
         const Val x = tile.inside[k] ? b_.Load(task_.x(), b_.Add(s.at, column), kLanes, count) : b_.F32(0, kLanes);
         // Cells that the tile before had not.
         if (p_.ahead && static_cast<int64_t>(tile.cells.size() - k) <= tile.size * p_.g.axis[2].stride)
-          b_.Prefetch(task_.x(), b_.Add(b_.Add(s.at, column), b_.I64(kAhead)), /*to_first=*/false);
+          b_.Prefetch(task_.x(), b_.Add(b_.Add(s.at, column), b_.I64(p_.fetch.ahead)), p_.fetch.to_first);
         for (const auto& [r, i] : s.uses) {
           for (const auto& [output, tap] : cell.uses) {
             Val& sum = sums[static_cast<size_t>(i * p_.columns + tap)];

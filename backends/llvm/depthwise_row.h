@@ -14,8 +14,13 @@ namespace weir::jit {
 
 // Operands of more bytes together, beyond the second-level caches, are fetched ahead: memory is read in order but for the
 // vectors of a tile, which no processor sees through.
-inline constexpr int64_t kFarBytes = 8 << 20;
-inline constexpr int64_t kAhead = 1024;  // floats, where tiles follow each other along a row
+inline constexpr int64_t kFarBytes = 4 << 20;
+// Where tiles follow each other along a row: floats ahead, to the first-level cache or the second.
+struct RowFetch {
+  int64_t ahead = 256;
+  bool to_first = true;
+};
+inline constexpr RowFetch kFetchOfHalves{1024, false};  // where a vector is two registers
 
 // Output j of a row reads for its tap k the column base + j * advance + k * delta.
 struct RowGeometry {

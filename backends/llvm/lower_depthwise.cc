@@ -30,6 +30,7 @@ class DepthwiseConv {
  public:
   DepthwiseConv(const Cluster& cluster, const ConvProblem& problem, const TileLimits& limits)
       : cluster_(cluster), p_(problem), b_(Describe(cluster)), short_epilogue_(HasShortEpilogue(cluster)) {
+    if (limits.vector_parts > 1) fetch_ = kFetchOfHalves;
     const int64_t most = std::min<int64_t>(kMostPixels, limits.vector_registers / 2);
     for (const AxisPhase& phase : p_.axis[2].phases) {
       rows_.emplace_back(RowGeometry{.src = p_.axis[2].src,
@@ -257,7 +258,7 @@ class DepthwiseConv {
       const Val src = b_.Add(window[static_cast<size_t>(w)].src, c);
       for (int64_t k = std::max<int64_t>(0, cells - tile.size * p_.axis[2].advance); k < cells; ++k) {
         const Val column = b_.Mul(one.row->Column(b_, begin, tile.cells[static_cast<size_t>(k)]), channels());
-        b_.Prefetch(src_, b_.Add(b_.Add(src, column), b_.I64(kAhead)), /*to_first=*/false);
+        b_.Prefetch(src_, b_.Add(b_.Add(src, column), b_.I64(fetch_.ahead)), fetch_.to_first);
       }
     }
   }
@@ -312,6 +313,7 @@ class DepthwiseConv {
   std::vector<DepthwiseRow> rows_;  // of each phase of the last axis
   ClusterIr* epilogue_ = nullptr;
   int src_ = -1, filter_ = -1, sums_ = -1;
+  RowFetch fetch_;
   bool far_ = false;
 };
 

@@ -252,6 +252,7 @@ class MatMulKernel {
                                                                  : 1;
       operands.row_step = p_.row_source == RowSource::kByTerms ? p_.row_pitch : 1;
       operands.column_step = column_step_;
+      operands.ahead = p_.columns_ahead;
       if (p_.column_source == ColumnSource::kInPlace) operands.counts = counts;
       body(tile, operands, i, c, counts);
     };

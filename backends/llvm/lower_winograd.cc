@@ -17,8 +17,9 @@ namespace weir::jit {
 namespace {
 
 constexpr int64_t kUnroll = 4;  // terms of a product
-// Terms that a filter too large for the second-level cache is fetched ahead.
-constexpr int64_t kFarAhead = 64;
+// Terms that the filter is fetched ahead, to the first-level cache; of halves of vectors only if it comes from beyond the
+// second.
+constexpr int64_t kAhead = 16, kAheadOfHalves = 64;
 constexpr int kCells = kWinogradCells, kTile = kWinogradTile;
 
 class WinogradLowering {
@@ -207,7 +208,7 @@ class WinogradLowering {
                               .row_step = 1,
                               .column_step = width};
         const Val round = b_.Add(b_.Mul(b_.Add(b_.Mul(i, kCells), j), plan_.groups()), b_.Div(t, tile.rows));
-        if (plan_.far_filter()) operands.ahead = kFarAhead;
+        operands.ahead = tile.parts == 1 ? kAhead : plan_.far_filter() ? kAheadOfHalves : 0;
         AddFetches(operands, round, panel);
         const Sums sums = AddTerms(b_, tile, operands, b_.I64(p_.src_channels), ZeroSums(b_, tile), kUnroll);
         const Val to = b_.Add(b_.Mul(j, plan_.product_element()), b_.Mul(place, width));

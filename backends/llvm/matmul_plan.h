@@ -43,6 +43,7 @@ struct MatMulPlan {
   ColumnSource column_source = ColumnSource::kInPlace;
   RowSource row_source = RowSource::kInPlace;
   bool stream_rows = false;    // rows of the next tile are fetched ahead
+  int64_t columns_ahead = 0;   // terms that a tile's columns are fetched ahead, to the first-level cache
   int64_t terms = 0;           // packed at a time
   int64_t terms_together = 0;  // passed over before the next ones where tasks are blocks of terms of columns in place
   int64_t panel_terms = 0;     // room for terms in a packed panel

@@ -33,7 +33,7 @@ PositionsPlan::Used UsedOf(const ConvAxis& axis) {
 
 bool GoesByPositions(const ConvProblem& p) {
   if (!p.reads_padding) return true;
-  const bool inside = std::all_of(&p.axis[0], &p.axis[3], [](const ConvAxis& axis) { return axis.all_inside(); });
+  const bool inside = p.all_inside();
   const bool small = std::max(p.src_pixels(), p.dst_pixels()) < kFewPositions;
   return inside && small && p.taps() == 1 && !p.depthwise && p.batch >= kLeastImages;
 }
