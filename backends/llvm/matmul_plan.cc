@@ -19,7 +19,8 @@ constexpr int64_t kPartialBytes = 8 << 20;
 constexpr int64_t kInPlaceFloats = 8 * 1024;    // columns that the first-level cache holds need no packing
 constexpr int64_t kCloseFloats = 256 * 1024;    // columns that the second-level cache holds
 constexpr int64_t kPackColumns = 128;           // packed at a time by a task that passes over them once
-constexpr int64_t kColumnsAhead = 8;            // terms
+constexpr int64_t kPackedAhead = 8;             // terms that columns which it doesn't hold are fetched to it ahead:
+constexpr int64_t kInPlaceAhead = 4;            // neighbours in a panel, or each on a page of its own
 constexpr int64_t kStagedFloats = 16 * 1024;    // sums that wait for the epilogue
 constexpr int64_t kLargeResult = 64 * 1024;     // floats
 constexpr int64_t kFewRows = 256;               // up to this many, sums over terms may be split among tasks
@@ -147,7 +148,8 @@ void ChooseSources(MatMulPlan& p) {
     p.row_source = RowSource::kCopied;
   }
   // Tiles of halves of vectors load so often already that one more costs what it brings.
-  if (p.tile.parts == 1 && p.terms * p.columns.size > kInPlaceFloats) p.columns_ahead = kColumnsAhead;
+  if (p.tile.parts == 1 && p.terms * p.columns.size > kInPlaceFloats)
+    p.columns_ahead = p.column_source == ColumnSource::kInPlace ? kInPlaceAhead : kPackedAhead;
   p.stream_rows = p.row_source == RowSource::kInPlace && p.one_block() && p.k * p.rows.size > kCloseFloats &&
                   p.panels() <= kFewPanels;
 }
