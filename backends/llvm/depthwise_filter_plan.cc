@@ -145,6 +145,7 @@ std::optional<DepthwiseFilterPlan> PlanDepthwiseFilter(const ConvGeometry& geome
   const int64_t cells = registers - p.columns - kSpareOfWalk;
   p.walk_width = (cells - (p.columns - 1) * g.axis[2].dilation - 1) / g.axis[2].stride + 1;
   if (Walks(p, registers)) p.order = DepthwiseFilterPlan::Order::kWalk;
+  p.fetch_next = g.out_channels * BytesOf(Elem::kF32) % kWayBytes == 0;
   p.ahead = p.order == DepthwiseFilterPlan::Order::kTiles && Far(p);
   p.by_groups = p.order == DepthwiseFilterPlan::Order::kTiles &&
                 p.flops() > kLongTask * static_cast<double>(p.tasks()) && p.window_rows > 1;

@@ -32,6 +32,7 @@ struct DepthwiseFilterPlan {
   RowFetch fetch;  // of tiles
   // Of the walk: outputs whose cells of x are in registers.
   int64_t walk_width = 1;
+  bool fetch_next = false;  // the next vector's pixels, which all share a set of the first-level cache
 
   int64_t taps() const { return window_rows * columns; }
   int64_t vectors() const { return CeilDiv(g.out_channels, kLanes); }

@@ -96,6 +96,7 @@ class Walk : public DepthwiseFilterSums {
     std::vector<Val> x;
     for (size_t k = 0; k < tile.cells.size(); ++k) {
       const Val column = b_.Mul(row_.Column(b_, first, tile.cells[k]), p_.g.in_channels);
+      if (tile.inside[k] && p_.fetch_next) b_.Prefetch(task_.x(), b_.Add(b_.Add(at, column), b_.I64(kLanes)));
       x.push_back(tile.inside[k] ? b_.Load(task_.x(), b_.Add(at, column), kLanes, count) : b_.F32(0, kLanes));
     }
     return x;
@@ -121,6 +122,7 @@ class Walk : public DepthwiseFilterSums {
     const Val kept = b_.Add(m.ring, b_.Mul(column, kLanes));
     if (!m.arrives) return b_.Load(ring_, kept, kLanes);
     const Val at = b_.Add(b_.Add(m.pixels, b_.Mul(column, p_.g.out_channels)), c.first);
+    if (p_.fetch_next) b_.Prefetch(task_.dy(), b_.Add(at, b_.I64(kLanes)));
     const Val dy = b_.Load(task_.dy(), at, kLanes, c.left);
     if (rows_.window > 1) b_.Store(ring_, dy, kept);
     return dy;
