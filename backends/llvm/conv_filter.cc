@@ -12,8 +12,8 @@ constexpr int64_t kPackTaskFloats = 32 * 1024;
 constexpr int64_t kPackTogether = 4;    // panels: neighbours in a row of the filter, which are fetched
 constexpr int64_t kPackAhead = 8;       // rows ahead
 constexpr int64_t kRowInPlace = 32;     // floats; longer rows of a filter leave gaps between a panel's: packed
-constexpr int64_t kLongSum = 512;       // terms; of longer ones without neighbours in the source, four vectors do,
-constexpr int64_t kManyPixels = 192;    // where more than this share them
+constexpr int64_t kLongSum = 512;       // terms of one tap: from here on a panel has four vectors,
+constexpr int64_t kManyPixels = 192;    // if at least so many pixels share them
 constexpr int64_t kManyRegisters = 16;  // vectors; with fewer, panels are of one
 
 struct Packer {

@@ -40,19 +40,9 @@ void ConvPlan::MakeClasses(const FilterLayout& layout, const TileLimits& limits)
       }
     }
   }
-  // Sums, a term's row of the filter and a broadcast are in registers. Of a depthwise convolution, sums and the pixels
-  // that a row of taps reads.
-  const int64_t registers = limits.vector_registers;
-  int64_t most = problem.depthwise ? (registers - 3) / 2 : (registers - layout.vectors - 1) / layout.vectors;
-  // Rows that are whole tiles of the most pixels, or tiles that are whole rows.
-  const int64_t columns = std::max<int64_t>(1, classes[0].count[3]);
-  const bool even = columns % most == 0 || (one_class() && most % columns == 0);
   const int64_t terms = problem.depthwise ? problem.taps() : problem.taps() * problem.group_src;
-  const bool whole = !problem.depthwise && even && terms >= kLongSum;
-  if (!whole) most = std::min(most, kMostPixels);
-  const int64_t pixel_bytes = problem.axis[2].advance * problem.src_channels * BytesOf(Elem::kF32);
-  if (!problem.depthwise && pixel_bytes % kSameSet == 0) most = std::min(most, kSetPixels);
-  if (classes.size() > kFewClasses) most = std::min(most, kSmallTile);
+  const int64_t registers = limits.vector_registers;
+  int64_t most = MostPixels(layout, registers, terms);
   const int64_t* count = classes[0].count;
   while (one_class() && tile_level > 0 && 2 * inner * count[tile_level] <= most) inner *= count[tile_level--];
   const bool together = one_class() && problem.batch > 1 && problem.dst_pixels() < kFewPixels;
@@ -69,6 +59,23 @@ void ConvPlan::MakeClasses(const FilterLayout& layout, const TileLimits& limits)
     c.tiling = one_class() || tile_level != unit_level ? TilingOf(c.count[tile_level], least, most, quantum)
                                                        : Tiling{.size = most};
   }
+}
+
+// Pixels of a tile, at most.
+int64_t ConvPlan::MostPixels(const FilterLayout& layout, int64_t registers, int64_t terms) const {
+  if (problem.depthwise) {
+    // Sums and the pixels that a row of taps reads are in registers.
+    return std::min({(registers - 3) / 2, kMostPixels, classes.size() > kFewClasses ? kSmallTile : kMostPixels});
+  }
+  // Sums, a term's row of the filter and a broadcast are.
+  int64_t most = (registers - layout.vectors - 1) / layout.vectors;
+  // Rows that are whole tiles of the most pixels, or tiles that are whole rows.
+  const int64_t columns = std::max<int64_t>(1, classes[0].count[3]);
+  const bool even = columns % most == 0 || (one_class() && most % columns == 0);
+  if (!even || terms < kLongSum) most = std::min(most, kMostPixels);
+  const int64_t pixel_bytes = problem.axis[2].advance * problem.src_channels * BytesOf(Elem::kF32);
+  if (pixel_bytes % kSameSet == 0) most = std::min(most, kSetPixels);
+  return classes.size() > kFewClasses ? std::min(most, kSmallTile) : most;
 }
 
 int64_t ConvPlan::UnitFloats() const {

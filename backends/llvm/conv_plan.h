@@ -50,6 +50,7 @@ struct ConvPlan {
 
  private:
   void MakeClasses(const FilterLayout& layout, const TileLimits& limits);
+  int64_t MostPixels(const FilterLayout& layout, int64_t registers, int64_t terms) const;
   void Split(const FilterLayout& layout);
 };
 

@@ -187,8 +187,19 @@ void AddConvCases(OpCases& cases) {
   const ConvOptions steps = {.strides = {2, 2}, .padding = "same"};
   for (const ConvProblem& problem : std::vector<ConvProblem>{
            {.batch = 3, .in = {14, 13}, .ic = 120, .oc = 200, .window = {3, 3}, .options = steps},
-           {.batch = 2, .in = {7, 7}, .ic = 5, .oc = 40, .window = {3, 3}, .options = {.padding = "same"}}}) {
+           {.batch = 2, .in = {7, 7}, .ic = 30, .oc = 40, .window = {3, 3}, .options = {.padding = "same"}}}) {
     for (ConvPartial partial : {ConvPartial::kForward, ConvPartial::kInputGradient, ConvPartial::kFilterGradient}) {
+      cases.push_back(problem.Case(partial));
+      cases.back().gradient = false;
+    }
+  }
+  // Long sums of one tap: of four vectors of output channels with a rest of pixels and of lanes, of pixels that share a
+  // set of a cache, of the largest tiles.
+  for (const ConvProblem& problem :
+       std::vector<ConvProblem>{{.batch = 1, .in = {14, 14}, .ic = 520, .oc = 60, .window = {1, 1}},
+                                {.batch = 1, .in = {13, 15}, .ic = 1024, .oc = 40, .window = {1, 1}},
+                                {.batch = 1, .in = {7, 8}, .ic = 264, .oc = 260, .window = {1, 1}}}) {
+    for (ConvPartial partial : {ConvPartial::kForward, ConvPartial::kInputGradient}) {
       cases.push_back(problem.Case(partial));
       cases.back().gradient = false;
     }
