@@ -127,8 +127,8 @@ void ConvPlan::Split(const FilterLayout& layout) {
   if (p.groups == 1 || p.depthwise) {
     int64_t worth = static_cast<int64_t>(flops / static_cast<double>(regions) / kLeastFlops);
     // Each part copies its source anew.
-    const int64_t copied = p.batch * p.src_pixels() * p.src_channels;
-    if (!p.all_inside()) worth = std::min(worth, static_cast<int64_t>(flops / (kCopyFlops * static_cast<double>(copied))));
+    const double copied = static_cast<double>(p.batch * p.src_pixels() * p.src_channels);
+    if (!p.all_inside()) worth = std::min(worth, static_cast<int64_t>(flops / (kCopyFlops * std::max(copied, 1.0))));
     part_panels = CeilDiv(part_panels, std::max<int64_t>(1, std::min({CeilDiv(kTasks, regions), worth, part_panels})));
   }
   parts = CeilDiv(layout.all_panels(), part_panels);

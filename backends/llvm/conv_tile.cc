@@ -8,8 +8,8 @@ namespace {
 
 constexpr int64_t kStraightTerms = 8;      // sums this short need no loop; longer blocks make LLVM's scheduler spill
 constexpr int64_t kUnroll = 4;             // terms of a round of longer ones
-// Panels of the filter that don't stay in the first-level cache, and how many terms ahead they are fetched from the next
-// one. Of halves of a vector, loads are what limits already: only what comes from farther away is worth one more.
+// Panels of the filter that don't stay in the first-level cache, and how many terms ahead they are fetched to it. Of
+// halves of a vector, loads are what limits already: only what comes from farther away is worth one more.
 struct Far {
   int64_t bytes, ahead;
 };

@@ -63,6 +63,8 @@ void AddMatMulCases(OpCases& cases) {
     }
   }
   AddProduct(cases, {}, {2}, 130, 70, 130, true, false);
+  // Rows whose terms are apart, in more blocks than tasks alone would make.
+  AddProduct(cases, {}, {}, 700, 130, 96, true, false);
   AddProduct(cases, {}, {}, 17, 4096, 300, false, false);
   AddProduct(cases, {}, {}, 2, 8 * kMatMulBlock + 3, 300, true, false);
   AddProduct(cases, {}, {}, 1, 8 * kMatMulBlock + 3, 300, false, false);
