@@ -65,9 +65,8 @@ struct ConvProblem {
   size_t classes() const { return axis[0].phases.size() * axis[1].phases.size() * axis[2].phases.size(); }
   double flops() const;
   double inside_flops() const;  // without taps in padding
-  bool all_inside() const {
-    return axis[0].all_inside() && axis[1].all_inside() && axis[2].all_inside();
-  }
+  // Whether all taps of all outputs lie inside of the source.
+  bool all_inside() const { return axis[0].all_inside() && axis[1].all_inside() && axis[2].all_inside(); }
   // Floats of the output from one output of a phase to the next, on a level of the loops over outputs: images, then the
   // three axes.
   int64_t DstStep(int level) const;

@@ -20,7 +20,7 @@ constexpr int64_t kInPlaceFloats = 8 * 1024;    // columns that the first-level 
 constexpr int64_t kCloseFloats = 256 * 1024;    // columns that the second-level cache holds
 constexpr int64_t kPackColumns = 128;           // packed at a time by a task that passes over them once
 constexpr int64_t kPackedAhead = 8;             // terms that columns which it doesn't hold are fetched to it ahead:
-constexpr int64_t kInPlaceAhead = 4;            // neighbours in a panel, or each on a page of its own
+constexpr int64_t kInPlaceAhead = 4;            // neighbours in a panel, or rows of the matrix
 constexpr int64_t kStagedFloats = 16 * 1024;    // sums that wait for the epilogue
 constexpr int64_t kTurnedFloats = 15 * 1024;    // of rows whose terms are apart, copied by a task
 constexpr int64_t kLargeResult = 64 * 1024;     // floats
@@ -123,9 +123,11 @@ void SplitTasks(MatMulPlan& p) {
     return;
   }
   p.row_block = RoundUp(CeilDiv(rows, row_parts), p.tile.rows);
-  // Rows copied term by term leave the nearer caches to the columns.
-  if (p.rows.inner != 1 && p.one_block())
-    p.row_block = std::min(p.row_block, std::max(p.tile.rows, RoundDown(kTurnedFloats / std::max<int64_t>(1, p.k), p.tile.rows)));
+  // Rows copied term by term leave the nearer caches to the columns. Results that are transposed want long blocks.
+  if (p.rows.inner != 1 && p.one_block() && !p.swapped) {
+    const int64_t most = RoundDown(kTurnedFloats / std::max<int64_t>(1, p.k), p.tile.rows);
+    p.row_block = std::min(p.row_block, std::max(p.tile.rows, most));
+  }
   p.column_block = RoundUp(CeilDiv(columns, column_parts), p.tile.width());
   p.row_blocks = CeilDiv(rows, p.row_block);
   p.column_blocks = CeilDiv(columns, p.column_block);
