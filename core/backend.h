@@ -25,12 +25,14 @@ namespace weir {
 // A group of nodes that one backend computes as a unit: at most one anchor, behind it elementwise nodes over the
 // anchor's output shape (the epilogue), before it elementwise nodes over the shape of its operand 0, which the last of
 // them is (the prologue), and behind the epilogue another anchor that reads one value of it (the tail: a pool), with any
-// number of extra inputs and outputs.
+// number of extra inputs and outputs. An anchor or a tail may have more outputs than the one that the cluster goes on
+// with (a pool's index); like others they are computed if they are among `outputs`.
 //
 // Constants and counter ops that the nodes use are members too (recomputed in every cluster that uses them); they
 // come before their users. `nodes` is in topological order: prologue, anchor, epilogue with the tail among it. Values of
 // the epilogue have shape `shape`, and its inputs broadcast to it; those of the prologue have the operand's. No node of
-// the epilogue reads a value of the prologue, other than constants and counters, or the tail's.
+// the epilogue reads a value of the prologue, other than constants and counters, or the tail's, or of the anchor's any
+// but the first.
 struct Cluster {
   const Graph* graph = nullptr;
   std::vector<NodeId> nodes;

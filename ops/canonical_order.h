@@ -40,9 +40,10 @@
 // softmax, log_softmax, sparse_cross_entropy   on the last axis: m = reduce_max, s = reduce_sum of exp(x - m), both in
 //                       row mode; softmax exp(x - m) / s; log_softmax (x - m) - log(s); loss log(s) - (x[label] - m).
 // max_pool, argmax      the first largest in row-major order; a NaN is larger than any number, the first NaN wins.
+//                       max_pool's index counts a window's cells in that order, those in the padding too.
 // average_pool          acc = 0, acc = acc + x over the cells inside the input in row-major order, then acc / count.
 // *_pool gradients      dx[i]: acc = 0; over windows that contain i, output positions in row-major order: acc = acc + dy
-//                       (if i is the window's winner), or acc = acc + dy / count.
+//                       (if the window's index names i), or acc = acc + dy / count.
 // scatter_add           over index positions ascending: y[index] = y[index] + x.
 // cast                  floating to integer: towards 0, numbers outside of the type to its nearest, NaN to 0; integer to
 //                       integer wraps; to bool: not equal 0 (a NaN is true).

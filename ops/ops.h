@@ -145,6 +145,13 @@ struct PoolOptions {
   std::vector<int64_t> padding_after = {};
 };
 Value MaxPool(const Operand& x, const PoolOptions& options = {});
+// With the values, where in its window each was found: the first largest cell (a NaN is larger than any number),
+// counted in row-major order and with those in the padding, from 0. uint8 for windows of at most 256 cells, else int32.
+struct MaxPooled {
+  Value values;
+  Value index;
+};
+MaxPooled MaxPoolWithIndex(const Operand& x, const PoolOptions& options = {});
 Value AveragePool(const Operand& x, const PoolOptions& options = {});
 
 // ---- Random numbers and dropout --------------------------------------------------------------------------------------
@@ -173,8 +180,10 @@ Value Assign(const Value& variable, const Operand& new_value);
 // attrs are those of the conv or pool node (window, strides, padding); see conv_geometry.h.
 Value ConvInputGradient(const Value& dy, const Value& filter, const AttrMap& conv_attrs, const Shape& input_shape);
 Value ConvFilterGradient(const Value& x, const Value& dy, const AttrMap& conv_attrs, const Shape& filter_shape);
-Value MaxPoolGradient(const Value& x, const Value& dy, const AttrMap& pool_attrs);  // dy to each window's winner
-Value MaxPoolGather(const Value& x, const Value& t, const AttrMap& pool_attrs);     // t at each window's winner
+// dy added to each window's winner, and t at each window's winner. An index that names no cell of the input adds
+// nothing, and gathers 0.
+Value MaxPoolGradient(const Value& dy, const Value& index, const AttrMap& pool_attrs, const Shape& input_shape);
+Value MaxPoolGather(const Value& t, const Value& index, const AttrMap& pool_attrs);
 Value AveragePoolGradient(const Value& dy, const AttrMap& pool_attrs, const Shape& input_shape);
 // Sums a value over the axes along which `shape` was broadcast to it.
 Value SumToShape(const Value& value, const Shape& shape);

@@ -62,6 +62,30 @@ std::optional<Ref> SimplifyNeg(const SimplifyContext& context) {
   return inner.inputs[0];
 }
 
+// select(a > c, gradient of max_pool(a), 0), as a relu's gradient behind a pool: every cell that is not 0 is a window's
+// winner, whose value the pool has. Masked before, dy says the same, and `a` need not be in memory for it.
+std::optional<Ref> SimplifySelect(const SimplifyContext& context) {
+  const Node &condition = context.producer(0), &gradient = context.producer(1);
+  if (condition.op != &ElementwiseOp(ScalarOp::kGreater) || gradient.op != &MaxPoolGradientOp()) return std::nullopt;
+  if (!IsNumber(context, 2, 0.0) || context.graph.type(context.inputs[1]) != context.node.outputs[0]) return std::nullopt;
+  const Ref dy = gradient.inputs[0], index = gradient.inputs[1], a = condition.inputs[0];
+  const Node& pool = context.graph.node(index.node);
+  if (pool.op != &MaxPoolOp() || pool.inputs[0] != a) return std::nullopt;
+  const Node& bound = context.graph.node(condition.inputs[1].node);
+  if (!IsConstant(bound)) return std::nullopt;
+  const auto number = [&](const Node& constant) {
+    AttrMap attrs = constant.attrs;
+    attrs.Set(kShape, Dims());
+    return Ref{context.graph.Append(ConstantOp(), {}, std::move(attrs)), 0};
+  };
+  const Ref compared[] = {{index.node, 0}, number(bound)};
+  const Ref mask{context.graph.Append(*condition.op, compared, condition.attrs), 0};
+  const Ref chosen[] = {mask, dy, number(context.producer(2))};
+  const Ref masked{context.graph.Append(*context.node.op, chosen, context.node.attrs), 0};
+  const Ref spread[] = {masked, index};
+  return Ref{context.graph.Append(*gradient.op, spread, gradient.attrs), 0};
+}
+
 bool AllZero(const Dims& dims) {
   return std::all_of(dims.begin(), dims.end(), [](int64_t d) { return d == 0; });
 }
@@ -109,6 +133,7 @@ SimplifyFn ElementwiseSimplify(ScalarOp op) {
     case ScalarOp::kDiv: return SimplifyDiv;
     case ScalarOp::kSub: return SimplifySub;
     case ScalarOp::kNeg: return SimplifyNeg;
+    case ScalarOp::kSelect: return SimplifySelect;
     case ScalarOp::kCast:
     case ScalarOp::kStopGradient: return SimplifySame;
     case ScalarOp::kBroadcastTo: return SimplifyBroadcast;

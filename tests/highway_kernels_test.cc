@@ -483,19 +483,24 @@ TEST_P(HighwayKernels, Pooling) {
       {{20, 16, 16, 32}, {}}};
   for (const PoolShape& shape : all) {
     auto record = Graph::Create();
-    const Value pooled = MaxPool(record->Input({DType::kFloat32, shape.x}), shape.options);
+    const auto [pooled, index] = MaxPoolWithIndex(record->Input({DType::kFloat32, shape.x}), shape.options);
     const AttrMap& attrs = record->node(pooled.ref.node).attrs;
     const std::string name = StrCat("pool ", shape.x);
     CheckWithEpilogues("max " + name, [&](Problem& p) { return MaxPool(p.Floats(shape.x), shape.options); });
     CheckWithEpilogues("average " + name, [&](Problem& p) { return AveragePool(p.Floats(shape.x), shape.options); });
     CheckWithEpilogues("max gradient " + name,
-                       [&](Problem& p) { return MaxPoolGradient(p.Floats(shape.x), p.Floats(pooled.shape()), attrs); });
-    CheckWithEpilogues("gather " + name,
-                       [&](Problem& p) { return MaxPoolGather(p.Floats(shape.x), p.Floats(shape.x), attrs); });
+                       [&](Problem& p) {
+                         const Value from = MaxPoolWithIndex(p.Floats(shape.x), shape.options).index;
+                         return MaxPoolGradient(p.Floats(pooled.shape()), from, attrs, shape.x);
+                       });
+    CheckWithEpilogues("gather " + name, [&](Problem& p) {
+      return MaxPoolGather(p.Floats(shape.x), MaxPoolWithIndex(p.Floats(shape.x), shape.options).index, attrs);
+    });
     CheckWithEpilogues("average gradient " + name,
                        [&](Problem& p) { return AveragePoolGradient(p.Floats(pooled.shape()), attrs, shape.x); });
     Problem specials("max with specials " + name);
-    specials.outputs = {MaxPool(specials.Patterns(shape.x), shape.options)};
+    const auto [values, found] = MaxPoolWithIndex(specials.Patterns(shape.x), shape.options);
+    specials.outputs = {values, found};
     Check(specials);
     if (HasFailure()) return;
   }

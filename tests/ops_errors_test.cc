@@ -98,6 +98,12 @@ TEST_F(OpsErrors, Pooling) {
   ExpectMessage([&] { MaxPool(In({1, 6, 6, 1}), {.padding_before = {2, 2}}); }, "padding 2 is not smaller");
   ExpectMessage([&] { AveragePool(In({1, 6, 6, 1}), {.window = {2}}); }, "needs 2 numbers");
   ExpectMessage([&] { MaxPool(In({6, 6})); }, "MaxPool");
+  const Value x = In({1, 4, 4, 1}), y = MaxPool(x);
+  const AttrMap& attrs = y.graph->node(y.ref.node).attrs;
+  ExpectMessage([&] { MaxPoolGradient(y, Cast(y, DType::kInt32), attrs, x.shape()); }, "the index is i32, expected u8");
+  ExpectMessage([&] { MaxPoolGather(x, Cast(x, DType::kUint8), attrs); }, "operand 1 should have shape [1,2,2,1]");
+  ExpectMessage([&] { MaxPoolGradient(x, Cast(x, DType::kUint8), attrs, x.shape()); },
+                "operand 0 should have shape [1,2,2,1]");
 }
 
 TEST_F(OpsErrors, Shapes) {

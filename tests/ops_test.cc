@@ -113,6 +113,20 @@ TEST_F(OpsTest, TiesGoToTheFirstInPoolingAndAreSharedInReductions) {
   EXPECT_EQ(Values<int32_t>(ArgMax(Data({2, 3}, {1, 3, 3, kNan, 9, kNan}))), std::vector<int32_t>({1, 0}));
 }
 
+TEST_F(OpsTest, MaxPoolSaysWhichCellOfAWindowWon) {
+  const auto index = [](const Value& x, const PoolOptions& options) { return MaxPoolWithIndex(x, options).index; };
+  // Padding counts: of the first window the last cell is the only one inside.
+  const Value x = Data({1, 3, 3, 1}, {1, -1, 0, -1, 2, 2, kNan, 2, kNan});
+  EXPECT_EQ(Values<uint8_t>(index(x, {.padding_before = {1, 1}})), std::vector<uint8_t>({3, 2, 3, 0}));
+  EXPECT_EQ(Values<uint8_t>(index(x, {.strides = {1, 1}})), std::vector<uint8_t>({3, 2, 2, 3}));
+  EXPECT_EQ(index(Full({1, 16, 16, 1}, 0), {.window = {16, 16}}).dtype(), DType::kUint8);
+  const Value large = index(Count({1, 17, 16, 1}), {.window = {17, 16}});
+  EXPECT_EQ(Values<int32_t>(large), std::vector<int32_t>({271}));
+  // Summed where windows share a winner.
+  const Value shared = Data({1, 3, 1}, {1, 3, 2});
+  EXPECT_EQ(GradientOf(Sum(MaxPool(shared, {.strides = {1}})), shared), FloatList({0, 2, 0}));
+}
+
 TEST_F(OpsTest, SoftmaxOfLargeLogits) {
   const Value x = Data({1, 3}, {1000, 0, -1000});
   EXPECT_EQ(Floats(Softmax(x)), FloatList({1, 0, 0}));

@@ -146,6 +146,28 @@ TEST(Simplify, RemovesWhatChangesNoBit) {
   EXPECT_TRUE(BitEqual(RunOk(*executable, {Ramp({2, 3})})[0], Ramp({2, 3}).Reshaped({6})));
 }
 
+// What a relu lets through of a pool's gradient can be told from the pool's values.
+TEST(Simplify, PoolsGradientDoesNotNeedWhatIsPooled) {
+  for (const int64_t stride : {1, 2}) {
+    const auto graph = Graph::Create();
+    const Value x = graph->Input({kF32, {1, 6, 6, 2}}), seed = graph->Input({kF32, {1, 7 - stride * 2, 7 - stride * 2, 2}});
+    const Value y = Relu(x - 36.0), dx = Gradients({MaxPool(y, {.strides = {stride, stride}})}, {x}, {seed})[0];
+    auto runtime = MakeTestRuntime(), plain = MakeTestRuntime({.optimize = false});
+    const std::vector<Tensor> data = {Ramp(x.shape()), Ramp(seed.shape())};
+    const auto executable = CompileOk(*runtime, {x, seed}, {dx}), unchanged = CompileOk(*plain, {x, seed}, {dx});
+    EXPECT_TRUE(BitEqual(RunOk(*executable, data)[0], RunOk(*unchanged, data)[0]));
+    const Graph& made = *executable->plan().program.graph;
+    for (NodeId id = 0; id < made.size(); ++id) {
+      // Nothing of the size of x is masked.
+      if (made.node(id).op->name == "select") EXPECT_EQ(made.node(id).outputs[0].shape, seed.shape());
+    }
+    // Another mask is left where it is.
+    const Value other = Where(Greater(x, 0.0), dx, 0.0);
+    EXPECT_TRUE(BitEqual(RunOk(*CompileOk(*runtime, {x, seed}, {other}), data)[0],
+                         RunOk(*CompileOk(*plain, {x, seed}, {other}), data)[0]));
+  }
+}
+
 TEST(Simplify, KeepsWhatChangesABit) {
   const auto graph = Graph::Create();
   const Value x = graph->Input({kF32, {2}});
@@ -226,6 +248,22 @@ TEST(Fuse, PoolJoinsTheConvolutionItFollows) {
   // An average does not join here, and a maximum not what it does not follow directly.
   EXPECT_EQ(CompileOk(*runtime, {x, w}, {AveragePool(y)})->plan().steps.size(), 2u);
   EXPECT_EQ(CompileOk(*runtime, {x, w}, {MaxPool(Reshape(y, {1, 16, 4, 2}))})->plan().steps.size(), 2u);
+}
+
+TEST(Fuse, PoolsIndexIsComputedBesideItsValues) {
+  const auto graph = Graph::Create();
+  const Value x = graph->Input({kF32, {1, 8, 8, 2}}), w = graph->Input({kF32, {3, 3, 2, 2}});
+  const auto [behind, tail_index] = MaxPoolWithIndex(Relu(Conv2D(x, w)));
+  const auto [alone, index] = MaxPoolWithIndex(x);
+  const std::vector<Value> roots = {behind, tail_index, Cast(tail_index, kF32), alone * 2, index, Cast(index, kF32)};
+  auto runtime = MakeTestRuntime(), plain = MakeTestRuntime({.optimize = false, .fuse = false});
+  const std::vector<Tensor> data = {Ramp({1, 8, 8, 2}), Ramp({3, 3, 2, 2})};
+  const auto executable = CompileOk(*runtime, {x, w}, roots);
+  // No epilogue has an index at hand.
+  EXPECT_EQ(executable->plan().steps.size(), 4u) << ToText(executable->plan());
+  const std::vector<Tensor> got = RunOk(*executable, data), expected = RunOk(*CompileOk(*plain, {x, w}, roots), data);
+  for (size_t i = 0; i < roots.size(); ++i) EXPECT_TRUE(BitEqual(got[i], expected[i])) << i;
+  EXPECT_TRUE(BitEqual(RunOk(*CompileOk(*runtime, {x, w}, {tail_index}), data)[0], expected[1]));
 }
 
 TEST(Fuse, AnotherOperandMayNeedThePrologueFirst) {

@@ -48,33 +48,38 @@ struct PoolProblem {
   int64_t rows() const { return geometry.axis[0].output * geometry.axis[1].output; }
   int64_t row_floats() const { return geometry.axis[2].output * geometry.in_channels; }
 
-  // Calls `run` for all windows of one row of outputs. x, other, dx: of the image; y, dy: of the row.
-  void Row(int64_t row, PoolArgs args, int64_t* cells) const {
+  // Calls `run` for all windows of one row of outputs. x, dx: of the image; y, dy, indices: of the row.
+  void Row(int64_t row, PoolArgs args, PoolCell* cells) const {
     const ConvGeometry& g = geometry;
     const int64_t channels = g.in_channels, out[2] = {row / g.axis[1].output, row % g.axis[1].output};
-    int64_t low[2], count[2];
+    int64_t low[2], count[2], padding[3];  // cells of the window in front of the input
     for (int a = 0; a < 2; ++a) {
       const int64_t start = out[a] * g.axis[a].stride - g.axis[a].pad_before;
       low[a] = std::max<int64_t>(start, 0);
+      padding[a] = low[a] - start;
       count[a] = std::min(start + g.axis[a].window, g.axis[a].input) - low[a];
     }
     const PoolArgs whole = args;
     for (const Span& span : spans) {
+      padding[2] = span.first - (span.begin * g.axis[2].stride - g.axis[2].pad_before);
       int64_t n = 0;
       for (int64_t a = 0; a < count[0]; ++a) {
         for (int64_t b = 0; b < count[1]; ++b) {
           for (int64_t c = 0; c < span.cells; ++c) {
-            cells[n++] = ((a * g.axis[1].input + b) * g.axis[2].input + c) * channels;
+            const int64_t index_row = (padding[0] + a) * g.axis[1].window + padding[1] + b;
+            cells[n++] = {((a * g.axis[1].input + b) * g.axis[2].input + c) * channels,
+                          static_cast<int32_t>(index_row * g.axis[2].window + padding[2] + c)};
           }
         }
       }
       const int64_t at = ((low[0] * g.axis[1].input + low[1]) * g.axis[2].input + span.first) * channels;
       const int64_t to = span.begin * channels;
       if (whole.x != nullptr) args.x = whole.x + at;
-      if (whole.other != nullptr) args.other = whole.other + at;
       if (whole.dx != nullptr) args.dx = whole.dx + at;
       if (whole.y != nullptr) args.y = whole.y + to;
       if (whole.dy != nullptr) args.dy = whole.dy + to;
+      if (whole.index != nullptr) args.index = whole.index + to * whole.index_bytes;
+      if (whole.index_out != nullptr) args.index_out = whole.index_out + to * whole.index_bytes;
       args.x_step = g.axis[2].stride * channels;
       args.cells = cells;
       args.cell_count = n;
@@ -100,14 +105,16 @@ PoolProblem Describe(const LowerContext& context, const Shape& input) {
 struct PoolState {
   PoolProblem problem;
   std::optional<Epilogue> epilogue;
-  int x_input = 0, other_input = -1;
+  int x_input = 0;
+  int index_input = -1, index_output = -1;
+  int64_t index_bytes = 1;
   int64_t rows_per_task = 1, rows_per_chunk = 1;
   int64_t cells_offset = 0;
 
   void Run(const KernelCall& call) const {
     const PoolProblem& p = problem;
     const int64_t end = std::min(p.geometry.batch * p.rows(), (call.task + 1) * rows_per_task);
-    int64_t* cells = reinterpret_cast<int64_t*>(call.scratch + cells_offset);
+    PoolCell* cells = reinterpret_cast<PoolCell*>(call.scratch + cells_offset);
     for (int64_t begin = call.task * rows_per_task; begin < end; begin += rows_per_chunk) {
       const int64_t rows = std::min(rows_per_chunk, end - begin);
       float* dst = epilogue->Buffer(call, begin * p.row_floats());
@@ -115,7 +122,10 @@ struct PoolState {
         const int64_t image = (begin + i) / p.rows();
         PoolArgs args;
         args.x = FloatInput(call, x_input) + image * p.in_floats();
-        if (other_input >= 0) args.other = FloatInput(call, other_input) + image * p.in_floats();
+        args.index_bytes = index_bytes;
+        const int64_t index_at = (begin + i) * p.row_floats() * index_bytes;
+        if (index_output >= 0) args.index_out = call.outputs[index_output] + index_at;
+        if (index_input >= 0) args.index = call.inputs[index_input] + index_at;
         args.y = dst + i * p.row_floats();
         p.Row((begin + i) % p.rows(), args, cells);
       }
@@ -131,7 +141,8 @@ struct PoolState {
 struct GradientState {
   PoolProblem problem;
   std::optional<Epilogue> epilogue;
-  int x_input = -1, dy_input = 0;
+  int dy_input = 0, index_input = -1;
+  int64_t index_bytes = 1;
   bool disjoint = false;
   int64_t blocks = 1, block = 1;  // of an image; rows of windows along axis 1
   int64_t blocks_per_task = 1;
@@ -164,14 +175,16 @@ struct GradientState {
     if (!covered) std::memset(dx, 0, static_cast<size_t>(count) * sizeof(float));
     PoolArgs args;
     args.disjoint = disjoint;
-    if (x_input >= 0) args.x = FloatInput(call, x_input) + image * p.in_floats();
+    args.index_bytes = index_bytes;
     args.dx = dx - low * row_floats;
-    int64_t* cells = reinterpret_cast<int64_t*>(call.scratch + cells_offset);
+    PoolCell* cells = reinterpret_cast<PoolCell*>(call.scratch + cells_offset);
     for (int64_t a = 0; a < g.axis[0].output; ++a) {
       const int64_t end = std::min(g.axis[1].output, (index + 1) * windows);
       for (int64_t b = index * windows; b < end; ++b) {
         const int64_t row = a * g.axis[1].output + b;
-        args.dy = FloatInput(call, dy_input) + image * p.out_floats() + row * p.row_floats();
+        const int64_t at = image * p.out_floats() + row * p.row_floats();
+        args.dy = FloatInput(call, dy_input) + at;
+        if (index_input >= 0) args.index = call.inputs[index_input] + at * index_bytes;
         p.Row(row, args, cells);
       }
     }
@@ -200,15 +213,25 @@ LowerResult LowerPool(const LowerContext& context) {
   PoolProblem& p = state->problem;
   const std::string_view op = context.anchor().op->name;
   const PoolKernels& kernels = context.kernels.pool;
-  p.run = op == "max_pool" ? kernels.max : op == "average_pool" ? kernels.average : kernels.gather;
   state->x_input = context.anchor_input(0);
-  if (op == "max_pool_gather") state->other_input = context.anchor_input(1);
+  if (op == "average_pool") {
+    p.run = kernels.average;
+  } else if (op == "max_pool_gather") {
+    p.run = kernels.gather;
+    state->index_input = context.anchor_input(1);
+    state->index_bytes = SizeOf(context.anchor_input_type(1).dtype);
+  } else {
+    const Ref index{*context.cluster.anchor, 1};
+    state->index_output = context.cluster.output_index(index);
+    state->index_bytes = SizeOf(context.cluster.type(index).dtype);
+    p.run = state->index_output >= 0 ? kernels.max_with_index : kernels.max;
+  }
   const int64_t rows = p.geometry.batch * p.rows();
   const int64_t cost = p.row_floats() * std::max<int64_t>(1, p.max_cells);
   state->rows_per_task = TaskSize(rows, std::max<int64_t>(1, kTaskFloats / cost), 1);
   state->rows_per_chunk = std::min(state->rows_per_task, std::max<int64_t>(1, kChunkFloats / p.row_floats()));
   Arena scratch;
-  state->cells_offset = scratch.Take(p.max_cells * static_cast<int64_t>(sizeof(int64_t)));
+  state->cells_offset = scratch.Take(p.max_cells * static_cast<int64_t>(sizeof(PoolCell)));
   state->epilogue.emplace(context.program, state->rows_per_chunk * p.row_floats(), scratch);
   const int64_t tasks = CeilDiv(rows, state->rows_per_task);
   Lowering lowering;
@@ -224,8 +247,11 @@ LowerResult LowerPoolGradient(const LowerContext& context) {
   const ConvGeometry& g = p.geometry;
   const bool max = context.anchor().op->name == "max_pool_gradient";
   p.run = max ? context.kernels.pool.max_gradient : context.kernels.pool.average_gradient;
-  if (max) state->x_input = context.anchor_input(0);
-  state->dy_input = context.anchor_input(max ? 1 : 0);
+  state->dy_input = context.anchor_input(0);
+  if (max) {
+    state->index_input = context.anchor_input(1);
+    state->index_bytes = SizeOf(context.anchor_input_type(1).dtype);
+  }
   state->disjoint = true;
   for (const SpatialAxis& axis : g.axis) state->disjoint &= axis.stride >= axis.window;
   state->block = g.axis[1].output;
@@ -242,7 +268,7 @@ LowerResult LowerPoolGradient(const LowerContext& context) {
     }
   }
   Arena scratch;
-  state->cells_offset = scratch.Take(p.max_cells * static_cast<int64_t>(sizeof(int64_t)));
+  state->cells_offset = scratch.Take(p.max_cells * static_cast<int64_t>(sizeof(PoolCell)));
   state->epilogue.emplace(context.program, range, scratch);
   const int64_t units = g.batch * state->blocks;
   state->blocks_per_task = TaskSize(units, std::max<int64_t>(1, kTaskFloats * state->blocks / p.in_floats()), 1);

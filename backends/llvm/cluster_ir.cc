@@ -114,7 +114,8 @@ void ClusterIr::CollectNodes(Part part) {
   }
   for (size_t o = 0; o < cluster_.outputs.size(); ++o) {
     const Ref ref = cluster_.outputs[o];
-    if (cluster_.in_prologue(ref.node) != (part == Part::kPrologue) || cluster_.tail == ref.node) continue;
+    if (cluster_.in_prologue(ref.node) != (part == Part::kPrologue)) continue;
+    if (cluster_.tail == ref.node || ref.output > 0) continue;  // stored by whoever computes them
     outputs_.push_back(o);
     if (recomputed(ref)) prepare(ref);  // random numbers by themselves
   }

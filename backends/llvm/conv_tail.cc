@@ -18,8 +18,15 @@ ConvTail::ConvTail(KernelBuilder& builder, const Cluster& cluster, const ConvPro
       operand_(cluster.node(*cluster.tail).inputs[0]),
       output_(cluster.output_index(operand_)),
       max_(cluster.node(*cluster.tail).op->name == "max_pool") {
-  const int pooled = cluster.output_index({*cluster.tail, 0});
-  dst_ = b_.Buffer({IrBuffer::Kind::kOutput, pooled, Elem::kF32, 0});
+  const auto wanted = [&](Ref ref, Elem elem) {
+    const int output = cluster.output_index(ref);
+    return output < 0 ? -1 : b_.Buffer({IrBuffer::Kind::kOutput, output, elem, 0});
+  };
+  dst_ = wanted({*cluster.tail, 0}, Elem::kF32);
+  if (max_) {
+    index_elem_ = ElemOf(cluster.type({*cluster.tail, 1}).dtype);
+    index_ = wanted({*cluster.tail, 1}, index_elem_);
+  }
   if (!kept()) src_ = b_.Buffer({IrBuffer::Kind::kOutput, output_, Elem::kF32, 0});
 }
 
@@ -66,7 +73,12 @@ void ConvTail::Window(Val src, Val dst) {
         }
       }
     }
-    b_.Store(dst_, max_ ? MaxOf(math, cells) : AverageOf(math, cells), b_.Add(dst, channel), count);
+    const Val to = b_.Add(dst, channel);
+    const Winner pooled = index_ >= 0 ? WinnerOf(math, cells)
+                          : max_      ? Winner{.value = MaxOf(math, cells)}
+                                      : Winner{.value = AverageOf(math, cells)};
+    if (dst_ >= 0) b_.Store(dst_, pooled.value, to, count);
+    if (index_ >= 0) b_.Store(index_, b_.Convert(pooled.index, index_elem_), to, count);
   };
   const bool known = b_.IsConst(channels_.begin) && b_.IsConst(channels_.end);
   const int64_t cells = p_.axis[0].pool * p_.axis[1].pool * p_.axis[2].pool;

@@ -41,7 +41,9 @@ class ConvTail {
   const Ref operand_;
   const int output_;  // position of the operand among the cluster's outputs, or -1
   const bool max_;
-  int src_ = -1, dst_ = -1;
+  int src_ = -1;
+  int dst_ = -1, index_ = -1;  // of the pool's outputs, if they are wanted
+  Elem index_elem_ = Elem::kU8;
   Range channels_;
 };
 

@@ -56,8 +56,8 @@ constexpr AnchorRow kAnchors[] = {
     {"max_pool", LowerPool, PrologueOfPool},
     {"max_pool_gather", LowerPool, PrologueOfPool},
     {"average_pool", LowerPool, PrologueOfPool},
-    {"max_pool_gradient", LowerPoolGradient},
-    {"average_pool_gradient", LowerPoolGradient},
+    {"max_pool_gradient", LowerPoolGradient, PrologueByVectors},
+    {"average_pool_gradient", LowerPoolGradient, PrologueByVectors},
 };
 
 const AnchorRow* FindAnchor(std::string_view op) {

@@ -1,6 +1,5 @@
 // Pooling and its gradients: channels across lanes, the cells of a window unrolled where all windows are alike.
 #include <functional>
-#include <limits>
 
 #include "weir/backends/llvm/lowering.h"
 #include "weir/backends/llvm/pool_ir.h"
@@ -14,6 +13,8 @@ namespace {
 constexpr int64_t kTaskFloats = 128 * 1024;  // of cells read: about 40 us
 
 class PoolLowering {
+  enum class Kind : uint8_t { kAverage, kMax, kIndexed };
+
  public:
   PoolLowering(const Cluster& cluster, const Shape& input)
       : cluster_(cluster),
@@ -21,38 +22,43 @@ class PoolLowering {
         g_(PoolGeometryOf(anchor_.attrs, input)),
         b_(Describe(cluster)),
         task_(b_.Task()),
-        x_(b_, cluster) {}
+        operand_(b_, cluster) {
+    const std::string_view op = anchor_.op->name;
+    kind_ = op.starts_with("average") ? Kind::kAverage : op == "max_pool" ? Kind::kMax : Kind::kIndexed;
+    const Ref index = kind_ == Kind::kMax ? Ref{*cluster.anchor, 1} : anchor_.inputs.back();
+    index_elem_ = ElemOf(cluster.type(index).dtype);
+    if (kind_ == Kind::kIndexed) {
+      index_ = b_.Buffer({IrBuffer::Kind::kInput, cluster.input_index(index), index_elem_, 0});
+    } else if (kind_ == Kind::kMax && cluster.output_index(index) >= 0) {
+      index_ = b_.Buffer({IrBuffer::Kind::kOutput, cluster.output_index(index), index_elem_, 0});
+    }
+  }
 
   bool Tiles() const { return WindowsTile(g_); }
-  bool TooLarge() const { return g_.in_positions() > std::numeric_limits<int32_t>::max(); }
 
   Lowering Forward() {
-    const std::string_view op = anchor_.op->name;
-    max_ = op != "average_pool";
-    other_ = op == "max_pool_gather" ? Input(1) : -1;
     return Windows([&](const Window& window) {
-      const Val y = WindowsInside(g_) && g_.taps() <= kUnrolledCells ? Unrolled(window) : Looped(window);
+      const bool unrolled = WindowsInside(g_) && g_.taps() <= kUnrolledCells;
+      const Pooled y = unrolled ? Unrolled(window) : Looped(window);
       const Point point = PointAt(window.output, window.channel);
-      epilogue_->Emit({&point, 1}, {&y, 1});
+      epilogue_->Emit({&point, 1}, {&y.value, 1});
+      if (y.index != kNoVal) b_.Store(index_, b_.Convert(y.index, index_elem_), point.flat, point.count);
     });
   }
 
   Lowering Gradient() {
-    max_ = anchor_.op->name == "max_pool_gradient";
-    const int dy = Input(max_ ? 1 : 0);
     return Windows([&](const Window& window) {
       const IrMath math = Math();
-      const Val share =
-          b_.Load(dy, b_.Add(b_.Mul(window.output, g_.in_channels), window.channel), kLanes, Count(window.channel));
       const Val zero = math.Const(0);
-      // The canonical order adds to 0: that makes a -0 a 0.
-      const Val value = math.Add(zero, max_ ? share : math.Div(share, math.Const(static_cast<double>(g_.taps()))));
-      const std::vector<Val> wins = max_ ? Winners(window) : std::vector<Val>();
+      Val share = operand_.At(PointAt(window.output, window.channel));
+      if (kind_ == Kind::kAverage) share = math.Div(share, math.Const(static_cast<double>(g_.taps())));
+      share = math.Add(zero, share);  // the canonical order adds to 0: that makes a -0 a 0
+      const Val index = Index(window);
       std::vector<Point> points;
       std::vector<Val> values;
       for (int64_t k = 0; k < g_.taps(); ++k) {
-        points.push_back(PointAt(Cell(window, k), window.channel));
-        values.push_back(max_ ? b_.Select(wins[static_cast<size_t>(k)], value, zero) : value);
+        points.push_back(PointAt(Position(window, CellOf(window, k)), window.channel));
+        values.push_back(index == kNoVal ? share : b_.Select(Names(index, k), share, zero));
       }
       epilogue_->Emit(points, values);
     });
@@ -61,12 +67,10 @@ class PoolLowering {
   // Windows that overlap, or leave cells out: an image's cells of 16 channels lie in scratch until all windows have
   // added to them, in order.
   Lowering ScatteredGradient() {
-    max_ = anchor_.op->name == "max_pool_gradient";
-    const int dy = Input(max_ ? 1 : 0);
     const int sums = b_.Buffer({IrBuffer::Kind::kScratch, 0, Elem::kF32, 0});
     ClusterIr epilogue(b_, cluster_);
     const int64_t cells = g_.in_positions(), vectors = CeilDiv(g_.in_channels, kLanes), units = g_.batch * vectors;
-    const int64_t cost = (cells + g_.out_positions() * g_.taps() * (max_ ? 2 : 1)) * kLanes;
+    const int64_t cost = (cells + g_.out_positions() * g_.taps()) * kLanes;
     const int64_t per_task = TaskSize(units, std::max<int64_t>(1, kTaskFloats / cost), 1),
                   tasks = CeilDiv(units, per_task);
     const Val begin = b_.Mul(task_, per_task);
@@ -76,7 +80,7 @@ class PoolLowering {
       const Val image = b_.Div(unit, vectors);
       window.image = b_.Mul(image, cells);
       b_.Loop(b_.I64(0), b_.I64(cells), 1, [&](Val cell) { b_.Store(sums, Math().Const(0), b_.Mul(cell, kLanes)); });
-      ForEachWindow(window, b_.Mul(image, g_.out_positions()), [&](const Window& w) { Scatter(w, dy, sums); });
+      ForEachWindow(window, b_.Mul(image, g_.out_positions()), [&](const Window& w) { Scatter(w, sums); });
       b_.Loop(b_.I64(0), b_.I64(cells), 1, [&](Val cell) {
         const Val value = b_.Load(sums, b_.Mul(cell, kLanes), kLanes);
         const Point point = PointAt(b_.Add(window.image, cell), window.channel);
@@ -93,18 +97,21 @@ class PoolLowering {
  private:
   struct Window {
     Val output;   // position in the output, without channels
-    Val low[3];   // first cell inside of the input, per axis
+    Val origin[3];  // first cell per axis, in the padding or not
+    Val low[3];   // first cell inside of the input
     Val high[3];  // one behind the last
     Val image;    // position of the image's first cell in the input
     Val cells;    // how many
     Val channel;
   };
 
+  // A cell of the input, by its coordinates.
+  struct Cell {
+    Val at[3];
+  };
+  using Pooled = Winner;
+
   IrMath Math() { return {&b_, Elem::kF32, kLanes}; }
-  int Input(int operand) {
-    const Ref ref = anchor_.inputs[static_cast<size_t>(operand)];
-    return b_.Buffer({IrBuffer::Kind::kInput, cluster_.input_index(ref), Elem::kF32, 0});
-  }
   Val Count(Val channel) {
     return g_.in_channels % kLanes == 0 ? kNoVal : b_.Binary(IrOp::kSub, b_.I64(g_.in_channels), channel);
   }
@@ -114,71 +121,71 @@ class PoolLowering {
             .aligned = g_.in_channels % kLanes == 0,
             .in_row = true};
   }
-  // Position of cell k of a window that lies inside.
-  Val Cell(const Window& window, int64_t k) {
-    const int64_t w1 = g_.axis[1].window, w2 = g_.axis[2].window;
-    const Val row = b_.Add(window.low[0], b_.I64(k / (w1 * w2)));
-    const Val column = b_.Add(window.low[1], b_.I64(k / w2 % w1));
-    return Position(window, row, column, b_.Add(window.low[2], b_.I64(k % w2)));
+  // Cell k of a window that lies inside.
+  Cell CellOf(const Window& window, int64_t k) {
+    const int64_t w1 = g_.axis[1].window, w2 = g_.axis[2].window, at[3] = {k / (w1 * w2), k / w2 % w1, k % w2};
+    Cell cell;
+    for (int a = 0; a < 3; ++a) cell.at[a] = b_.Add(window.low[a], b_.I64(at[a]));
+    return cell;
   }
-  Val Position(const Window& window, Val a, Val b, Val c) {
-    return b_.Add(window.image, b_.Add(b_.Mul(b_.Add(b_.Mul(a, g_.axis[1].input), b), g_.axis[2].input), c));
+  Val Position(const Window& window, const Cell& cell) {
+    const Val row = b_.Add(b_.Mul(cell.at[0], g_.axis[1].input), cell.at[1]);
+    return b_.Add(window.image, b_.Add(b_.Mul(row, g_.axis[2].input), cell.at[2]));
   }
-  Val Operand(const Window& window, Val position) { return x_.At(PointAt(position, window.channel)); }
-  Val Load(int buffer, const Window& window, Val position) {
-    return b_.Load(buffer, b_.Add(b_.Mul(position, g_.in_channels), window.channel), kLanes, Count(window.channel));
-  }
-  std::vector<Val> Fold(const Window& window, const std::vector<Val>& state, Val position) {
-    const Val x = Operand(window, position);
-    if (!max_) return {Math().Add(state[0], x)};
-    const Val wins = Beats(Math(), x, state[0]);
-    std::vector<Val> next = {b_.Select(wins, x, state[0])};
-    if (other_ >= 0) next.push_back(b_.Select(wins, Load(other_, window, position), state[1]));
-    return next;
-  }
-  std::vector<Val> First(const Window& window) {
-    if (!max_) return {Math().Const(0)};
-    const Val position = Position(window, window.low[0], window.low[1], window.low[2]);
-    std::vector<Val> state = {Operand(window, position)};
-    if (other_ >= 0) state.push_back(Load(other_, window, position));
-    return state;
-  }
-  // The output of a window.
-  Val Unrolled(const Window& window) {
-    if (other_ >= 0) {
-      std::vector<Val> state = First(window);
-      for (int64_t k = 1; k < g_.taps(); ++k) state = Fold(window, state, Cell(window, k));
-      return state[1];
+  // Which of a window's cells it is, in i32 lanes.
+  Val IndexOf(const Window& window, const Cell& cell) {
+    Val index = b_.I64(0);
+    for (int a = 0; a < 3; ++a) {
+      const Val offset = b_.Binary(IrOp::kSub, cell.at[a], window.origin[a]);
+      index = b_.Add(b_.Mul(index, g_.axis[a].window), offset);
     }
+    return b_.Splat(b_.Convert(index, Elem::kI32), kLanes);
+  }
+  // The index that was found for a window, in i32 lanes; none for averages.
+  Val Index(const Window& window) {
+    if (kind_ != Kind::kIndexed) return kNoVal;
+    const Point point = PointAt(window.output, window.channel);
+    return b_.Convert(b_.Load(index_, point.flat, kLanes, point.count), Elem::kI32);
+  }
+  Val Names(Val index, int64_t k) { return b_.Binary(IrOp::kEq, index, b_.Const({Elem::kI32, kLanes}, k)); }
+  Val Operand(const Window& window, const Cell& cell) {
+    return operand_.At(PointAt(Position(window, cell), window.channel));
+  }
+
+  // The output of a window of few cells, all inside.
+  Pooled Unrolled(const Window& window) {
     std::vector<Val> cells;
-    for (int64_t k = 0; k < g_.taps(); ++k) cells.push_back(Operand(window, Cell(window, k)));
-    return max_ ? MaxOf(Math(), cells) : AverageOf(Math(), cells);
+    for (int64_t k = 0; k < g_.taps(); ++k) cells.push_back(Operand(window, CellOf(window, k)));
+    if (kind_ == Kind::kAverage) return {.value = AverageOf(Math(), cells)};
+    if (kind_ == Kind::kMax) return index_ < 0 ? Pooled{.value = MaxOf(Math(), cells)} : WinnerOf(Math(), cells);
+    const Val index = Index(window);
+    Val gathered = Math().Const(0);
+    for (int64_t k = 0; k < g_.taps(); ++k) {
+      gathered = b_.Select(Names(index, k), cells[static_cast<size_t>(k)], gathered);
+    }
+    return {.value = gathered};
   }
-  Val Looped(const Window& window) {
-    const std::vector<Val> state = OverCells(window, First(window), [&](const std::vector<Val>& last, Val position) {
-      return Fold(window, last, position);
+  Pooled Looped(const Window& window) {
+    const Val index = Index(window);
+    std::vector<Val> first = {Math().Const(0)};
+    if (kind_ == Kind::kMax) {
+      const Cell cell = {{window.low[0], window.low[1], window.low[2]}};
+      first = {Operand(window, cell)};
+      if (index_ >= 0) first.push_back(IndexOf(window, cell));
+    }
+    const std::vector<Val> last = OverCells(window, first, [&](const std::vector<Val>& state, const Cell& cell) {
+      const Val x = Operand(window, cell);
+      if (kind_ == Kind::kAverage) return std::vector<Val>{Math().Add(state[0], x)};
+      const bool max = kind_ == Kind::kMax;
+      const Val taken = max ? Beats(Math(), x, state[0]) : b_.Binary(IrOp::kEq, index, IndexOf(window, cell));
+      std::vector<Val> next = {b_.Select(taken, x, state[0])};
+      if (state.size() > 1) next.push_back(b_.Select(taken, IndexOf(window, cell), state[1]));
+      return next;
     });
-    if (!max_) return Math().Div(state[0], b_.Splat(b_.Convert(window.cells, Elem::kF32), kLanes));
-    return other_ >= 0 ? state[1] : state[0];
-  }
-  // Of each cell of a window: whether it is the winner. A cell wins if it beats the best before it and none after
-  // it does.
-  std::vector<Val> Winners(const Window& window) {
-    const IrMath math = Math();
-    Val best = Operand(window, Cell(window, 0));
-    std::vector<Val> wins = {b_.Const({Elem::kBool, kLanes}, 1)};
-    for (int64_t k = 1; k < g_.taps(); ++k) {
-      const Val x = Operand(window, Cell(window, k));
-      wins.push_back(Beats(Math(), x, best));
-      best = b_.Select(wins.back(), x, best);
+    if (kind_ == Kind::kAverage) {
+      return {.value = Math().Div(last[0], b_.Splat(b_.Convert(window.cells, Elem::kF32), kLanes))};
     }
-    Val later = wins.back();
-    for (size_t k = wins.size() - 1; k-- > 0;) {
-      const Val beats = wins[k];
-      wins[k] = math.And(beats, math.Not(later));
-      later = math.Or(later, beats);
-    }
-    return wins;
+    return {.value = last[0], .index = last.size() > 1 ? last[1] : kNoVal};
   }
 
   // body(window) for every window of an image whose first output is `output`, in order.
@@ -200,38 +207,27 @@ class PoolLowering {
     const auto size = [&](int a) { return b_.Binary(IrOp::kSub, window.high[a], window.low[a]); };
     return b_.Binary(IrOp::kMul, b_.Binary(IrOp::kMul, size(0), size(1)), size(2));
   }
-  // fold(state, position) over the cells of a window, in order.
+  // fold(state, cell) over the cells of a window, in order.
   std::vector<Val> OverCells(const Window& window, const std::vector<Val>& first,
-                             const std::function<std::vector<Val>(const std::vector<Val>&, Val)>& fold) {
+                             const std::function<std::vector<Val>(const std::vector<Val>&, const Cell&)>& fold) {
     return b_.For(window.low[0], window.high[0], 1, first, [&](Val a, const std::vector<Val>& outer) {
       return b_.For(window.low[1], window.high[1], 1, outer, [&](Val b, const std::vector<Val>& middle) {
         return b_.For(window.low[2], window.high[2], 1, middle,
-                      [&](Val c, const std::vector<Val>& state) { return fold(state, Position(window, a, b, c)); });
+                      [&](Val c, const std::vector<Val>& state) { return fold(state, Cell{{a, b, c}}); });
       });
     });
   }
   // Adds a window's share to the cells in `sums` that it is due to: all, or the winner.
-  void Scatter(const Window& window, int dy, int sums) {
+  void Scatter(const Window& window, int sums) {
     const IrMath math = Math();
-    const auto cell_of = [&](Val position) { return b_.Binary(IrOp::kSub, position, window.image); };
-    const auto lanes_of = [&](Val cell) { return b_.Splat(b_.Convert(cell, Elem::kI32), kLanes); };
-    Val share =
-        b_.Load(dy, b_.Add(b_.Mul(window.output, g_.in_channels), window.channel), kLanes, Count(window.channel));
-    Val winner = kNoVal;
-    if (max_) {
-      const Val first = Position(window, window.low[0], window.low[1], window.low[2]);
-      winner = OverCells(
-          window, {Operand(window, first), lanes_of(cell_of(first))}, [&](const std::vector<Val>& best, Val position) {
-            const Val x = Operand(window, position), wins = Beats(Math(), x, best[0]);
-            return std::vector<Val>{b_.Select(wins, x, best[0]), b_.Select(wins, lanes_of(cell_of(position)), best[1])};
-          })[1];
-    } else {
-      share = math.Div(share, b_.Splat(b_.Convert(window.cells, Elem::kF32), kLanes));
-    }
-    OverCells(window, {}, [&](const std::vector<Val>&, Val position) {
-      const Val cell = cell_of(position), at = b_.Mul(cell, kLanes), sum = b_.Load(sums, at, kLanes);
+    Val share = operand_.At(PointAt(window.output, window.channel));
+    if (kind_ == Kind::kAverage) share = math.Div(share, b_.Splat(b_.Convert(window.cells, Elem::kF32), kLanes));
+    const Val index = Index(window);
+    OverCells(window, {}, [&](const std::vector<Val>&, const Cell& cell) {
+      const Val at = b_.Mul(b_.Binary(IrOp::kSub, Position(window, cell), window.image), kLanes);
+      const Val sum = b_.Load(sums, at, kLanes);
       Val more = math.Add(sum, share);
-      if (max_) more = b_.Select(b_.Binary(IrOp::kEq, winner, lanes_of(cell)), more, sum);
+      if (index != kNoVal) more = b_.Select(b_.Binary(IrOp::kEq, index, IndexOf(window, cell)), more, sum);
       b_.Store(sums, more, at);
       return std::vector<Val>();
     });
@@ -242,7 +238,7 @@ class PoolLowering {
     ClusterIr epilogue(b_, cluster_);
     epilogue_ = &epilogue;
     const int64_t rows = g_.batch * g_.axis[0].output * g_.axis[1].output;
-    const int64_t cost = g_.axis[2].output * RoundUp(g_.in_channels, kLanes) * g_.taps() * (1 + x_.cost() / 4);
+    const int64_t cost = g_.axis[2].output * RoundUp(g_.in_channels, kLanes) * g_.taps() * (1 + operand_.cost() / 4);
     const int64_t per_task = TaskSize(rows, std::max<int64_t>(1, kTaskFloats / cost), 1),
                   tasks = CeilDiv(rows, per_task);
     const bool inside = WindowsInside(g_);
@@ -280,15 +276,12 @@ class PoolLowering {
   }
   void Bounds(Window& window, int a, Val out, bool inside) {
     const SpatialAxis& axis = g_.axis[a];
-    window.low[a] = b_.Mul(out, axis.stride);
-    if (inside) {
-      window.high[a] = b_.Add(window.low[a], b_.I64(axis.window));
-      return;
-    }
-    const Val start = b_.Add(window.low[a], b_.I64(-axis.pad_before));
-    const Val negative = b_.Binary(IrOp::kLt, start, b_.I64(0));
-    window.low[a] = b_.Select(negative, b_.I64(0), start);
-    window.high[a] = b_.Min(b_.Add(start, b_.I64(axis.window)), b_.I64(axis.input));
+    const Val start = b_.Add(b_.Mul(out, axis.stride), b_.I64(-axis.pad_before));
+    window.origin[a] = window.low[a] = start;
+    window.high[a] = b_.Add(start, b_.I64(axis.window));
+    if (inside) return;
+    window.low[a] = b_.Select(b_.Binary(IrOp::kLt, start, b_.I64(0)), b_.I64(0), start);
+    window.high[a] = b_.Min(window.high[a], b_.I64(axis.input));
   }
 
   const Cluster& cluster_;
@@ -296,10 +289,11 @@ class PoolLowering {
   const ConvGeometry g_;
   KernelBuilder b_;
   const Val task_;
-  AnchorOperand x_;
+  AnchorOperand operand_;  // x, what is gathered from, or dy
   ClusterIr* epilogue_ = nullptr;
-  int other_ = -1;
-  bool max_ = false;
+  Kind kind_ = Kind::kAverage;
+  int index_ = -1;  // the buffer of where winners are, if they are asked for or known
+  Elem index_elem_ = Elem::kU8;
 };
 
 }  // namespace
@@ -313,7 +307,6 @@ LowerResult LowerPool(const Cluster& cluster, const TileLimits&) {
 LowerResult LowerPoolGradient(const Cluster& cluster, const TileLimits&) {
   PoolLowering lowering(cluster, cluster.node(*cluster.anchor).outputs[0].shape);
   if (lowering.Tiles()) return lowering.Gradient();
-  if (lowering.TooLarge()) return Decline{"an image beyond 32 bits of index"};
   return lowering.ScatteredGradient();
 }
 

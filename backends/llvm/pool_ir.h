@@ -20,7 +20,12 @@ bool WindowsTile(const ConvGeometry& g);
 // Whether `value` takes the place of `best`: a NaN is larger than any number, the first of equals wins.
 Val Beats(const IrMath& math, Val value, Val best);
 
-// The maximum or average of a window's cells, which are in row-major order.
+// The maximum of a window's cells, which are in row-major order, and which it is: lanes of i32.
+struct Winner {
+  Val value = kNoVal, index = kNoVal;
+};
+Winner WinnerOf(const IrMath& math, std::span<const Val> cells);
+// Likewise, the maximum alone or the average.
 Val MaxOf(const IrMath& math, std::span<const Val> cells);
 Val AverageOf(const IrMath& math, std::span<const Val> cells);
 

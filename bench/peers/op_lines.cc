@@ -102,16 +102,19 @@ Row CompareConvolution(Session& session, const ConvShape& shape, const std::stri
 OpCase PoolCase(std::string_view direction, int64_t batch) {
   const Shape x = {batch, 32, 32, 32}, y = {batch, 16, 16, 32};
   if (direction == kForward) {
+    // As in training: both write down where the maxima are.
     return {.name = "max_pool", .op = "max_pool", .inputs = {{x}}, .build = [](Graph&, std::span<const Value> v) {
-              return std::vector<Value>{MaxPool(v[0])};
+              const auto [values, index] = MaxPoolWithIndex(v[0]);
+              return std::vector<Value>{values, index};
             }};
   }
+  const auto graph = Graph::Create();
+  const AttrMap attrs = graph->node(MaxPool(graph->Input({DType::kFloat32, x})).ref.node).attrs;
   return {.name = "max_pool_gradient",
           .op = "max_pool_gradient",
-          .inputs = {{x}, {y}},
-          .build = [](Graph& graph, std::span<const Value> v) {
-            const Value pooled = MaxPool(v[0]);
-            return std::vector<Value>{MaxPoolGradient(v[0], v[1], graph.node(pooled.ref.node).attrs)};
+          .inputs = {{y}, {DType::kUint8, y, Fill::kIndices, 4}},
+          .build = [x, attrs](Graph&, std::span<const Value> v) {
+            return std::vector<Value>{MaxPoolGradient(v[0], v[1], attrs, x)};
           }};
 }
 

@@ -105,7 +105,7 @@ class Fuser {
   // The anchor becomes the tail of the anchor cluster that computes its only operand.
   bool TryFollow(NodeId id) {
     const Node& node = graph_.node(id);
-    if (node.inputs.size() != 1 || node.outputs.size() != 1) return false;
+    if (node.inputs.size() != 1) return false;
     const Ref operand = node.inputs[0];
     const int index = ClusterOf(operand);
     if (index == kNone || graph_.node(operand.node).op->kind == OpKind::kAlias || IsApart(operand)) return false;
@@ -121,12 +121,13 @@ class Fuser {
     return true;
   }
 
-  // A value that its cluster's epilogue does not have at hand: computed before the anchor, or by the tail.
+  // A value that its cluster's epilogue does not have at hand: computed before the anchor, beside its first output, or
+  // by the tail.
   bool IsApart(Ref ref) const {
     const int index = ClusterOf(ref);
     if (index == kNone || IsRecomputed(graph_.node(ref.node).op->kind)) return false;
     const Cluster& cluster = clusters_[static_cast<size_t>(index)].cluster;
-    return cluster.tail == ref.node || cluster.in_prologue(ref.node);
+    return ref.output > 0 || cluster.tail == ref.node || cluster.in_prologue(ref.node);
   }
 
   void AddNode(int index, NodeId id) {

@@ -126,12 +126,21 @@ void AddBenchCases(OpCases& cases) {
               .op = "max_pool",
               .inputs = {{{kBatch, 32, 32, 32}}},
               .build = [](Graph&, std::span<const Value> v) { return One(MaxPool(v[0])); }});
+  Add(cases, {.name = "max_pool/32x32x32x32_2x2_index",
+              .op = "max_pool",
+              .inputs = {{{kBatch, 32, 32, 32}}},
+              .build = [](Graph&, std::span<const Value> v) {
+                const auto [values, index] = MaxPoolWithIndex(v[0]);
+                return std::vector<Value>{values, index};
+              }});
+  const auto pooling = Graph::Create();
+  const Value pooled = MaxPool(pooling->Input({DType::kFloat32, {kBatch, 32, 32, 32}}));
+  const AttrMap attrs = pooling->node(pooled.ref.node).attrs;
   Add(cases, {.name = "max_pool_gradient/32x32x32x32_2x2",
               .op = "max_pool_gradient",
-              .inputs = {{{kBatch, 32, 32, 32}}, {{kBatch, 16, 16, 32}}},
-              .build = [](Graph& graph, std::span<const Value> v) {
-                const Value y = MaxPool(v[0]);
-                return One(MaxPoolGradient(v[0], v[1], graph.node(y.ref.node).attrs));
+              .inputs = {{{kBatch, 16, 16, 32}}, {DType::kUint8, {kBatch, 16, 16, 32}, Fill::kIndices, 4}},
+              .build = [attrs](Graph&, std::span<const Value> v) {
+                return One(MaxPoolGradient(v[0], v[1], attrs, {kBatch, 32, 32, 32}));
               }});
   Add(cases, {.name = "average_pool/32x32x32x32_2x2",
               .op = "average_pool",

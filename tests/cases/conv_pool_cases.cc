@@ -99,9 +99,10 @@ OpCase Case(const Problem& problem, std::string pool, Between between, bool tapp
     Value y = inner(graph, v.first(2))[0];
     if (between == Between::kBiasRelu) y = Relu(y + v[2]);
     if (between == Between::kDropout) y = Dropout(Gelu(y + v[2]), 0.3, v[3], 7, 1);
-    std::vector<Value> outputs = {max ? MaxPool(y, options) : AveragePool(y, options)};
-    if (tapped) outputs.push_back(y);
-    return outputs;
+    if (!max) return tapped ? std::vector<Value>{AveragePool(y, options), y} : std::vector<Value>{AveragePool(y, options)};
+    const auto [values, index] = MaxPoolWithIndex(y, options);
+    // As in training, where a gradient asks for the index, and in inference.
+    return tapped ? std::vector<Value>{values, y} : std::vector<Value>{values, index};
   };
   return c;
 }

@@ -1,4 +1,5 @@
 // Pooling, forward and the ops of its gradients.
+#include "weir/ops/attrs.h"
 #include "weir/ops/ops.h"
 #include "weir/tests/cases/op_case.h"
 
@@ -29,12 +30,16 @@ const Problem kProblems[] = {
     {{2, 9, 3}, {.window = {2}, .padding = "same"}, "2_same"},
     {{1, 4, 5, 6, 2}, {}, "2x2x2"},
     {{1, 3, 4, 5, 3}, {.window = {2, 3, 2}, .strides = {1, 2, 2}, .padding = "same"}, "2x3x2s1,2,2_same"},
+    // More cells than a byte counts.
+    {{1, 20, 18, 19}, {.window = {17, 16}, .strides = {3, 2}}, "17x16s3,2"},
 };
 
 void Add(OpCases& cases, const Problem& problem, Fill fill, const char* suffix) {
   const auto graph = Graph::Create();
-  const Value y = MaxPool(graph->Input({DType::kFloat32, problem.input}), problem.options);
+  const auto [y, index] = MaxPoolWithIndex(graph->Input({DType::kFloat32, problem.input}), problem.options);
   const AttrMap attrs = graph->node(y.ref.node).attrs;
+  int64_t cells = 1;
+  for (int64_t size : attrs.Ints(kWindow)) cells *= size;
   const std::string name = StrCat(ShapeName(problem.input), "_", problem.name, suffix);
   const Shape x = problem.input, out = y.shape();
   const auto add = [&](std::string op, std::vector<CaseInput> inputs, BuildFn build) {
@@ -46,10 +51,18 @@ void Add(OpCases& cases, const Problem& problem, Fill fill, const char* suffix) 
   };
   add("max_pool", {{x, fill}},
       [o = problem.options](Graph&, std::span<const Value> v) { return std::vector<Value>{MaxPool(v[0], o)}; });
-  // Winners don't move with x: no derivative in the first operand.
-  add("max_pool_gradient", {{x, fill, false}, {out}},
-      [attrs](Graph&, std::span<const Value> v) { return std::vector<Value>{MaxPoolGradient(v[0], v[1], attrs)}; });
-  add("max_pool_gather", {{x, fill, false}, {x}},
+  add("max_pool", {{x, fill}}, [o = problem.options](Graph&, std::span<const Value> v) {
+    const auto [values, found] = MaxPoolWithIndex(v[0], o);
+    return std::vector<Value>{values, found};
+  });
+  cases.back().name += "_index";
+  cases.back().gradient = false;
+  // Any index, of cells in the padding too.
+  const CaseInput any(index.dtype(), out, Fill::kIndices, cells);
+  add("max_pool_gradient", {{out, fill}, any}, [attrs, x](Graph&, std::span<const Value> v) {
+    return std::vector<Value>{MaxPoolGradient(v[0], v[1], attrs, x)};
+  });
+  add("max_pool_gather", {{x, fill}, any},
       [attrs](Graph&, std::span<const Value> v) { return std::vector<Value>{MaxPoolGather(v[0], v[1], attrs)}; });
   add("average_pool", {{x, fill}},
       [o = problem.options](Graph&, std::span<const Value> v) { return std::vector<Value>{AveragePool(v[0], o)}; });

@@ -150,18 +150,26 @@ struct BlockKernels {
 };
 
 // ---- Pooling ------------------------------------------------------------------------------------
-// `positions` windows with the same cells, channels across lanes: window p's cells are at x + p * x_step + cells[k],
-// k in row-major order, its result at y + p * y_step.
+// `positions` windows with the same cells, channels across lanes: window p's cells are at
+// x + p * x_step + cells[k].offset, k in row-major order, its result at y + p * y_step.
+struct PoolCell {
+  int64_t offset = 0;  // floats
+  int32_t index = 0;   // what a winner's index calls it: padding counts
+};
 struct PoolArgs {
-  const float* x = nullptr;
+  const float* x = nullptr;  // what is pooled, or gathered from
   int64_t x_step = 0;
-  const int64_t* cells = nullptr;
+  const PoolCell* cells = nullptr;
   int64_t cell_count = 0;
   int64_t positions = 0;
   int64_t channels = 0;
   int64_t y_step = 0;
-  float* y = nullptr;            // max, gather, average
-  const float* other = nullptr;  // gather: t, laid out as x
+  float* y = nullptr;  // max, gather, average
+  // Index of each window's winner, laid out as y, of 1 or 4 bytes: what gather and max_gradient read, max_with_index
+  // writes.
+  const std::byte* index = nullptr;
+  std::byte* index_out = nullptr;
+  int64_t index_bytes = 1;
   // Gradients: dy is laid out as y, dx as x. If `disjoint`, no two windows share a cell and dx is set; otherwise dx,
   // which holds zeros or sums of earlier windows, is added to.
   const float* dy = nullptr;
@@ -171,7 +179,8 @@ struct PoolArgs {
 };
 struct PoolKernels {
   void (*max)(const PoolArgs& args) noexcept = nullptr;
-  void (*gather)(const PoolArgs& args) noexcept = nullptr;  // other at the winner
+  void (*max_with_index)(const PoolArgs& args) noexcept = nullptr;
+  void (*gather)(const PoolArgs& args) noexcept = nullptr;  // x at the winner
   void (*average)(const PoolArgs& args) noexcept = nullptr;
   void (*max_gradient)(const PoolArgs& args) noexcept = nullptr;
   void (*average_gradient)(const PoolArgs& args) noexcept = nullptr;
