@@ -116,8 +116,8 @@ TEST_F(OpsTest, TiesGoToTheFirstInPoolingAndAreSharedInReductions) {
 TEST_F(OpsTest, MaxPoolSaysWhichCellOfAWindowWon) {
   const auto index = [](const Value& x, const PoolOptions& options) { return MaxPoolWithIndex(x, options).index; };
   // Padding counts: of the first window the last cell is the only one inside.
-  const Value x = Data({1, 3, 3, 1}, {1, -1, 0, -1, 2, 2, kNan, 2, kNan});
-  EXPECT_EQ(Values<uint8_t>(index(x, {.padding_before = {1, 1}})), std::vector<uint8_t>({3, 2, 3, 0}));
+  const Value x = Data({1, 3, 3, 1}, {1, 0, -1, -1, 2, 2, kNan, 2, kNan});
+  EXPECT_EQ(Values<uint8_t>(index(x, {.padding_before = {1, 1}})), std::vector<uint8_t>({3, 2, 3, 3}));
   EXPECT_EQ(Values<uint8_t>(index(x, {.strides = {1, 1}})), std::vector<uint8_t>({3, 2, 2, 3}));
   EXPECT_EQ(index(Full({1, 16, 16, 1}, 0), {.window = {16, 16}}).dtype(), DType::kUint8);
   const Value large = index(Count({1, 17, 16, 1}), {.window = {17, 16}});
@@ -305,7 +305,9 @@ TEST(Cases, Float32AgreesWithFloat64) {
       ASSERT_EQ(a.shape(), b.shape()) << c.name;
       if (specials) continue;  // overflow comes earlier in float32
       if (a.dtype() != kF32 || b.dtype() != DType::kFloat64) {
-        EXPECT_TRUE(a.dtype() == kF32 || BitEqual(a, b)) << c.name;
+        // Which of two sums is the largest, rounding may decide.
+        const bool of_sums = c.name.starts_with("max_pool/conv_");
+        EXPECT_TRUE(a.dtype() == kF32 || of_sums || BitEqual(a, b)) << c.name;
         continue;
       }
       double largest = 0;

@@ -1,5 +1,5 @@
 // Pooling, forward and the ops of its gradients.
-#include "weir/ops/attrs.h"
+#include "weir/ops/conv_geometry.h"
 #include "weir/ops/ops.h"
 #include "weir/tests/cases/op_case.h"
 
