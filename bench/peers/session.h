@@ -41,6 +41,8 @@ struct Session {
   Pace model_pace() const { return options.quick ? Paced(5, 0.05) : Paced(9, 0.15); }
   Pace op_pace() const { return options.quick ? Paced(5, 0.01) : Paced(9, 0.03); }
   Pace shape_pace() const { return options.quick ? Paced(3, 0.006) : Paced(5, 0.015); }
+  // For a second time.
+  Pace again_pace() const { return options.quick ? Paced(15, 0.01) : Paced(19, 0.03); }
 };
 
 // The tutorial's model whole: training steps, inference, threads, batches, an epoch, memory.

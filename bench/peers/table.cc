@@ -92,9 +92,13 @@ void Table::Add(Row row) {
                       std::isfinite(row.peer)
                           ? StrCat(", peer ", TimeText(row.peer), ", ratio ", NumberText(row.ratio()))
                           : std::string(),
-                      row.way.empty() ? "" : StrCat(" (", row.way, ")"), row.disturbed ? " disturbed" : "")
+                      row.way.empty() ? "" : StrCat(" (", row.way, ")"), row.disturbed ? " disturbed" : "", row.again ? " again" : "")
             << std::endl;
-  rows_.push_back(std::move(row));
+  if (const Row* same = Find(row.group, row.name)) {
+    rows_[static_cast<size_t>(same - rows_.data())] = std::move(row);
+  } else {
+    rows_.push_back(std::move(row));
+  }
 }
 
 void Table::Add(Line line) {
@@ -114,6 +118,12 @@ std::vector<const Row*> Table::Complete(const std::string& group) const {
     if (row.group == group && std::isfinite(row.ratio())) complete.push_back(&row);
   }
   return complete;
+}
+
+const Row* Table::Find(const std::string& group, const std::string& name) const {
+  const auto found = std::find_if(rows_.begin(), rows_.end(),
+                                  [&](const Row& row) { return row.group == group && row.name == name; });
+  return found == rows_.end() ? nullptr : &*found;
 }
 
 std::string Table::Summary() const {
@@ -142,9 +152,12 @@ std::string Table::Details() const {
     text += "| what | weir | peer | ratio | peer's way |\n|---|--:|--:|--:|:--|\n";
     for (const Row& row : rows_) {
       if (row.group != group) continue;
-      text += StrCat("| ", row.name, row.disturbed ? " *" : "", " | ", TimeText(row.weir), " | ", TimeText(row.peer),
+      text += StrCat("| ", row.name, row.again ? " +" : "", row.disturbed ? " *" : "", " | ", TimeText(row.weir), " | ", TimeText(row.peer),
                      " | ", NumberText(row.ratio()), " | ", row.way, " |\n");
     }
+  }
+  if (std::any_of(rows_.begin(), rows_.end(), [](const Row& row) { return row.again; })) {
+    text += "\n\\+ Measured a second time, longer, because the first time it was below what is asked.\n";
   }
   if (std::any_of(rows_.begin(), rows_.end(), [](const Row& row) { return row.disturbed; })) {
     text += "\n\\* Other processes took processors away while this was measured.\n";
@@ -191,7 +204,8 @@ absl::Status Table::SaveJson(const std::string& path, const Setting& setting) co
                             {"peer_seconds", NumberJson(row.peer)},
                             {"ratio", NumberJson(row.ratio())},
                             {"way", row.way},
-                            {"disturbed", row.disturbed}});
+                            {"disturbed", row.disturbed},
+                            {"again", row.again}});
   }
   return WriteFileAtomically(path, json.dump(2) + "\n");
 }

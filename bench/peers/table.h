@@ -22,6 +22,7 @@ struct Row {
   std::string way = {};                     // what the peer ran, or why it did not
   bool disturbed = false;
   bool itself = false;  // the peer is weir in another setting: no bar in the picture
+  bool again = false;   // measured a second time, longer
 
   double ratio() const { return peer / weir; }
 };
@@ -42,13 +43,14 @@ struct Line {
 
 class Table {
  public:
-  // Both print a line at once, so that a long run can be watched.
+  // All print a line at once, so that a long run can be watched. A row takes the place of one of its group and name.
   void Add(Row row);
   void Add(Line line);
 
   const std::vector<Row>& rows() const { return rows_; }
   // Rows of a group that have both times.
   std::vector<const Row*> Complete(const std::string& group) const;
+  const Row* Find(const std::string& group, const std::string& name) const;  // null if there is none
 
   struct Setting {
     MachinePeak peak;
