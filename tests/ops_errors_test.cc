@@ -100,10 +100,16 @@ TEST_F(OpsErrors, Pooling) {
   ExpectMessage([&] { MaxPool(In({6, 6})); }, "MaxPool");
   const Value x = In({1, 4, 4, 1}), y = MaxPool(x);
   const AttrMap& attrs = y.graph->node(y.ref.node).attrs;
-  ExpectMessage([&] { MaxPoolGradient(y, Cast(y, DType::kInt32), attrs, x.shape()); }, "the index is i32, expected u8");
-  ExpectMessage([&] { MaxPoolGather(x, Cast(x, DType::kUint8), attrs); }, "operand 1 should have shape [1,2,2,1]");
-  ExpectMessage([&] { MaxPoolGradient(x, Cast(x, DType::kUint8), attrs, x.shape()); },
-                "operand 0 should have shape [1,2,2,1]");
+  // Recorded by gradient functions, these have no line of the user's.
+  const auto expect = [&](const auto& record, const std::string& part) {
+    const std::string message = Message(record);
+    EXPECT_NE(message.find(part), std::string::npos) << message << "\nlacks\n" << part;
+  };
+  expect([&] { MaxPoolGradient(y, Cast(y, DType::kInt32), attrs, x.shape()); },
+         "the index is i32, expected u8 for windows of 2x2");
+  expect([&] { MaxPoolGradient(x, Cast(x, DType::kUint8), attrs, x.shape()); },
+         "operand 0 should have shape [1,2,2,1]");
+  expect([&] { MaxPoolGather(x, Cast(x, DType::kUint8), attrs); }, "operand 1 should have shape [1,2,2,1]");
 }
 
 TEST_F(OpsErrors, Shapes) {
