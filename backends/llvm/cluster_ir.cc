@@ -138,6 +138,14 @@ ClusterIr::Source ClusterIr::DescribeInput(int input) {
   return source;
 }
 
+std::vector<int> ClusterIr::FullOperands() const {
+  std::vector<int> buffers;
+  for (const auto& [ref, source] : sources_) {
+    if (source.full && source.dtype == DType::kFloat32) buffers.push_back(source.buffer);
+  }
+  return buffers;
+}
+
 Val ClusterIr::FromMemory(Val loaded, DType dtype) {
   if (dtype != DType::kBool) return loaded;
   return b_.Unary(IrOp::kNot, b_.Binary(IrOp::kEq, loaded, b_.Const(b_.type(loaded), 0)));
@@ -451,6 +459,10 @@ AnchorOperand::AnchorOperand(KernelBuilder& builder, const Cluster& cluster) : b
     const int input = cluster.input_index(cluster.node(*cluster.anchor).inputs[0]);
     buffer_ = b_.Buffer({IrBuffer::Kind::kInput, input, Elem::kF32, 0});
   }
+}
+
+void AnchorOperand::Fetch(Val flat) {
+  if (!prologue_) b_.Prefetch(buffer_, flat, /*to_first=*/false);
 }
 
 Val AnchorOperand::At(const Point& point, bool again) { return At({&point, 1}, /*block=*/false, again)[0]; }

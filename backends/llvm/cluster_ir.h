@@ -68,6 +68,9 @@ class ClusterIr {
   // How random numbers are computed: fewer vectors at a time and some more instructions, or the other way round.
   void SetPackedDraws(bool packed) { packed_draws_ = packed; }
 
+  // Buffers of float32 operands that have an element for each point.
+  std::vector<int> FullOperands() const;
+
   bool has_counter() const { return has_counter_; }
   bool has_outputs() const { return !outputs_.empty(); }
   const Shape& shape() const { return shape_; }
@@ -131,6 +134,8 @@ class AnchorOperand {
   // See ClusterIr::Operands.
   std::vector<Val> At(std::span<const Point> points, bool block, bool again);
   bool computed() const { return prologue_.has_value(); }
+  // Brings the line of an element that lies in memory to the second-level cache.
+  void Fetch(Val flat);
   bool has_counter() const { return prologue_ && prologue_->has_counter(); }
   bool has_outputs() const { return prologue_ && prologue_->has_outputs(); }
   // Work at a point, in elementwise operations.

@@ -3,6 +3,7 @@
 // Products of at most one canonical block of terms hand their sums to the epilogue straight from registers where it is
 // short; otherwise sums wait in scratch, where those of further blocks are added. With few outputs and many terms,
 // tasks are the blocks, and a second kernel adds their sums.
+#include <bit>
 #include <functional>
 
 #include "weir/backends/llvm/lowering.h"
@@ -13,6 +14,7 @@ namespace weir::jit {
 namespace {
 
 constexpr int64_t kPackTaskFloats = 32 * 1024;
+constexpr int64_t kLineFloats = 16;
 constexpr int64_t kUnroll = 4;         // terms of a round, whose fetches share a line
 constexpr int64_t kPackAhead = 16;     // terms
 constexpr int64_t kSweptElements = 8;  // of rows, in registers while columns are passed over
@@ -343,6 +345,25 @@ class MatMulKernel {
     });
   }
 
+  // The epilogue reads memory without a pause where the product before it read none. Each tile of a chunk fetches its
+  // share of what the chunk's epilogue will read.
+  void FetchEpilogue(TileOperands& operands, Span rows, Span columns, Val c) {
+    const int64_t floats = p_.tile.rows * p_.tile.width(), lines = CeilDiv(floats, kLineFloats);
+    const int64_t together = CeilDiv(lines, p_.k), terms = std::bit_floor(static_cast<uint64_t>(p_.k / lines));
+    const int64_t step = together > 1 ? together * kLineFloats : kLineFloats / std::clamp<int64_t>(terms, 1, kLineFloats);
+    const Val tile = b_.Div(b_.Binary(IrOp::kSub, c, columns.begin), p_.tile.width());
+    const Val begin = b_.Add(b_.Mul(product_, p_.m * p_.n), b_.Mul(rows.begin, p_.n));
+    const Val at = b_.Add(begin, b_.Mul(tile, floats));
+    for (int buffer : epilogue_->FullOperands()) {
+      for (int64_t line = 0; line < together; ++line) {
+        operands.fetches.push_back({.buffer = buffer,
+                                    .at = b_.Add(at, b_.I64(line * kLineFloats)),
+                                    .step = step,
+                                    .to_first = false});
+      }
+    }
+  }
+
   // A chunk of rows and columns over all terms, and its epilogue.
   void RowsOfChunk(Span rows, Span columns) {
     if (p_.one_block()) {
@@ -350,6 +371,7 @@ class MatMulKernel {
       Tiles(rows, columns, /*panels_outside=*/false,
             [&](const TileShape& tile, TileOperands operands, Val i, Val c, const std::vector<Val>& counts) {
               if (p_.stream_rows) StreamRows(operands, i, c);
+              if (p_.fetch_epilogue) FetchEpilogue(operands, rows, columns, c);
               const Sums sums = AddTerms(b_, tile, operands, terms, ZeroSums(b_, tile), kUnroll);
               if (p_.staged) {
                 StoreSums(b_, tile, sums, Scratch(p_.staged_at), StagedAt(rows, columns, i, c), p_.staged_pitch,

@@ -1,5 +1,6 @@
 // Reductions. Outputs are split among tasks; where outputs are few and sums long, the canonical blocks of a sum are,
 // and a second kernel adds them in order.
+#include <algorithm>
 #include <functional>
 
 #include "weir/backends/llvm/lowering.h"
@@ -16,7 +17,12 @@ constexpr int64_t kTaskFloats = 128 * 1024;  // read: about 40 us
 constexpr int64_t kFewTasks = 8;
 constexpr int64_t kMaxVectors = 4;  // of columns at a time: independent sums hide the latency of an addition
 constexpr int64_t kRowsAtOnce = 4;
+constexpr int64_t kTasksInOrder = 16;
+constexpr int64_t kRowsInOrder = 4;
+constexpr int64_t kFetchAhead = 4096;  // floats that rows in order are fetched ahead
 constexpr int64_t kFewOperations = 2;
+constexpr int64_t kFarFloats = 256 * 1024;  // of operands that no second-level cache holds: read in order of memory
+constexpr int64_t kLeastPart = 256, kMostPart = 2048;  // columns of a task, whose sums the first-level cache holds
 
 // Offset of the flat index tuple over axes, row-major.
 Val OffsetOf(KernelBuilder& b, const std::vector<ReduceAxis>& axes, Val flat) {
@@ -58,7 +64,9 @@ class ReduceLowering {
     pieces_ = p_.row_mode ? 1 : CeilDiv(p_.inner, vectors_ * kLanes);
     const int64_t outputs = p_.kept_count * pieces_;
     Lowering lowering;
-    if (blocks > 1 && outputs < kFewTasks && elements >= 2 * kTaskFloats) {
+    if (!p_.row_mode && p_.kept_count == 1 && pieces_ > 1 && elements > kFarFloats) {
+      InOrder(lowering, blocks);
+    } else if (blocks > 1 && outputs < kFewTasks && elements >= 2 * kTaskFloats) {
       ByBlocks(lowering, blocks);
     } else {
       p_.row_mode ? Rows(lowering) : Columns(lowering);
@@ -229,6 +237,58 @@ class ReduceLowering {
     lowering.workspace_bytes = blocks * outputs * 4;
     lowering.stages.push_back(MakeStage(b.Take(), tasks));
     lowering.stages.push_back(CombineBlocks(blocks, outputs));
+  }
+
+  // Blocks of long rows, from memory: some rows pass over all columns before the next ones do, while sums wait in the
+  // first-level cache, at their place in the workspace. Down the columns a few vectors at a time, each row would be a
+  // jump.
+  void InOrder(Lowering& lowering, int64_t blocks) {
+    const int64_t width = vectors_ * kLanes;
+    KernelBuilder b(Name(", blocks in order"));
+    const Val task = b.Task();
+    AnchorOperand x(b, cluster_);
+    const ReduceIr fold(b, p_.kind);
+    const int workspace = Workspace(b);
+    const int64_t wanted = std::max<int64_t>(1, kTasksInOrder / blocks);
+    const int64_t part = RoundUp(std::clamp(CeilDiv(p_.inner, wanted), kLeastPart, kMostPart), width);
+    const int64_t parts = CeilDiv(p_.inner, part), tasks = blocks * parts;
+    const Val block = b.Div(task, parts), first = b.Mul(b.Rem(task, parts), part);
+    const Val last = b.Min(b.I64(p_.inner), b.Add(first, b.I64(part)));
+    const Val sums = b.Mul(block, p_.inner);
+    const auto neighbour = [&](Val at, size_t v) { return b.Add(at, b.I64(static_cast<int64_t>(v) * kLanes)); };
+    const auto add_rows = [&](Val t, int64_t rows) {
+      std::vector<Val> bases;
+      for (int64_t r = 0; r < rows; ++r) bases.push_back(OffsetOf(b, p_.reduced, b.Add(t, b.I64(r))));
+      b.Loop(first, last, width, [&](Val column) {
+        const std::vector<Val> counts = Counts(b, column);
+        const Val at = b.Add(sums, column);
+        for (size_t v = 0; v < counts.size(); ++v) {
+          Val sum = b.Load(workspace, neighbour(at, v), kLanes, counts[v]);
+          for (Val row : bases) {
+            const Val index = neighbour(b.Add(row, column), v);
+            x.Fetch(b.Add(index, b.I64(kFetchAhead)));
+            sum = fold.Op(sum, Element(x, index, counts[v]));
+          }
+          b.Store(workspace, sum, neighbour(at, v), counts[v]);
+        }
+      });
+    };
+    b.Loop(first, last, width, [&](Val column) {
+      const std::vector<Val> counts = Counts(b, column);
+      for (size_t v = 0; v < counts.size(); ++v) {
+        b.Store(workspace, fold.Init(kLanes), neighbour(b.Add(sums, column), v), counts[v]);
+      }
+    });
+    const int64_t rows = x.cost() > kFewOperations ? 1 : kRowsInOrder;
+    const Val begin = b.Mul(block, kReduceColumnBlock);
+    const Val end = b.Min(b.I64(p_.reduced_count), b.Add(begin, b.I64(kReduceColumnBlock)));
+    const Val whole = b.Add(begin, b.Mul(b.Div(b.Binary(IrOp::kSub, end, begin), rows), rows));
+    b.Loop(begin, whole, rows, [&](Val t) { add_rows(t, rows); });
+    if (p_.reduced_count % rows != 0) b.Loop(whole, end, 1, [&](Val t) { add_rows(t, 1); });
+    lowering.kernel = StrCat("jit, ", blocks, " blocks in order, ", tasks, " tasks");
+    lowering.workspace_bytes = blocks * p_.inner * 4;
+    lowering.stages.push_back(MakeStage(b.Take(), tasks));
+    lowering.stages.push_back(CombineBlocks(blocks, p_.inner));
   }
 
   Stage CombineBlocks(int64_t blocks, int64_t outputs) {

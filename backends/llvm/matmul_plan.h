@@ -51,6 +51,7 @@ struct MatMulPlan {
   // Sums wait in scratch for the epilogue, `staged_pitch` apart from row to row; `flat` if nothing lies between rows.
   bool staged = false, flat = false;
   int64_t staged_pitch = 0;
+  bool fetch_epilogue = false;  // what a chunk's epilogue reads arrives while its sums are computed
   // Offsets in scratch and its size, bytes.
   int64_t columns_at = 0, rows_at = 0, staged_at = 0, turned_at = 0, scratch_bytes = 0;
 

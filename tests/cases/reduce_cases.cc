@@ -54,6 +54,11 @@ const Problem kLong[] = {
     {{33, 35, 2, 3}, {0, 1}},
     {{40, 2, 30, 3}, {0, 2}},
 };
+// Larger than a second-level cache: one block and several, with a rest of rows and of columns.
+const Problem kFar[] = {
+    {{2 * kReduceColumnBlock + 7, 130}, {0}},
+    {{9, 28, 1090}, {0, 1}},
+};
 
 void Add(OpCases& cases, const Row& row, const Problem& problem, bool keep_dims, Fill fill, const char* suffix) {
   cases.push_back(
@@ -73,6 +78,10 @@ void AddReduceCases(OpCases& cases) {
   for (const Row& row : kRows) {
     for (const Problem& problem : kSmall) Add(cases, row, problem, false, Fill::kUniform, "");
     for (const Problem& problem : kLong) Add(cases, row, problem, false, Fill::kUniform, "");
+    for (const Problem& problem : kFar) {
+      Add(cases, row, problem, false, Fill::kUniform, "");
+      cases.back().gradient = false;  // as of smaller ones
+    }
     Add(cases, row, {{3, 4, 5}, {-1}}, true, Fill::kUniform, "");
     Add(cases, row, {{3, 4, 5}, {0, 1}}, true, Fill::kUniform, "");
     Add(cases, row, {{0, 4}, {0}}, false, Fill::kUniform, "");
