@@ -414,6 +414,15 @@ int ClusterIr::OutputBuffer(size_t output) {
   return b_.Buffer({IrBuffer::Kind::kOutput, static_cast<int>(output), elem, 0});
 }
 
+std::vector<int> ClusterIr::FullOutputs() {
+  std::vector<int> buffers;
+  for (size_t o : outputs_) {
+    const TensorType& type = cluster_.type(cluster_.outputs[o]);
+    if (type.dtype == DType::kFloat32 && type.shape.size() == shape_.size()) buffers.push_back(OutputBuffer(o));
+  }
+  return buffers;
+}
+
 Val ClusterIr::MayStream() {
   const IrMath math{&b_, Elem::kF32, 1};
   Val may = b_.Const({Elem::kBool, 1}, 1);

@@ -68,8 +68,9 @@ class ClusterIr {
   // How random numbers are computed: fewer vectors at a time and some more instructions, or the other way round.
   void SetPackedDraws(bool packed) { packed_draws_ = packed; }
 
-  // Buffers of float32 operands that have an element for each point.
+  // Buffers of float32 operands that have an element for each point, and of such results.
   std::vector<int> FullOperands() const;
+  std::vector<int> FullOutputs();
 
   bool has_counter() const { return has_counter_; }
   bool has_outputs() const { return !outputs_.empty(); }

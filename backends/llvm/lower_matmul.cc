@@ -352,8 +352,7 @@ class MatMulKernel {
     const int64_t together = CeilDiv(lines, p_.k), terms = std::bit_floor(static_cast<uint64_t>(p_.k / lines));
     const int64_t step = together > 1 ? together * kLineFloats : kLineFloats / std::clamp<int64_t>(terms, 1, kLineFloats);
     const Val tile = b_.Div(b_.Binary(IrOp::kSub, c, columns.begin), p_.tile.width());
-    const Val begin = b_.Add(b_.Mul(product_, p_.m * p_.n), b_.Mul(rows.begin, p_.n));
-    const Val at = b_.Add(begin, b_.Mul(tile, floats));
+    const Val at = b_.Add(Flat(rows.begin, b_.I64(0)), b_.Mul(tile, floats));
     for (int buffer : epilogue_->FullOperands()) {
       for (int64_t line = 0; line < together; ++line) {
         operands.fetches.push_back({.buffer = buffer,
@@ -361,6 +360,15 @@ class MatMulKernel {
                                     .step = step,
                                     .to_first = false});
       }
+    }
+  }
+
+  // Lines have to be in a cache to be written: those of the next tile of these rows arrive during this one's terms.
+  void FetchResults(TileOperands& operands, Val i, Val c) {
+    const Val next = b_.Add(Flat(i, c), b_.I64(p_.tile.width()));
+    for (int buffer : epilogue_->FullOutputs()) {
+      for (int64_t j = 0; j < p_.tile.vectors; ++j)
+        operands.fetches.push_back({.buffer = buffer, .at = b_.Add(next, b_.I64(j * kLanes)), .step = p_.n});
     }
   }
 
@@ -372,6 +380,7 @@ class MatMulKernel {
             [&](const TileShape& tile, TileOperands operands, Val i, Val c, const std::vector<Val>& counts) {
               if (p_.stream_rows) StreamRows(operands, i, c);
               if (p_.fetch_epilogue) FetchEpilogue(operands, rows, columns, c);
+              if (p_.fetch_results) FetchResults(operands, i, c);
               const Sums sums = AddTerms(b_, tile, operands, terms, ZeroSums(b_, tile), kUnroll);
               if (p_.staged) {
                 StoreSums(b_, tile, sums, Scratch(p_.staged_at), StagedAt(rows, columns, i, c), p_.staged_pitch,
@@ -394,6 +403,8 @@ class MatMulKernel {
     }
     if (p_.staged) Finish(rows, columns);
   }
+  // Of the result (unless that is transposed).
+  Val Flat(Val i, Val c) { return b_.Add(b_.Mul(product_, p_.m * p_.n), b_.Add(b_.Mul(i, p_.n), c)); }
   Val StagedAt(Span rows, Span columns, Val i, Val c) {
     return b_.Add(b_.Mul(b_.Binary(IrOp::kSub, i, rows.begin), p_.staged_pitch),
                   b_.Binary(IrOp::kSub, c, columns.begin));
@@ -415,7 +426,7 @@ class MatMulKernel {
 
   // ---- Results -----------------------------------------------------------------------------------------------------
   void EmitTile(const TileShape& tile, const Sums& sums, Val i, Val c, const std::vector<Val>& counts) {
-    const Val flat = b_.Add(b_.Mul(product_, p_.m * p_.n), b_.Add(b_.Mul(i, p_.n), c));
+    const Val flat = Flat(i, c);
     std::vector<Point> points;
     for (int64_t row = 0; row < tile.rows; ++row) {
       for (int64_t j = 0; j < tile.vectors; ++j) {

@@ -24,7 +24,8 @@ constexpr int64_t kInPlaceAhead = 4;            // neighbours in a panel, or row
 constexpr int64_t kStagedFloats = 16 * 1024;    // sums that wait for the epilogue
 constexpr int64_t kTurnedFloats = 15 * 1024;    // of rows whose terms are apart, copied by a task
 constexpr int64_t kLargeResult = 64 * 1024;     // floats
-constexpr int64_t kNearResult = 256 * 1024;     // whose epilogue may find in a second-level cache what it reads
+constexpr int64_t kNearResult = 256 * 1024;     // floats that a second-level cache may hold, as others of its size
+constexpr int64_t kFewTermsARow = 4;            // of a tile: more fetch little that is written soon
 constexpr int64_t kFewRows = 256;               // up to this many, sums over terms may be split among tasks
 constexpr int64_t kChunkRows = 240;             // rows that share larger columns
 constexpr int64_t kTurnedRows = 64;             // neighbours written at a time of a result that is transposed
@@ -185,7 +186,9 @@ void ChooseChunks(MatMulPlan& p, bool light) {
     p.column_chunk = std::min(p.column_chunk, std::max(width, RoundDown(kStagedFloats / p.row_chunk, width)));
   }
   p.flat = !p.swapped && p.column_chunk >= p.columns.size;
-  p.fetch_epilogue = p.staged && p.flat && p.one_block() && p.row_chunk == tile && p.m * p.n > kNearResult;
+  const bool far = p.m * p.n > kNearResult && p.one_block() && !p.swapped;
+  p.fetch_epilogue = far && p.staged && p.flat && p.row_chunk == tile;
+  p.fetch_results = far && !p.staged && p.k <= kFewTermsARow * tile;
   p.staged_pitch = p.flat ? p.n : p.column_chunk;
 }
 

@@ -52,6 +52,7 @@ struct MatMulPlan {
   bool staged = false, flat = false;
   int64_t staged_pitch = 0;
   bool fetch_epilogue = false;  // what a chunk's epilogue reads arrives while its sums are computed
+  bool fetch_results = false;   // so do the lines that a tile's results are written to
   // Offsets in scratch and its size, bytes.
   int64_t columns_at = 0, rows_at = 0, staged_at = 0, turned_at = 0, scratch_bytes = 0;
 
