@@ -42,6 +42,7 @@ struct Session {
   Pace op_pace() const { return options.quick ? Paced(5, 0.01) : Paced(9, 0.03); }
   Pace shape_pace() const { return options.quick ? Paced(3, 0.006) : Paced(5, 0.015); }
   // For a second time.
+  Pace model_again_pace() const { return options.quick ? Paced(15, 0.05) : Paced(19, 0.15); }
   Pace again_pace() const { return options.quick ? Paced(15, 0.01) : Paced(19, 0.03); }
 };
 

@@ -109,7 +109,12 @@ void Table::Add(Line line) {
                       line.at_least ? ">= " : "<= ", NumberText(line.asked, line.digits), ") ", line.weir,
                       line.peer.empty() ? "" : " and " + line.peer, line.note.empty() ? "" : " " + line.note)
             << std::endl;
-  lines_.push_back(std::move(line));
+  const auto same = std::find_if(lines_.begin(), lines_.end(), [&](const Line& l) { return l.what == line.what; });
+  if (same != lines_.end()) {
+    *same = std::move(line);
+  } else {
+    lines_.push_back(std::move(line));
+  }
 }
 
 std::vector<const Row*> Table::Complete(const std::string& group) const {

@@ -43,11 +43,13 @@ struct Line {
 
 class Table {
  public:
-  // All print a line at once, so that a long run can be watched. A row takes the place of one of its group and name.
+  // All print a line at once, so that a long run can be watched. A row takes the place of one of its group and name, a
+  // line that of one about the same.
   void Add(Row row);
   void Add(Line line);
 
   const std::vector<Row>& rows() const { return rows_; }
+  const std::vector<Line>& lines() const { return lines_; }
   // Rows of a group that have both times.
   std::vector<const Row*> Complete(const std::string& group) const;
   const Row* Find(const std::string& group, const std::string& name) const;  // null if there is none
