@@ -17,6 +17,7 @@
 #include "sanitized.h"
 #include "weir/backends/highway/highway_backend.h"
 #include "weir/ops/op_rows.h"
+#include "weir/ops/conv_geometry.h"
 #include "weir/ops/ops.h"
 #include "weir/tests/interpret.h"
 
@@ -480,22 +481,25 @@ TEST_P(HighwayKernels, Pooling) {
       {{4, 15, 7}, {.window = {3}, .strides = {2}, .padding = "same"}},
       {{2, 6, 6, 4}, {.window = {3, 3}, .strides = {3, 3}, .padding_before = {1, 2}, .padding_after = {2, 1}}},
       {{3, 40, 64, 24}, {}},
+      {{1, 20, 18, 19}, {.window = {17, 16}, .strides = {3, 2}}},
       {{20, 16, 16, 32}, {}}};
   for (const PoolShape& shape : all) {
     auto record = Graph::Create();
-    const auto [pooled, index] = MaxPoolWithIndex(record->Input({DType::kFloat32, shape.x}), shape.options);
+    const Value pooled = MaxPool(record->Input({DType::kFloat32, shape.x}), shape.options);
     const AttrMap& attrs = record->node(pooled.ref.node).attrs;
     const std::string name = StrCat("pool ", shape.x);
     CheckWithEpilogues("max " + name, [&](Problem& p) { return MaxPool(p.Floats(shape.x), shape.options); });
     CheckWithEpilogues("average " + name, [&](Problem& p) { return AveragePool(p.Floats(shape.x), shape.options); });
-    CheckWithEpilogues("max gradient " + name,
-                       [&](Problem& p) {
-                         const Value from = MaxPoolWithIndex(p.Floats(shape.x), shape.options).index;
-                         return MaxPoolGradient(p.Floats(pooled.shape()), from, attrs, shape.x);
-                       });
-    CheckWithEpilogues("gather " + name, [&](Problem& p) {
-      return MaxPoolGather(p.Floats(shape.x), MaxPoolWithIndex(p.Floats(shape.x), shape.options).index, attrs);
+    // Any index, of cells in the padding too.
+    int cells = 1;
+    for (int64_t size : attrs.Ints(kWindow)) cells *= static_cast<int>(size);
+    const auto any = [&, windows = pooled.shape()](Problem& p) {
+      return cells <= 256 ? p.Integers<uint8_t>(windows, 0, cells) : p.Integers<int32_t>(windows, 0, cells);
+    };
+    CheckWithEpilogues("max gradient " + name, [&, windows = pooled.shape()](Problem& p) {
+      return MaxPoolGradient(p.Floats(windows), any(p), attrs, shape.x);
     });
+    CheckWithEpilogues("gather " + name, [&](Problem& p) { return MaxPoolGather(p.Floats(shape.x), any(p), attrs); });
     CheckWithEpilogues("average gradient " + name,
                        [&](Problem& p) { return AveragePoolGradient(p.Floats(pooled.shape()), attrs, shape.x); });
     Problem specials("max with specials " + name);
