@@ -7,7 +7,7 @@
 #include <functional>
 
 #include "weir/backends/llvm/lowering.h"
-#include "weir/backends/llvm/matmul_plan.h"
+#include "weir/backends/llvm/matmul_source.h"
 #include "weir/core/strings.h"
 
 namespace weir::jit {
@@ -16,21 +16,14 @@ namespace {
 constexpr int64_t kPackTaskFloats = 32 * 1024;
 constexpr int64_t kLineFloats = 16;
 constexpr int64_t kUnroll = 4;         // terms of a round, whose fetches share a line
-constexpr int64_t kPackAhead = 16;     // terms
 constexpr int64_t kSweptElements = 8;  // of rows, in registers while columns are passed over
 
-// Rows or columns [begin, end) of a matrix.
-struct Span {
-  Val begin = kNoVal, end = kNoVal;
-};
+using Span = MatMulSpan;
 
 class MatMulKernel {
  public:
   MatMulKernel(const Cluster& cluster, const MatMulPlan& plan, const char* part)
-      : p_(plan), b_(StrCat(Describe(cluster), part)), task_(b_.Task()) {
-    rows_ = b_.Buffer({IrBuffer::Kind::kInput, p_.rows.input, Elem::kF32, 0});
-    columns_ = b_.Buffer({IrBuffer::Kind::kInput, p_.columns.input, Elem::kF32, 0});
-  }
+      : p_(plan), b_(StrCat(Describe(cluster), part)), task_(b_.Task()), source_(b_, p_) {}
 
   // All columns of all matrices into the workspace; a task takes some terms of a matrix.
   Stage Pack() {
@@ -39,7 +32,7 @@ class MatMulKernel {
     const Val matrix = b_.Div(task_, parts), k = b_.Mul(b_.Rem(task_, parts), terms);
     const Val dst = b_.Add(b_.Mul(matrix, p_.packed_matrix()), b_.Mul(k, p_.tile.width()));
     const Span all{b_.I64(0), b_.I64(p_.columns.size)};
-    PackColumns(b_.Mul(matrix, p_.columns.size * p_.k), all, k, Terms(k, terms), Workspace(), dst);
+    source_.PackColumns(b_.Mul(matrix, p_.columns.size * p_.k), all, k, Terms(k, terms), Workspace(), dst);
     return MakeStage(b_.Take(), p_.columns.matrices * parts);
   }
 
@@ -54,12 +47,12 @@ class MatMulKernel {
     const Val end = b_.Min(b_.I64(p_.products), b_.Add(begin, b_.I64(p_.products_per_task)));
     Steps(begin, end, p_.products_per_task, 1, [&](Val product) {
       Begin(product);
-      if (p_.one_block()) PrepareRows(rows, b_.I64(0), b_.I64(p_.k));
+      if (p_.one_block()) source_.PrepareRows(rows, b_.I64(0), b_.I64(p_.k));
       Steps(columns.begin, columns.end, p_.column_block, p_.column_chunk, [&](Val c) {
         const Span chunk{c, p_.column_block <= p_.column_chunk
                                 ? columns.end
                                 : b_.Min(columns.end, b_.Add(c, b_.I64(p_.column_chunk)))};
-        if (p_.one_block()) PrepareColumns(chunk, b_.I64(0), b_.I64(p_.k));
+        if (p_.one_block()) source_.PrepareColumns(chunk, b_.I64(0), b_.I64(p_.k));
         Steps(rows.begin, rows.end, p_.row_block, p_.row_chunk, [&](Val r) {
           RowsOfChunk({r, p_.row_block <= p_.row_chunk ? rows.end : b_.Min(rows.end, b_.Add(r, b_.I64(p_.row_chunk)))},
                       chunk);
@@ -76,7 +69,7 @@ class MatMulKernel {
     const Val dst = b_.Mul(b_.Add(b_.Mul(block, p_.products), product), p_.m * p_.n);
     const Span rows{b_.I64(0), b_.I64(p_.rows.size)}, columns{b_.I64(0), b_.I64(p_.columns.size)};
     const Val k = b_.Mul(block, kMatMulBlock), terms = Terms(k, kMatMulBlock);
-    PrepareRows(rows, k, terms);
+    source_.PrepareRows(rows, k, terms);
     if (p_.swept()) {
       SweepColumns(k, terms, dst);
     } else if (p_.column_source == ColumnSource::kInPlace) {
@@ -108,91 +101,10 @@ class MatMulKernel {
   }
   void Begin(Val product) {
     product_ = product;
-    row_base_ = b_.Mul(p_.rows.Matrix(b_, product), p_.rows.size * p_.k);
-    column_matrix_ = p_.columns.Matrix(b_, product);
-    column_base_ = b_.Mul(column_matrix_, p_.columns.size * p_.k);
+    source_.Begin(product);
   }
 
-  // ---- Operands ----------------------------------------------------------------------------------------------------
-  // Panels of columns: [panel][panel_terms][width of a tile], zeros where there are no columns.
-  void PackColumns(Val matrix, Span columns, Val k, Val terms, int dst, Val dst_base) {
-    const bool rows = p_.columns.outer == 1;  // of the matrix in memory are terms
-    const PanelPack pack{.src = columns_,
-                         .dst = dst,
-                         .from = b_.Add(matrix, b_.Mul(k, p_.columns.inner)),
-                         .to = dst_base,
-                         .pitch = rows ? p_.columns.inner : p_.columns.outer,
-                         .begin = columns.begin,
-                         .end = columns.end,
-                         .columns = p_.columns.size,
-                         .terms = terms,
-                         .panel_terms = p_.panel_terms,
-                         .ahead = p_.by_terms ? kPackAhead : 0};
-    if (rows) {
-      PackPanels(b_, p_.tile, pack);
-    } else {
-      PackTransposed(b_, p_.tile, pack, p_.k % kLanes == 0);
-    }
-  }
-
-  // Makes column_at_(column) the place of a tile's columns, which are some of `columns`.
-  void PrepareColumns(Span columns, Val k, Val terms) {
-    switch (p_.column_source) {
-      case ColumnSource::kInPlace:
-        column_buffer_ = columns_;
-        column_step_ = p_.columns.inner;
-        column_at_ = [=, this](Val c) { return b_.Add(b_.Add(column_base_, b_.Mul(k, p_.columns.inner)), c); };
-        return;
-      case ColumnSource::kPackedByTask:
-        column_buffer_ = Scratch(p_.columns_at);
-        PackColumns(column_base_, columns, k, terms, column_buffer_, b_.I64(0));
-        column_at_ = [=, this](Val c) { return b_.Mul(b_.Binary(IrOp::kSub, c, columns.begin), p_.panel_terms); };
-        break;
-      case ColumnSource::kPackedOnce:
-        column_buffer_ = Workspace();
-        column_at_ = [=, this](Val c) {
-          const Val matrix = b_.Add(b_.Mul(column_matrix_, p_.packed_matrix()), b_.Mul(k, p_.tile.width()));
-          return b_.Add(matrix, b_.Mul(c, p_.panel_terms));
-        };
-        break;
-    }
-    column_step_ = p_.tile.width();
-  }
-
-  // Makes row_at_(row) the place of a tile's rows, which are some of `rows`.
-  void PrepareRows(Span rows, Val k, Val terms) {
-    const Val src = b_.Add(row_base_, b_.Mul(k, p_.rows.inner));
-    if (p_.row_source == RowSource::kInPlace) {
-      row_buffer_ = rows_;
-      row_at_ = [=, this](Val r) { return b_.Add(src, b_.Mul(r, p_.rows.outer)); };
-      return;
-    }
-    row_buffer_ = Scratch(p_.rows_at);
-    if (p_.row_source == RowSource::kCopied) {
-      b_.Loop(rows.begin, rows.end, 1, [&](Val r) {
-        const Val from = b_.Add(src, b_.Mul(r, p_.rows.outer)),
-                  to = b_.Mul(b_.Binary(IrOp::kSub, r, rows.begin), p_.row_pitch);
-        b_.Loop(b_.I64(0), terms, kLanes, [&](Val t) {
-          const Val count = p_.k % kLanes == 0 ? kNoVal : b_.Binary(IrOp::kSub, b_.I64(p_.k), b_.Add(k, t));
-          b_.Store(row_buffer_, b_.Load(rows_, b_.Add(from, t), kLanes, count), b_.Add(to, t));
-        });
-      });
-      row_at_ = [=, this](Val r) { return b_.Mul(b_.Binary(IrOp::kSub, r, rows.begin), p_.row_pitch); };
-      return;
-    }
-    const bool whole = p_.rows.size % kLanes == 0 && (p_.row_blocks == 1 || p_.row_block % kLanes == 0) &&
-                       (p_.one_block() || p_.row_chunk % kLanes == 0 || p_.row_chunk >= p_.row_block);
-    b_.Loop(b_.I64(0), terms, 1, [&](Val t) {
-      const Val from = b_.Add(src, b_.Mul(t, p_.rows.inner)), to = b_.Mul(t, p_.row_pitch);
-      b_.Loop(rows.begin, rows.end, kLanes, [&](Val r) {
-        const Val count = whole ? kNoVal : b_.Binary(IrOp::kSub, b_.I64(p_.rows.size), r);
-        b_.Store(row_buffer_, b_.Load(rows_, b_.Add(from, r), kLanes, count),
-                 b_.Add(to, b_.Binary(IrOp::kSub, r, rows.begin)));
-      });
-    });
-    row_at_ = [=, this](Val r) { return b_.Binary(IrOp::kSub, r, rows.begin); };
-  }
-
+  // ---- Sums that wait in memory ------------------------------------------------------------------------------------
   // body(c, lanes that exist, or kNoVal for all) for each vector of `count` neighbours.
   void OverVectors(int64_t count, const std::function<void(Val, Val)>& body) {
     b_.Loop(b_.I64(0), b_.I64(count), kLanes,
@@ -209,21 +121,20 @@ class MatMulKernel {
   // workspace.
   void SweepColumns(Val k, Val terms, Val dst) {
     const int64_t rows = p_.rows.size, columns = p_.columns.size, together = kSweptElements / rows;
-    const int64_t row_step = p_.row_source == RowSource::kByTerms ? p_.row_pitch : 1;
-    const Val from = b_.Add(column_base_, b_.Mul(k, p_.columns.inner));
+    const Val from = b_.Add(source_.column_base(), b_.Mul(k, p_.columns.inner));
     const auto add = [&](Val t, int64_t count) {
       std::vector<Val> elements;  // of the rows, row by row
       for (int64_t i = 0; i < rows; ++i) {
         for (int64_t j = 0; j < count; ++j) {
-          const Val at = b_.Add(row_at_(b_.I64(i)), b_.Mul(b_.Add(t, b_.I64(j)), row_step));
-          elements.push_back(b_.Splat(b_.Load(row_buffer_, at, 1), kLanes));
+          const Val at = b_.Add(source_.row_at(b_.I64(i)), b_.Mul(b_.Add(t, b_.I64(j)), source_.row_step()));
+          elements.push_back(b_.Splat(b_.Load(source_.row_buffer(), at, 1), kLanes));
         }
       }
       const Val first = b_.Add(from, b_.Mul(t, p_.columns.inner));
       OverVectors(columns, [&](Val c, Val left) {
         std::vector<Val> v;
         for (int64_t j = 0; j < count; ++j)
-          v.push_back(b_.Load(columns_, b_.Add(b_.Add(first, c), b_.I64(j * p_.columns.inner)), kLanes, left));
+          v.push_back(b_.Load(source_.columns(), b_.Add(b_.Add(first, c), b_.I64(j * p_.columns.inner)), kLanes, left));
         for (int64_t i = 0; i < rows; ++i) {
           const Val at = b_.Add(b_.Add(dst, b_.I64(i * p_.n)), c);
           Val sum = b_.Load(Workspace(), at, kLanes, left);
@@ -247,14 +158,7 @@ class MatMulKernel {
     const int64_t height = p_.tile.rows, whole = p_.rows.size / height * height;
     const auto tile_at = [&](const TileShape& tile, Val i, Val c) {
       const std::vector<Val> counts = ColumnCounts(b_, tile, c, p_.columns.size);
-      TileOperands operands{
-          .row_buffer = row_buffer_, .column_buffer = column_buffer_, .row = row_at_(i), .column = column_at_(c)};
-      operands.row_pitch = p_.row_source == RowSource::kInPlace  ? p_.rows.outer
-                           : p_.row_source == RowSource::kCopied ? p_.row_pitch
-                                                                 : 1;
-      operands.row_step = p_.row_source == RowSource::kByTerms ? p_.row_pitch : 1;
-      operands.column_step = column_step_;
-      operands.ahead = p_.columns_ahead;
+      TileOperands operands = source_.Tile(i, c);
       if (p_.column_source == ColumnSource::kInPlace) operands.counts = counts;
       body(tile, operands, i, c, counts);
     };
@@ -276,8 +180,8 @@ class MatMulKernel {
   // Rows that are used for a few panels only come from memory: those of the next tile lie behind, and arrive meanwhile.
   void StreamRows(TileOperands& operands, Val i, Val c) {
     const int64_t step = CeilDiv(p_.tile.rows, p_.panels());
-    const Val next = b_.Add(row_base_, b_.Mul(b_.Add(i, b_.I64(p_.tile.rows)), p_.rows.outer));
-    operands.fetches = {{rows_, b_.Add(next, b_.Mul(b_.Div(c, p_.tile.width()), p_.k * step)), step}};
+    const Val next = b_.Add(source_.row_base(), b_.Mul(b_.Add(i, b_.I64(p_.tile.rows)), p_.rows.outer));
+    operands.fetches = {{source_.rows(), b_.Add(next, b_.Mul(b_.Div(c, p_.tile.width()), p_.k * step)), step}};
   }
 
   // Memory is fastest in order: all tiles take some terms, which the second-level cache holds, before the next ones,
@@ -285,18 +189,18 @@ class MatMulKernel {
   void TermsInOrder(Span rows, Span columns, Val k, Val terms, Val dst) {
     const int64_t row_tiles = CeilDiv(p_.rows.size, p_.tile.rows), together = p_.terms_together;
     const int64_t share = CeilDiv(CeilDiv(p_.columns.size, kLanes), row_tiles * p_.panels());  // vectors a term
-    PrepareColumns(columns, k, terms);
+    source_.PrepareColumns(columns, k, terms);
     ClearSums(dst);
     b_.Loop(b_.I64(0), terms, together, [&](Val t) {
       const Val count =
           p_.k % together == 0 ? b_.I64(together) : b_.Min(b_.I64(together), b_.Binary(IrOp::kSub, terms, t));
-      const Val behind = b_.Add(column_base_, b_.Mul(b_.Add(k, b_.Add(t, b_.I64(together))), p_.columns.inner));
+      const Val behind = b_.Add(source_.column_base(), b_.Mul(b_.Add(k, b_.Add(t, b_.I64(together))), p_.columns.inner));
       Tiles(rows, columns, /*panels_outside=*/true,
             [&](const TileShape& tile, TileOperands operands, Val i, Val c, const std::vector<Val>& counts) {
               const Val pass = b_.Add(b_.Mul(b_.Div(c, p_.tile.width()), row_tiles), b_.Div(i, p_.tile.rows));
               for (int64_t j = 0; j < share; ++j) {
                 const Val vectors = b_.Mul(b_.Add(b_.Mul(pass, share), b_.I64(j)), together);
-                operands.fetches.push_back({.buffer = columns_,
+                operands.fetches.push_back({.buffer = source_.columns(),
                                             .at = b_.Add(behind, b_.Mul(vectors, kLanes)),
                                             .step = kLanes,
                                             .to_first = false});
@@ -314,7 +218,7 @@ class MatMulKernel {
   void PackedPanels(Span rows, Span columns, Val k, Val terms, Val dst) {
     Steps(columns.begin, columns.end, p_.columns.size, p_.column_chunk, [&](Val c) {
       const Span chunk = SpanOf(c, p_.column_chunk, p_.columns.size);
-      PrepareColumns(chunk, k, terms);
+      source_.PrepareColumns(chunk, k, terms);
       Tiles(rows, chunk, /*panels_outside=*/true,
             [&](const TileShape& tile, const TileOperands& operands, Val i, Val c, const std::vector<Val>& counts) {
               const Sums sums = AddTermsFetching(tile, operands, k, terms, chunk, i, c, ZeroSums(b_, tile));
@@ -333,11 +237,11 @@ class MatMulKernel {
                             b_.Div(i, p_.tile.rows));
     const Val next = b_.Select(b_.Binary(IrOp::kLt, chunk.end, b_.I64(p_.columns.size)), chunk.end,
                                b_.I64(kMatMulBlock * p_.columns.inner));
-    const Val from = b_.Add(b_.Add(column_base_, next), b_.Mul(b_.Add(k, b_.Mul(pass, share)), p_.columns.inner));
+    const Val from = b_.Add(b_.Add(source_.column_base(), next), b_.Mul(b_.Add(k, b_.Mul(pass, share)), p_.columns.inner));
     return b_.For(b_.I64(0), terms, every, sums, [&](Val t, const Sums& acc) {
       const Val row = b_.Add(from, b_.Mul(b_.Div(t, every), p_.columns.inner));
       for (int64_t j = 0; j < p_.column_chunk; j += kLanes)
-        b_.Prefetch(columns_, b_.Add(row, b_.I64(j)), /*to_first=*/false);
+        b_.Prefetch(source_.columns(), b_.Add(row, b_.I64(j)), /*to_first=*/false);
       TileOperands some = operands;
       some.row = b_.Add(operands.row, b_.Mul(t, operands.row_step));
       some.column = b_.Add(operands.column, b_.Mul(t, operands.column_step));
@@ -392,8 +296,8 @@ class MatMulKernel {
     } else {
       b_.Loop(b_.I64(0), b_.I64(p_.k), kMatMulBlock, [&](Val k) {
         const Val terms = Terms(k, kMatMulBlock);
-        PrepareRows(rows, k, terms);
-        PrepareColumns(columns, k, terms);
+        source_.PrepareRows(rows, k, terms);
+        source_.PrepareColumns(columns, k, terms);
         Tiles(rows, columns, /*panels_outside=*/false,
               [&](const TileShape& tile, const TileOperands& operands, Val i, Val c, const std::vector<Val>& counts) {
                 AddBlock(tile, AddTerms(b_, tile, operands, terms, ZeroSums(b_, tile)), k,
@@ -516,12 +420,8 @@ class MatMulKernel {
   KernelBuilder b_;
   const Val task_;
   ClusterIr* epilogue_ = nullptr;
-  int rows_ = -1, columns_ = -1;
-  Val product_ = kNoVal, row_base_ = kNoVal, column_matrix_ = kNoVal, column_base_ = kNoVal;
-  // Where a tile's operands lie, once they are prepared.
-  int row_buffer_ = -1, column_buffer_ = -1;
-  int64_t column_step_ = 0;
-  std::function<Val(Val)> row_at_, column_at_;
+  Val product_ = kNoVal;
+  MatMulSource source_;
 };
 
 }  // namespace
