@@ -13,6 +13,7 @@ namespace {
 constexpr int64_t kTaskFloats = 128 * 1024;  // of cells read: about 40 us
 
 class PoolLowering {
+  // Averages and their gradients; maxima; what an index is given to, gathered or spread.
   enum class Kind : uint8_t { kAverage, kMax, kIndexed };
 
  public:
@@ -24,12 +25,13 @@ class PoolLowering {
         task_(b_.Task()),
         operand_(b_, cluster) {
     const std::string_view op = anchor_.op->name;
-    kind_ = op.starts_with("average") ? Kind::kAverage : op == "max_pool" ? Kind::kMax : Kind::kIndexed;
-    const Ref index = kind_ == Kind::kMax ? Ref{*cluster.anchor, 1} : anchor_.inputs.back();
+    if (op == "average_pool" || op == "average_pool_gradient") return;
+    kind_ = op == "max_pool" ? Kind::kMax : Kind::kIndexed;
+    const Ref index = kind_ == Kind::kMax ? Ref{*cluster.anchor, 1} : anchor_.inputs[1];
     index_elem_ = ElemOf(cluster.type(index).dtype);
     if (kind_ == Kind::kIndexed) {
       index_ = b_.Buffer({IrBuffer::Kind::kInput, cluster.input_index(index), index_elem_, 0});
-    } else if (kind_ == Kind::kMax && cluster.output_index(index) >= 0) {
+    } else if (cluster.output_index(index) >= 0) {
       index_ = b_.Buffer({IrBuffer::Kind::kOutput, cluster.output_index(index), index_elem_, 0});
     }
   }

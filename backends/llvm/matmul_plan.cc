@@ -186,7 +186,7 @@ void ChooseChunks(MatMulPlan& p, bool light) {
     p.column_chunk = std::min(p.column_chunk, std::max(width, RoundDown(kStagedFloats / p.row_chunk, width)));
   }
   p.flat = !p.swapped && p.column_chunk >= p.columns.size;
-  const bool far = p.m * p.n > kNearResult && p.one_block() && !p.swapped;
+  const bool far = p.m * p.n > kNearResult && p.k > 0 && p.one_block() && !p.swapped;
   p.fetch_epilogue = far && p.staged && p.flat && p.row_chunk == tile;
   p.fetch_results = far && !p.staged && p.k <= kFewTermsARow * tile;
   p.staged_pitch = p.flat ? p.n : p.column_chunk;
