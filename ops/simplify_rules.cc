@@ -67,7 +67,8 @@ std::optional<Ref> SimplifyNeg(const SimplifyContext& context) {
 std::optional<Ref> SimplifySelect(const SimplifyContext& context) {
   const Node &condition = context.producer(0), &gradient = context.producer(1);
   if (condition.op != &ElementwiseOp(ScalarOp::kGreater) || gradient.op != &MaxPoolGradientOp()) return std::nullopt;
-  if (!IsNumber(context, 2, 0.0) || context.graph.type(context.inputs[1]) != context.node.outputs[0]) return std::nullopt;
+  if (!IsNumber(context, 2, 0.0)) return std::nullopt;
+  if (context.graph.type(context.inputs[1]) != context.node.outputs[0]) return std::nullopt;
   const Ref dy = gradient.inputs[0], index = gradient.inputs[1], a = condition.inputs[0];
   const Node& pool = context.graph.node(index.node);
   if (pool.op != &MaxPoolOp() || pool.inputs[0] != a) return std::nullopt;

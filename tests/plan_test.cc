@@ -150,7 +150,8 @@ TEST(Simplify, RemovesWhatChangesNoBit) {
 TEST(Simplify, PoolsGradientDoesNotNeedWhatIsPooled) {
   for (const int64_t stride : {1, 2}) {
     const auto graph = Graph::Create();
-    const Value x = graph->Input({kF32, {1, 6, 6, 2}}), seed = graph->Input({kF32, {1, 7 - stride * 2, 7 - stride * 2, 2}});
+    const int64_t size = 7 - stride * 2;
+    const Value x = graph->Input({kF32, {1, 6, 6, 2}}), seed = graph->Input({kF32, {1, size, size, 2}});
     const Value y = Relu(x - 36.0), pooled = MaxPool(y, {.strides = {stride, stride}});
     const Value dx = Gradients({&pooled, 1}, {&x, 1}, {&seed, 1})[0];
     auto runtime = MakeTestRuntime(), plain = MakeTestRuntime({.optimize = false});

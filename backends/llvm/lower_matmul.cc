@@ -194,7 +194,8 @@ class MatMulKernel {
     b_.Loop(b_.I64(0), terms, together, [&](Val t) {
       const Val count =
           p_.k % together == 0 ? b_.I64(together) : b_.Min(b_.I64(together), b_.Binary(IrOp::kSub, terms, t));
-      const Val behind = b_.Add(source_.column_base(), b_.Mul(b_.Add(k, b_.Add(t, b_.I64(together))), p_.columns.inner));
+      const Val behind =
+          b_.Add(source_.column_base(), b_.Mul(b_.Add(k, b_.Add(t, b_.I64(together))), p_.columns.inner));
       Tiles(rows, columns, /*panels_outside=*/true,
             [&](const TileShape& tile, TileOperands operands, Val i, Val c, const std::vector<Val>& counts) {
               const Val pass = b_.Add(b_.Mul(b_.Div(c, p_.tile.width()), row_tiles), b_.Div(i, p_.tile.rows));
@@ -237,7 +238,8 @@ class MatMulKernel {
                             b_.Div(i, p_.tile.rows));
     const Val next = b_.Select(b_.Binary(IrOp::kLt, chunk.end, b_.I64(p_.columns.size)), chunk.end,
                                b_.I64(kMatMulBlock * p_.columns.inner));
-    const Val from = b_.Add(b_.Add(source_.column_base(), next), b_.Mul(b_.Add(k, b_.Mul(pass, share)), p_.columns.inner));
+    const Val from =
+        b_.Add(b_.Add(source_.column_base(), next), b_.Mul(b_.Add(k, b_.Mul(pass, share)), p_.columns.inner));
     return b_.For(b_.I64(0), terms, every, sums, [&](Val t, const Sums& acc) {
       const Val row = b_.Add(from, b_.Mul(b_.Div(t, every), p_.columns.inner));
       for (int64_t j = 0; j < p_.column_chunk; j += kLanes)
@@ -254,15 +256,14 @@ class MatMulKernel {
   void FetchEpilogue(TileOperands& operands, Span rows, Span columns, Val c) {
     const int64_t floats = p_.tile.rows * p_.tile.width(), lines = CeilDiv(floats, kLineFloats);
     const int64_t together = CeilDiv(lines, p_.k), terms = std::bit_floor(static_cast<uint64_t>(p_.k / lines));
-    const int64_t step = together > 1 ? together * kLineFloats : kLineFloats / std::clamp<int64_t>(terms, 1, kLineFloats);
+    const int64_t step =
+        together > 1 ? together * kLineFloats : kLineFloats / std::clamp<int64_t>(terms, 1, kLineFloats);
     const Val tile = b_.Div(b_.Binary(IrOp::kSub, c, columns.begin), p_.tile.width());
     const Val at = b_.Add(Flat(rows.begin, b_.I64(0)), b_.Mul(tile, floats));
     for (int buffer : epilogue_->FullOperands()) {
       for (int64_t line = 0; line < together; ++line) {
-        operands.fetches.push_back({.buffer = buffer,
-                                    .at = b_.Add(at, b_.I64(line * kLineFloats)),
-                                    .step = step,
-                                    .to_first = false});
+        operands.fetches.push_back(
+            {.buffer = buffer, .at = b_.Add(at, b_.I64(line * kLineFloats)), .step = step, .to_first = false});
       }
     }
   }

@@ -98,12 +98,12 @@ class PoolLowering {
 
  private:
   struct Window {
-    Val output;   // position in the output, without channels
+    Val output;     // position in the output, without channels
     Val origin[3];  // first cell per axis, in the padding or not
-    Val low[3];   // first cell inside of the input
-    Val high[3];  // one behind the last
-    Val image;    // position of the image's first cell in the input
-    Val cells;    // how many
+    Val low[3];     // first cell inside of the input
+    Val high[3];    // one behind the last
+    Val image;      // position of the image's first cell in the input
+    Val cells;      // how many
     Val channel;
   };
 
@@ -214,8 +214,9 @@ class PoolLowering {
                              const std::function<std::vector<Val>(const std::vector<Val>&, const Cell&)>& fold) {
     return b_.For(window.low[0], window.high[0], 1, first, [&](Val a, const std::vector<Val>& outer) {
       return b_.For(window.low[1], window.high[1], 1, outer, [&](Val b, const std::vector<Val>& middle) {
-        return b_.For(window.low[2], window.high[2], 1, middle,
-                      [&](Val c, const std::vector<Val>& state) { return fold(state, Cell{{a, b, c}}); });
+        return b_.For(window.low[2], window.high[2], 1, middle, [&](Val c, const std::vector<Val>& state) {
+          return fold(state, Cell{{a, b, c}});
+        });
       });
     });
   }

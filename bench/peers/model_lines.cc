@@ -239,7 +239,7 @@ int ServeTraining(int threads) {
 }
 
 void MeasureModels(Session& session) {
-  using Part = void (*)(Session& session, const Pace& pace);
+  using Part = void (*)(Session&, const Pace&);
   std::vector<Part> again;
   const auto measure = [&](Part part) {
     const size_t before = session.table.lines().size();

@@ -191,11 +191,10 @@ void TutorialOps(Session& session, int64_t batch, Rows& rows, std::vector<Heavy>
     for (std::string_view direction : {kForward, kInputGradient, kFilterGradient}) {
       if (shape.first && direction == kInputGradient) continue;
       if (!session.Wants(StrCat("tutorial/conv", shape.ic, "/", direction, "/batch", batch))) continue;
-      const Row row = rows.Add(
-          [&session, shape, direction](const Pace& p) {
-            return CompareConvolution(session, shape, kTutorialGroup, direction, p);
-          },
-          pace, shape.first ? kTutorialAsked : kHeavyAsked);
+      const auto measure = [&session, shape, direction](const Pace& p) {
+        return CompareConvolution(session, shape, kTutorialGroup, direction, p);
+      };
+      const Row row = rows.Add(measure, pace, shape.first ? kTutorialAsked : kHeavyAsked);
       if (!shape.first) heavy.push_back({shape, direction, row.name});
     }
   }

@@ -92,7 +92,8 @@ void Table::Add(Row row) {
                       std::isfinite(row.peer)
                           ? StrCat(", peer ", TimeText(row.peer), ", ratio ", NumberText(row.ratio()))
                           : std::string(),
-                      row.way.empty() ? "" : StrCat(" (", row.way, ")"), row.disturbed ? " disturbed" : "", row.again ? " again" : "")
+                      row.way.empty() ? "" : StrCat(" (", row.way, ")"), row.disturbed ? " disturbed" : "",
+                      row.again ? " again" : "")
             << std::endl;
   if (const Row* same = Find(row.group, row.name)) {
     rows_[static_cast<size_t>(same - rows_.data())] = std::move(row);
@@ -126,8 +127,8 @@ std::vector<const Row*> Table::Complete(const std::string& group) const {
 }
 
 const Row* Table::Find(const std::string& group, const std::string& name) const {
-  const auto found = std::find_if(rows_.begin(), rows_.end(),
-                                  [&](const Row& row) { return row.group == group && row.name == name; });
+  const auto found =
+      std::find_if(rows_.begin(), rows_.end(), [&](const Row& row) { return row.group == group && row.name == name; });
   return found == rows_.end() ? nullptr : &*found;
 }
 
@@ -157,8 +158,8 @@ std::string Table::Details() const {
     text += "| what | weir | peer | ratio | peer's way |\n|---|--:|--:|--:|:--|\n";
     for (const Row& row : rows_) {
       if (row.group != group) continue;
-      text += StrCat("| ", row.name, row.again ? " +" : "", row.disturbed ? " *" : "", " | ", TimeText(row.weir), " | ", TimeText(row.peer),
-                     " | ", NumberText(row.ratio()), " | ", row.way, " |\n");
+      text += StrCat("| ", row.name, row.again ? " +" : "", row.disturbed ? " *" : "", " | ", TimeText(row.weir), " | ",
+                     TimeText(row.peer), " | ", NumberText(row.ratio()), " | ", row.way, " |\n");
     }
   }
   if (std::any_of(rows_.begin(), rows_.end(), [](const Row& row) { return row.again; })) {

@@ -99,10 +99,17 @@ OpCase Case(const Problem& problem, std::string pool, Between between, bool tapp
     Value y = inner(graph, v.first(2))[0];
     if (between == Between::kBiasRelu) y = Relu(y + v[2]);
     if (between == Between::kDropout) y = Dropout(Gelu(y + v[2]), 0.3, v[3], 7, 1);
-    if (!max) return tapped ? std::vector<Value>{AveragePool(y, options), y} : std::vector<Value>{AveragePool(y, options)};
-    const auto [values, index] = MaxPoolWithIndex(y, options);
-    // As in training, where a gradient asks for the index, and in inference.
-    return tapped ? std::vector<Value>{values, y} : std::vector<Value>{values, index};
+    std::vector<Value> outputs;
+    if (max) {
+      // With the index, as in training, or without.
+      const auto [values, index] = MaxPoolWithIndex(y, options);
+      outputs = {values};
+      if (!tapped) outputs.push_back(index);
+    } else {
+      outputs = {AveragePool(y, options)};
+    }
+    if (tapped) outputs.push_back(y);
+    return outputs;
   };
   return c;
 }
