@@ -111,6 +111,8 @@ absl::StatusOr<Target> FindTarget(const std::string& cpu) {
   const bool wide = subtarget->checkFeatures("+avx512vl");
   target.vector_registers = wide ? 32 : 8;
   target.vector_parts = wide ? 1 : 2;
+  // Which of AVX2's processors it is need not be known ("x86-64-v3"); those of Intel with AVX-512 are told apart.
+  target.fetches_far = !wide || target.cpu.starts_with("znver");
   return target;
 }
 

@@ -15,6 +15,7 @@ struct Target {
   std::string triple, cpu, features;
   int vector_registers = 0;  // vectors of 16 floats that the registers hold
   int vector_parts = 1;      // registers of such a vector
+  bool fetches_far = false;  // see TileLimits
 };
 
 // The processor this runs on, or another one that it can stand in for ("x86-64-v3": AVX2). kUnimplemented if it has no

@@ -132,7 +132,7 @@ std::optional<DepthwiseFilterPlan> PlanDepthwiseFilter(const ConvGeometry& geome
   const ConvGeometry& g = p.g;
   p.window_rows = g.axis[0].window * g.axis[1].window;
   p.columns = g.axis[2].window;
-  if (limits.vector_parts > 1) p.fetch = kFetchOfHalves;
+  if (limits.fetches_far) p.fetch = kFetchFar;
   p.chunk_images = std::min(FilterGradientImages(g.out_positions()), std::max<int64_t>(1, g.batch));
   p.chunks = CeilDiv(g.batch, p.chunk_images);
   Split(p);

@@ -20,7 +20,7 @@ struct RowFetch {
   int64_t ahead = 256;
   bool to_first = true;
 };
-inline constexpr RowFetch kFetchOfHalves{1024, false};  // where a vector is two registers
+inline constexpr RowFetch kFetchFar{1024, false};  // see TileLimits::fetches_far
 
 // Output j of a row reads for its tap k the column base + j * advance + k * delta.
 struct RowGeometry {

@@ -192,7 +192,10 @@ class LlvmBackend : public Backend {
 
  private:
   TileLimits limits() const {
-    return {.vector_registers = jit_->target().vector_registers, .vector_parts = jit_->target().vector_parts};
+    const jit::Target& target = jit_->target();
+    return {.vector_registers = target.vector_registers,
+            .vector_parts = target.vector_parts,
+            .fetches_far = target.fetches_far};
   }
 
   const std::shared_ptr<const Jit> jit_;

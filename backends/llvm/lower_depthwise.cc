@@ -30,7 +30,7 @@ class DepthwiseConv {
  public:
   DepthwiseConv(const Cluster& cluster, const ConvProblem& problem, const TileLimits& limits)
       : cluster_(cluster), p_(problem), b_(Describe(cluster)), short_epilogue_(HasShortEpilogue(cluster)) {
-    if (limits.vector_parts > 1) fetch_ = kFetchOfHalves;
+    if (limits.fetches_far) fetch_ = kFetchFar;
     const int64_t most = std::min<int64_t>(kMostPixels, limits.vector_registers / 2);
     for (const AxisPhase& phase : p_.axis[2].phases) {
       rows_.emplace_back(RowGeometry{.src = p_.axis[2].src,
