@@ -86,7 +86,7 @@ void Split(DepthwiseFilterPlan& p) {
 }
 
 bool Far(const DepthwiseFilterPlan& p) {
-  return BytesOf(Elem::kF32) * p.g.batch * (p.x_floats() + p.dy_floats()) > kFarBytes;
+  return BytesOf(Elem::kF32) * p.g.batch * (p.x_floats() + p.dy_floats()) > p.fetch.from_bytes;
 }
 
 // The plan by rows of dy, if few registers and rows long enough make it the better one. Of a strided convolution little

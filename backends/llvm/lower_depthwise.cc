@@ -93,7 +93,7 @@ class DepthwiseConv {
     filter_ = Input(1);
     const int64_t floats =
         p_.batch * (p_.axis[0].src * p_.axis[1].src * p_.axis[2].src * p_.src_channels + p_.DstStep(0));
-    far_ = floats * BytesOf(Elem::kF32) > kFarBytes;
+    far_ = floats * BytesOf(Elem::kF32) > fetch_.from_bytes;
     if (!short_epilogue_) sums_ = b_.Buffer({IrBuffer::Kind::kScratch, 0, Elem::kF32, 0});
     const Val begin = b_.Mul(task, per_task), end = b_.Min(b_.Add(begin, b_.I64(per_task)), b_.I64(steps()));
     if (OneTile()) {
