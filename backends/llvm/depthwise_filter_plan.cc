@@ -21,10 +21,13 @@ constexpr int64_t kNearVectors = 8;      // pieces of a pixel of so many vectors
 constexpr int64_t kNearOfOneChunk = 4;   // or of so many if there is no other way to make tasks
 constexpr double kLongTask = 8e6;        // flops; instead of longer tasks, rows of the window are tasks too
 constexpr int64_t kWayBytes = 4096;      // of a first-level cache: what is so far apart shares a set,
-constexpr int64_t kWays = 12;            // which holds so many lines, or fewer
+constexpr int64_t kWays = 8;             // which holds so many lines, or more
 constexpr int64_t kRingBytes = 1 << 16;  // of the second-level cache, for the rows of dy of a walk
 constexpr int64_t kSpareOfWalk = 7;      // registers: for dy
 constexpr int64_t kTapsOfWalk = 64;      // whose code is straight, for each output of a tile
+constexpr int64_t kHeldRow = 10;         // outputs; in shorter rows sums are loaded for the terms of a row of the window
+constexpr int64_t kSpareOfHeld = 4;      // registers
+constexpr int64_t kBandRows = 2;         // of dy: more would read memory in smaller pieces
 constexpr int64_t kShortRow = 4;         // outputs; rows of dy of fewer are tiles
 constexpr int64_t kKeptBytes = 1 << 17;  // of the second-level cache, for the rows of x that rows of dy meet again,
 constexpr int64_t kKeptNearBytes = 22 << 10;  // and of the first-level cache
@@ -73,6 +76,13 @@ bool Walks(const DepthwiseFilterPlan& p, int64_t registers) {
   // most of what is read.
   const bool read_again = p.g.axis[1].stride > 1 && p.groups() > 1;
   return fits && (Crowded(p) || read_again);
+}
+
+// Whether a walk holds the sums of all taps: beside them the cells of x that an output meets and dy are in registers.
+bool HoldsSums(const DepthwiseFilterPlan& p, int64_t registers) {
+  const SpatialAxis& row = p.g.axis[2];
+  return row.output >= kHeldRow && p.taps() <= kMostSums &&
+         p.taps() + (p.columns - 1) * row.dilation + 1 + kSpareOfHeld <= registers;
 }
 
 void Split(DepthwiseFilterPlan& p) {
@@ -145,7 +155,9 @@ std::optional<DepthwiseFilterPlan> PlanDepthwiseFilter(const ConvGeometry& geome
   const int64_t cells = registers - p.columns - kSpareOfWalk;
   p.walk_width = (cells - (p.columns - 1) * g.axis[2].dilation - 1) / g.axis[2].stride + 1;
   if (Walks(p, registers)) p.order = DepthwiseFilterPlan::Order::kWalk;
-  p.fetch_next = g.out_channels * BytesOf(Elem::kF32) % kWayBytes == 0;
+  p.held_sums = HoldsSums(p, registers);
+  p.band_rows = kBandRows;
+  p.fetch_next = !p.held_sums && g.out_channels * BytesOf(Elem::kF32) % kWayBytes == 0;
   p.ahead = p.order == DepthwiseFilterPlan::Order::kTiles && Far(p);
   p.by_groups = p.order == DepthwiseFilterPlan::Order::kTiles &&
                 p.flops() > kLongTask * static_cast<double>(p.tasks()) && p.window_rows > 1;

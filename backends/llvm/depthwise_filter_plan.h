@@ -32,6 +32,8 @@ struct DepthwiseFilterPlan {
   RowFetch fetch;  // of tiles
   // Of the walk: outputs whose cells of x are in registers.
   int64_t walk_width = 1;
+  bool held_sums = false;   // of all taps, in registers
+  int64_t band_rows = 1;    // of dy, for which they are
   bool fetch_next = false;  // the next vector's pixels, which all share a set of the first-level cache
 
   int64_t taps() const { return window_rows * columns; }

@@ -316,6 +316,12 @@ void AddConvCases(OpCases& cases) {
            Depthwise(7, {17, 18}, 20, {5, 5}, {.strides = {2, 2}, .padding = "same"}),
            Depthwise(10, {17, 16}, 200, {5, 5}, {.strides = {2, 2}, .padding = "same"}),
            Depthwise(1, {2, 3}, 1024, {3, 3}, {.padding_before = {4, 3}, .padding_after = {4, 5}}),
+           // Rows long enough for sums that are held: a rest of rows, fewer than the window's, steps, taps apart.
+           Depthwise(2, {7, 14}, 512, {3, 3}, {.padding = "same"}),
+           Depthwise(3, {2, 12}, 512, {3, 3}, {.padding = "same"}),
+           Depthwise(1, {9, 23}, 512, {3, 3}, {.strides = {2, 2}, .padding = "same"}),
+           Depthwise(1, {13, 14}, 512, {2, 3}, {.strides = {2, 1}, .dilations = {3, 2}}),
+           Depthwise(1, {3, 12}, 1024, {3, 3}, {.padding_before = {4, 3}, .padding_after = {4, 5}}),
        }) {
     AddWithSpecials(problem, ConvPartial::kFilterGradient, cases);
   }
