@@ -62,20 +62,22 @@ class MatMulKernel {
     return MakeStage(b_.Take(), p_.tasks(), p_.scratch_bytes);
   }
 
-  // One block of k of a product.
+  // One block of k of a product, for a block of rows.
   Stage Terms() {
-    const Val block = b_.Rem(task_, p_.k_blocks()), product = b_.Div(task_, p_.k_blocks());
+    const Val blocks = b_.Div(task_, p_.row_blocks);
+    const Val block = b_.Rem(blocks, p_.k_blocks()), product = b_.Div(blocks, p_.k_blocks());
     Begin(product);
     const Val dst = b_.Mul(b_.Add(b_.Mul(block, p_.products), product), p_.m * p_.n);
-    const Span rows{b_.I64(0), b_.I64(p_.rows.size)}, columns{b_.I64(0), b_.I64(p_.columns.size)};
+    const Span rows = SpanOf(b_.Mul(b_.Rem(task_, p_.row_blocks), p_.row_block), p_.row_block, p_.rows.size);
+    const Span columns{b_.I64(0), b_.I64(p_.columns.size)};
     const Val k = b_.Mul(block, kMatMulBlock), terms = Terms(k, kMatMulBlock);
     source_.PrepareRows(rows, k, terms);
     if (p_.swept()) {
       SweepColumns(k, terms, dst);
-    } else if (p_.column_source == ColumnSource::kInPlace) {
+    } else if (p_.in_order) {
       TermsInOrder(rows, columns, k, terms, dst);
     } else {
-      PackedPanels(rows, columns, k, terms, dst);
+      PanelByPanel(rows, columns, k, terms, dst);
     }
     return MakeStage(b_.Take(), p_.tasks(), p_.scratch_bytes);
   }
@@ -215,14 +217,14 @@ class MatMulKernel {
     });
   }
 
-  // Panel by panel of a packed chunk of columns: sums stay in registers for all terms.
-  void PackedPanels(Span rows, Span columns, Val k, Val terms, Val dst) {
+  // Panel by panel of a chunk of columns: sums stay in registers for all terms.
+  void PanelByPanel(Span rows, Span columns, Val k, Val terms, Val dst) {
     Steps(columns.begin, columns.end, p_.columns.size, p_.column_chunk, [&](Val c) {
       const Span chunk = SpanOf(c, p_.column_chunk, p_.columns.size);
       source_.PrepareColumns(chunk, k, terms);
       Tiles(rows, chunk, /*panels_outside=*/true,
             [&](const TileShape& tile, const TileOperands& operands, Val i, Val c, const std::vector<Val>& counts) {
-              const Sums sums = AddTermsFetching(tile, operands, k, terms, chunk, i, c, ZeroSums(b_, tile));
+              const Sums sums = AddTermsFetching(tile, operands, k, terms, rows, chunk, i, c);
               StoreSums(b_, tile, sums, Workspace(), b_.Add(dst, b_.Add(b_.Mul(i, p_.n), c)), p_.n, counts);
             });
     });
@@ -230,17 +232,17 @@ class MatMulKernel {
 
   // The chunk behind `chunk`, or the first of the next block, arrives while tiles pass over this one: each fetches its
   // share of the terms' rows.
-  Sums AddTermsFetching(const TileShape& tile, const TileOperands& operands, Val k, Val terms, Span chunk, Val i, Val c,
-                        const Sums& sums) {
-    const int64_t row_tiles = CeilDiv(p_.rows.size, p_.tile.rows), panels = CeilDiv(p_.column_chunk, p_.tile.width());
+  Sums AddTermsFetching(const TileShape& tile, const TileOperands& operands, Val k, Val terms, Span rows, Span chunk,
+                        Val i, Val c) {
+    const int64_t row_tiles = CeilDiv(p_.row_block, p_.tile.rows), panels = CeilDiv(p_.column_chunk, p_.tile.width());
     const int64_t every = RoundUp(row_tiles * panels, kUnroll), share = CeilDiv(kMatMulBlock, every);
     const Val pass = b_.Add(b_.Mul(b_.Div(b_.Binary(IrOp::kSub, c, chunk.begin), p_.tile.width()), row_tiles),
-                            b_.Div(i, p_.tile.rows));
+                            b_.Div(b_.Binary(IrOp::kSub, i, rows.begin), p_.tile.rows));
     const Val next = b_.Select(b_.Binary(IrOp::kLt, chunk.end, b_.I64(p_.columns.size)), chunk.end,
                                b_.I64(kMatMulBlock * p_.columns.inner));
     const Val from =
         b_.Add(b_.Add(source_.column_base(), next), b_.Mul(b_.Add(k, b_.Mul(pass, share)), p_.columns.inner));
-    return b_.For(b_.I64(0), terms, every, sums, [&](Val t, const Sums& acc) {
+    return b_.For(b_.I64(0), terms, every, ZeroSums(b_, tile), [&](Val t, const Sums& acc) {
       const Val row = b_.Add(from, b_.Mul(b_.Div(t, every), p_.columns.inner));
       for (int64_t j = 0; j < p_.column_chunk; j += kLanes)
         b_.Prefetch(source_.columns(), b_.Add(row, b_.I64(j)), /*to_first=*/false);

@@ -15,7 +15,7 @@ constexpr double kPairFlops = 0.3e6;
 constexpr double kTaskBytes = 512e3;  // or 25 us at 20 GB/s, where each element is used a few times only
 constexpr int64_t kTasks = 16;
 constexpr int64_t kFewTasks = 4;  // will do if they read memory in order
-constexpr int64_t kPartialBytes = 8 << 20;
+constexpr int64_t kPartialBytes = 40 << 20;
 constexpr int64_t kInPlaceFloats = 8 * 1024;    // columns that the first-level cache holds need no packing
 constexpr int64_t kCloseFloats = 256 * 1024;    // columns that the second-level cache holds
 constexpr int64_t kPackColumns = 128;           // packed at a time by a task that passes over them once
@@ -26,13 +26,13 @@ constexpr int64_t kTurnedFloats = 15 * 1024;    // of rows whose terms are apart
 constexpr int64_t kLargeResult = 64 * 1024;     // floats
 constexpr int64_t kNearResult = 256 * 1024;     // floats that a second-level cache may hold, as others of its size
 constexpr int64_t kFewTermsARow = 4;            // of a tile: more fetch little that is written soon
-constexpr int64_t kFewRows = 256;               // up to this many, sums over terms may be split among tasks
 constexpr int64_t kChunkRows = 240;             // rows that share larger columns
+constexpr int64_t kTermRows = 130;              // of a task where tasks are blocks of terms
+constexpr int64_t kRowsInOrder = 8;             // so few take as long as memory does, which is fastest in order
 constexpr int64_t kTurnedRows = 64;             // neighbours written at a time of a result that is transposed
-constexpr int64_t kFewPasses = 4;               // over terms that come from memory anyway
-constexpr int64_t kFewWidePasses = 8;           // where a vector is a register
+constexpr int64_t kFewPasses = 4;               // over a task's own terms, which more passes pay packing for
 constexpr int64_t kTogetherFloats = 32 * 1024;  // columns' terms that are passed over together, in order of memory
-constexpr int64_t kPackedTogether = 64;         // columns that are packed at a time for blocks of terms
+constexpr int64_t kPanelsTogether = 64;         // columns at a time of blocks of terms
 constexpr int64_t kFewPanels = 4;               // so few, and large rows cost the time it takes to read them
 // Rows a multiple of this apart share few sets of a cache: they are copied to a pitch that does not.
 constexpr int64_t kBadPitch = 1024;
@@ -119,9 +119,11 @@ void SplitTasks(MatMulPlan& p) {
   const int64_t column_parts =
       row_parts >= std::min(parts, kTasks / 2) ? 1 : std::min(CeilDiv(parts, row_parts), p.panels());
   const bool small = p.k_blocks() * p.products * rows * columns * 4 <= kPartialBytes;
-  if (!pair && column_parts > 1 && !p.swapped && rows <= kFewRows && p.k_blocks() >= kFewTasks && small &&
-      p.columns.outer == 1) {
+  if (!pair && column_parts > 1 && !p.swapped && p.k_blocks() >= kFewTasks && small && p.columns.outer == 1) {
     p.by_terms = true;
+    p.row_block = RoundUp(CeilDiv(rows, CeilDiv(rows, kTermRows)), p.tile.rows);
+    p.row_blocks = CeilDiv(rows, p.row_block);
+    p.in_order = rows <= kRowsInOrder;
     return;
   }
   p.row_block = RoundUp(CeilDiv(rows, row_parts), p.tile.rows);
@@ -140,8 +142,8 @@ void ChooseSources(MatMulPlan& p) {
   const auto close = static_cast<uint64_t>(kTogetherFloats / std::max<int64_t>(1, p.columns.size));
   p.terms_together = std::clamp(static_cast<int64_t>(std::bit_floor(close)), int64_t{kLanes}, kMatMulBlock);
   const int64_t passes = CeilDiv(p.row_block, p.tile.rows);  // over a panel
-  const int64_t few = !p.by_terms ? 2 : p.tile.parts == 1 ? kFewWidePasses : kFewPasses;
-  const bool once = passes <= few || p.k * p.columns.size <= kInPlaceFloats;
+  const bool few = p.by_terms ? p.in_order || passes <= kFewPasses || p.tile.parts == 1 : passes <= 2;
+  const bool once = few || p.k * p.columns.size <= kInPlaceFloats;
   // A pair of tasks packs a few columns sooner than it waits for another stage.
   const bool pair = p.row_blocks == 2 && p.k * p.columns.size <= kInPlaceFloats;
   p.column_source = p.columns.outer == 1 && once               ? ColumnSource::kInPlace
@@ -165,8 +167,7 @@ void ChooseSources(MatMulPlan& p) {
 void ChooseChunks(MatMulPlan& p, bool light) {
   const int64_t tile = p.tile.rows, width = p.tile.width();
   if (p.by_terms) {
-    const bool packed = p.column_source == ColumnSource::kPackedByTask;
-    p.column_chunk = packed ? std::min(p.column_block, RoundUp(kPackedTogether, width)) : p.column_block;
+    p.column_chunk = p.in_order ? p.column_block : std::min(p.column_block, RoundUp(kPanelsTogether, width));
     p.row_chunk = p.row_block;
     return;
   }

@@ -33,10 +33,11 @@ struct MatMulPlan {
   bool swapped = false;  // rows are b's columns: results are transposed on their way out
   int64_t m = 0, n = 0, k = 0, products = 0;
   TileShape tile;
-  // A task: one block of rows, of columns, some products; or one canonical block of k of one product, whose sums go to
-  // the workspace.
+  // A task: one block of rows, of columns, some products; or one block of rows, all columns, one canonical block of k of
+  // one product, whose sums go to the workspace.
   bool by_terms = false;
-  bool swept() const { return by_terms && rows.size <= 2; }  // all columns of a term before the next one
+  bool in_order = false;  // then all columns of some terms before the next terms,
+  bool swept() const { return in_order && rows.size <= 2; }  // or of a few
   int64_t row_block = 0, row_blocks = 1, column_block = 0, column_blocks = 1, products_per_task = 1;
   // Rows and columns at a time, multiples of the tile.
   int64_t row_chunk = 0, column_chunk = 0;
@@ -45,7 +46,7 @@ struct MatMulPlan {
   bool stream_rows = false;    // rows of the next tile are fetched ahead
   int64_t columns_ahead = 0;   // terms that a tile's columns are fetched ahead, to the first-level cache
   int64_t terms = 0;           // packed at a time
-  int64_t terms_together = 0;  // passed over before the next ones where tasks are blocks of terms of columns in place
+  int64_t terms_together = 0;  // passed over before the next ones, if in order
   int64_t panel_terms = 0;     // room for terms in a packed panel
   int64_t row_pitch = 0;       // of copied rows
   // Sums wait in scratch for the epilogue, `staged_pitch` apart from row to row; `flat` if nothing lies between rows.
@@ -62,7 +63,7 @@ struct MatMulPlan {
   int64_t packed_matrix() const { return panels() * panel_terms * tile.width(); }  // floats
   int64_t turned_pitch() const { return RoundUp(row_chunk, kLanes); }
   int64_t tasks() const {
-    return by_terms ? products * k_blocks() : CeilDiv(products, products_per_task) * row_blocks * column_blocks;
+    return by_terms ? products * k_blocks() * row_blocks : CeilDiv(products, products_per_task) * row_blocks * column_blocks;
   }
 };
 

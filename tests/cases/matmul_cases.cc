@@ -72,7 +72,13 @@ void AddMatMulCases(OpCases& cases) {
   AddProduct(cases, {}, {}, 70, 8 * kMatMulBlock + 3, 200, false, false);
   // Terms in order, of which the last ones are fewer; a tile has more to fetch than a vector a term.
   AddProduct(cases, {}, {}, 3, 4 * kMatMulBlock - 5, 530, false, false);
-  AddProduct(cases, {}, {}, 33, 4 * kMatMulBlock, 530, true, false);
+  AddProduct(cases, {}, {}, 7, 4 * kMatMulBlock, 530, true, false);
+  // Blocks of rows and of terms, panel by panel, in place or packed.
+  for (bool ta : {false, true}) {
+    AddProduct(cases, {}, {}, 33, 4 * kMatMulBlock, 530, ta, false);
+    AddProduct(cases, {}, {}, 285, 4 * kMatMulBlock + 5, 90, ta, false);
+    AddProduct(cases, {2}, {}, 150, 4 * kMatMulBlock - 5, 83, ta, false);
+  }
   AddProduct(cases, {}, {}, 600, kMatMulBlock, 20, false, false);
   AddProduct(cases, {}, {}, 20, 2 * kMatMulBlock, 100, false, false);
   AddProduct(cases, {}, {}, 32, 100, 600, false, true);
