@@ -4,6 +4,7 @@ namespace weir::jit {
 namespace {
 
 constexpr int64_t kPackAhead = 16;  // terms
+constexpr int64_t kRowsAhead = 2;   // of rows that are copied
 
 }  // namespace
 
@@ -75,6 +76,7 @@ void MatMulSource::PrepareRows(MatMulSpan rows, Val k, Val terms) {
                 to = b_.Mul(b_.Binary(IrOp::kSub, r, rows.begin), p_.row_pitch);
       b_.Loop(b_.I64(0), terms, kLanes, [&](Val t) {
         const Val count = p_.k % kLanes == 0 ? kNoVal : b_.Binary(IrOp::kSub, b_.I64(p_.k), b_.Add(k, t));
+        b_.Prefetch(rows_, b_.Add(b_.Add(from, t), b_.I64(kRowsAhead * p_.rows.outer)));
         b_.Store(row_buffer_, b_.Load(rows_, b_.Add(from, t), kLanes, count), b_.Add(to, t));
       });
     });
