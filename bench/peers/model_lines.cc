@@ -12,6 +12,7 @@
 #include "weir/bench/peers/session.h"
 #include "weir/bench/peers/stopwatch.h"
 #include "weir/bench/tutorial_model.h"
+#include "weir/core/machine_peak.h"
 #include "weir/frontend/data/generated.h"
 #include "weir/frontend/session.h"
 
@@ -49,13 +50,13 @@ Entry Enter(Peer& peer, const std::string& task, std::vector<Party>& parties) {
 }
 
 // A line about a row's ratio.
-void AddRatio(Session& session, Row row, const std::string& what, double asked) {
+void AddRatio(Session& session, Row row, const std::string& what, double asked, std::string note = {}) {
   Line line = {.what = what,
                .weir = TimeText(row.weir),
                .peer = TimeText(row.peer),
                .value = row.ratio(),
                .asked = asked,
-               .note = std::isfinite(row.ratio()) ? "" : row.way};
+               .note = std::isfinite(row.ratio()) ? std::move(note) : row.way};
   if (line.measured() && row.disturbed) line.note = "disturbed by other processes";
   session.table.Add(std::move(row));
   session.table.Add(std::move(line));
@@ -120,6 +121,18 @@ void Threads(Session& session, const Pace& pace) {
   ThrowIfError(single.status());
   const std::vector<Party> parties = {Training(*session.runtime, kBatch), Training(**single, kBatch)};
   const Outcome outcome = Compete(parties, pace);
+  // How far memory alone lets threads help each other, where a step waits for it.
+  Triad together(threads), alone(1);
+  const std::vector<Party> passes = {WeirParty([&] { together.Run(); }), WeirParty([&] { alone.Run(); })};
+  const Outcome memory = Compete(passes, pace);
+  const Row triad = {.group = "Threads",
+                     .name = "the triad over memory",
+                     .weir = memory.seconds[0],
+                     .peer = memory.seconds[1] * together.bytes() / alone.bytes(),
+                     .way = "one thread",
+                     .disturbed = memory.disturbed,
+                     .itself = true};
+  session.table.Add(triad);
   AddRatio(session,
            {.group = "Threads",
             .name = StrCat("training step, batch ", kBatch),
@@ -128,7 +141,8 @@ void Threads(Session& session, const Pace& pace) {
             .way = "weir, one thread",
             .disturbed = outcome.disturbed,
             .itself = true},
-           StrCat("training step, batch ", kBatch, ", ", threads, " threads over one"), 0.95 * threads);
+           StrCat("training step, batch ", kBatch, ", ", threads, " threads over one"), 0.95 * threads,
+           StrCat("memory alone: ", NumberText(triad.ratio(), 2)));
 }
 
 void BatchSizes(Session& session, const Pace& pace) {
