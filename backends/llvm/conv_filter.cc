@@ -8,8 +8,8 @@
 namespace weir::jit {
 namespace {
 
-constexpr int64_t kPackTaskFloats = 32 * 1024;
-constexpr int64_t kPackTogether = 4;    // panels: neighbours in a row of the filter, which are fetched
+constexpr int64_t kPackTaskFloats = 16 * 1024;
+constexpr int64_t kPackTogether = 4;    // panels, if they are neighbours in a row of the filter, which are fetched
 constexpr int64_t kPackAhead = 8;       // rows ahead
 constexpr int64_t kRowInPlace = 32;     // floats; longer rows of a filter leave gaps between a panel's: packed
 constexpr int64_t kLongSum = 512;       // terms of one tap: from here on a panel has four vectors,
@@ -99,16 +99,17 @@ Stage PackFilterStage(const ConvProblem& p, const FilterLayout& layout, int filt
   const int packed = b.Buffer({IrBuffer::Kind::kWorkspace, 0, Elem::kF32, 0});
   const Packer pack{b, p, layout, filter, packed};
   // A unit is a tap of some panels: whole ones first.
-  const int64_t blocks = CeilDiv(layout.panels, kPackTogether), whole = p.groups * blocks * layout.taps;
+  const int64_t together = p.transposed ? 1 : kPackTogether;
+  const int64_t blocks = CeilDiv(layout.panels, together), whole = p.groups * blocks * layout.taps;
   const int64_t units = whole + (layout.rest > 0 ? p.groups * layout.taps : 0);
-  const int64_t floats = layout.group_src * std::min(layout.panels, kPackTogether) * layout.vectors * kLanes;
+  const int64_t floats = layout.group_src * std::min(layout.panels, together) * layout.vectors * kLanes;
   const int64_t per_task = TaskSize(units, std::max<int64_t>(1, kPackTaskFloats / std::max<int64_t>(1, floats)), 1);
   const Val begin = b.Mul(task, per_task), end = b.Min(b.Add(begin, b.I64(per_task)), b.I64(units));
   if (whole > 0) {
     b.Loop(begin, b.Min(end, b.I64(whole)), 1, [&](Val unit) {
-      const Val block = b.Div(unit, layout.taps), panel = b.Mul(b.Rem(block, blocks), kPackTogether);
-      Val panels = b.I64(kPackTogether);
-      if (layout.panels % kPackTogether != 0) panels = b.Min(panels, b.Add(b.I64(layout.panels), b.Mul(panel, -1)));
+      const Val block = b.Div(unit, layout.taps), panel = b.Mul(b.Rem(block, blocks), together);
+      Val panels = b.I64(together);
+      if (layout.panels % together != 0) panels = b.Min(panels, b.Add(b.I64(layout.panels), b.Mul(panel, -1)));
       pack.Panels(b.Rem(unit, layout.taps), b.Div(block, blocks), panel, panels, layout.vectors);
     });
   }
