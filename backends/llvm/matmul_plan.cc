@@ -28,7 +28,9 @@ constexpr int64_t kNearResult = 256 * 1024;     // floats that a second-level ca
 constexpr int64_t kFewTermsARow = 4;            // of a tile: more fetch little that is written soon
 constexpr int64_t kChunkRows = 240;             // rows that share larger columns
 constexpr int64_t kTermRows = 130;              // of a task where tasks are blocks of terms
-constexpr int64_t kRowsInOrder = 8;             // so few take as long as memory does, which is fastest in order
+constexpr int64_t kRowsInOrder = 8;             // so few take as long as memory does, which is fastest in order;
+constexpr int64_t kRowsInLongOrder = 32;        // so few not much longer, if between two passes over their sums
+constexpr int64_t kLongOrder = 64;              // are so many terms, on processors that gain nothing by fetching far
 constexpr int64_t kTurnedRows = 64;             // neighbours written at a time of a result that is transposed
 constexpr int64_t kFewPasses = 4;               // over a task's own terms, which more passes pay packing for
 constexpr int64_t kTogetherFloats = 32 * 1024;  // columns' terms that are passed over together, in order of memory
@@ -90,8 +92,20 @@ void DescribeOperands(MatMulPlan& p, const Cluster& cluster) {
   p.columns = p.swapped ? left : right;
 }
 
+// Tasks are blocks of terms, for some rows and all columns.
+void SplitTerms(MatMulPlan& p, const TileLimits& limits) {
+  const int64_t rows = p.rows.size;
+  p.by_terms = true;
+  p.row_block = RoundUp(CeilDiv(rows, CeilDiv(rows, kTermRows)), p.tile.rows);
+  p.row_blocks = CeilDiv(rows, p.row_block);
+  const auto together = static_cast<uint64_t>(kTogetherFloats / p.columns.size);
+  p.terms_together = std::clamp(static_cast<int64_t>(std::bit_floor(together)), int64_t{kLanes}, kMatMulBlock);
+  const bool long_order = p.terms_together >= kLongOrder && !limits.fetches_far;
+  p.in_order = rows <= (long_order ? kRowsInLongOrder : kRowsInOrder);
+}
+
 // Rows, columns and terms of a task.
-void SplitTasks(MatMulPlan& p) {
+void SplitTasks(MatMulPlan& p, const TileLimits& limits) {
   const int64_t rows = p.rows.size, columns = p.columns.size;
   const double flops = 2.0 * static_cast<double>(rows) * static_cast<double>(columns) * static_cast<double>(p.k);
   const double bytes = 4.0 * static_cast<double>(rows + columns) * static_cast<double>(p.k);
@@ -120,10 +134,7 @@ void SplitTasks(MatMulPlan& p) {
       row_parts >= std::min(parts, kTasks / 2) ? 1 : std::min(CeilDiv(parts, row_parts), p.panels());
   const bool small = p.k_blocks() * p.products * rows * columns * 4 <= kPartialBytes;
   if (!pair && column_parts > 1 && !p.swapped && p.k_blocks() >= kFewTasks && small && p.columns.outer == 1) {
-    p.by_terms = true;
-    p.row_block = RoundUp(CeilDiv(rows, CeilDiv(rows, kTermRows)), p.tile.rows);
-    p.row_blocks = CeilDiv(rows, p.row_block);
-    p.in_order = rows <= kRowsInOrder;
+    SplitTerms(p, limits);
     return;
   }
   p.row_block = RoundUp(CeilDiv(rows, row_parts), p.tile.rows);
@@ -139,8 +150,6 @@ void SplitTasks(MatMulPlan& p) {
 
 void ChooseSources(MatMulPlan& p) {
   p.terms = std::min(p.k, kMatMulBlock);
-  const auto close = static_cast<uint64_t>(kTogetherFloats / std::max<int64_t>(1, p.columns.size));
-  p.terms_together = std::clamp(static_cast<int64_t>(std::bit_floor(close)), int64_t{kLanes}, kMatMulBlock);
   const int64_t passes = CeilDiv(p.row_block, p.tile.rows);  // over a panel
   const bool few = p.by_terms ? p.in_order || passes <= kFewPasses || p.tile.parts == 1 : passes <= 2;
   const bool once = few || p.k * p.columns.size <= kInPlaceFloats;
@@ -227,7 +236,7 @@ MatMulPlan PlanMatMul(const Cluster& cluster, const TileLimits& limits) {
   MatMulPlan p;
   DescribeOperands(p, cluster);
   p.tile = ChooseTile(p.rows.size, p.columns.size, p.k, limits);
-  SplitTasks(p);
+  SplitTasks(p, limits);
   ChooseSources(p);
   ChooseChunks(p, IsLight(cluster, p.tile));
   BookScratch(p);

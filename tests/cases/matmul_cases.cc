@@ -73,6 +73,7 @@ void AddMatMulCases(OpCases& cases) {
   // Terms in order, of which the last ones are fewer; a tile has more to fetch than a vector a term.
   AddProduct(cases, {}, {}, 3, 4 * kMatMulBlock - 5, 530, false, false);
   AddProduct(cases, {}, {}, 7, 4 * kMatMulBlock, 530, true, false);
+  AddProduct(cases, {}, {}, 30, 4 * kMatMulBlock - 5, 500, false, false);
   // Blocks of rows and of terms, panel by panel, in place or packed.
   for (bool ta : {false, true}) {
     AddProduct(cases, {}, {}, 33, 4 * kMatMulBlock, 530, ta, false);
