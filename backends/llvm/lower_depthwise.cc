@@ -1,10 +1,11 @@
 // Depthwise convolutions and their input gradients, one output channel a channel: a tile of neighbouring outputs of a
-// row keeps its sums in registers, and each cell of the source is loaded once for all the taps of a row of the window
-// that meet it. The source is read in place.
+// row, or of two rows, keeps its sums in registers, and each cell of the source is loaded once for all the taps that meet
+// it, or those of a row of the window. The source is read in place.
 //
-// Tasks are rows of the output, or, where an input gradient has steps, of one output of each phase. A long epilogue
-// runs over the sums of a row, stored in scratch. Images of one tile share their channels' taps, which stay in registers.
+// Tasks are steps: some rows of the output, or, where an input gradient has strides, one of each phase. A long epilogue
+// runs over the sums of a step, stored in scratch. Images of one tile share their channels' taps, which stay in registers.
 #include <algorithm>
+#include <map>
 #include <utility>
 #include <vector>
 
@@ -17,21 +18,29 @@
 namespace weir::jit {
 namespace {
 
-constexpr int64_t kMostPixels = 8;    // of a tile: enough sums to cover an addition's latency
-constexpr int64_t kStraightTaps = 9;  // of more, rows of the window are a loop
-constexpr size_t kMostPieces = 6;     // of code for a row
-constexpr size_t kFewClasses = 4;     // of phases; each has code of its own
-constexpr double kTaskFlops = 8e5;    // 10 us at the rate of loads
-constexpr int64_t kTogether = 4;      // vectors of channels of images of one tile
-constexpr int64_t kFewRows = 8;       // if rows are few and
-constexpr int64_t kLongRow = 256;     // long, they should be cut
+constexpr int64_t kMostPixels = 8;      // of a tile: enough sums to cover an addition's latency
+constexpr int64_t kStraightTaps = 9;    // of more, rows of the window are a loop
+constexpr int64_t kPair = 2;            // rows of outputs that share cells and taps, if those and sums are in registers
+constexpr int64_t kSpareRegisters = 2;  // for cells
+constexpr size_t kMostPieces = 6;       // of code for a row
+constexpr size_t kFewClasses = 4;       // of phases; each has code of its own
+constexpr double kTaskFlops = 8e5;      // 10 us at the rate of loads
+constexpr int64_t kTogether = 4;        // vectors of channels of images of one tile
+constexpr int64_t kFewRows = 8;         // if rows are few and
+constexpr int64_t kLongRow = 256;       // long, they should be cut
 
 class DepthwiseConv {
  public:
   DepthwiseConv(const Cluster& cluster, const ConvProblem& problem, const TileLimits& limits)
       : cluster_(cluster), p_(problem), b_(Describe(cluster)), short_epilogue_(HasShortEpilogue(cluster)) {
     if (limits.fetches_far) fetch_ = kFetchFar;
+    const int64_t floats =
+        p_.batch * (p_.axis[0].src * p_.axis[1].src * p_.axis[2].src * p_.src_channels + p_.DstStep(0));
+    far_ = floats * BytesOf(Elem::kF32) > fetch_.from_bytes;
     const int64_t most = std::min<int64_t>(kMostPixels, limits.vector_registers / 2);
+    const bool wide = limits.vector_registers >= kPair * most + kStraightTaps + kSpareRegisters;
+    const bool planar = p_.axis[0].window == 1 && p_.axis[1].dst > 1 && p_.axis[1].phases[0].delta > 0;
+    if (wide && planar && p_.classes() == 1 && p_.taps() <= kStraightTaps) together_ = kPair;
     for (const AxisPhase& phase : p_.axis[2].phases) {
       rows_.emplace_back(RowGeometry{.src = p_.axis[2].src,
                                      .dst = phase.count,
@@ -46,7 +55,8 @@ class DepthwiseConv {
   bool Fits() const {
     const bool pieces =
         std::all_of(rows_.begin(), rows_.end(), [](const DepthwiseRow& row) { return row.pieces() <= kMostPieces; });
-    const bool few = steps() < kFewRows && p_.axis[2].dst > kLongRow;
+    const int64_t rows = p_.batch * p_.axis[0].dst * CeilDiv(p_.axis[1].dst, p_.axis[1].step);
+    const bool few = rows < kFewRows && p_.axis[2].dst > kLongRow;
     return p_.taps() > 1 && p_.classes() <= kFewClasses && p_.axis[0].step == 1 && pieces && !few && steps() > 0;
   }
 
@@ -81,9 +91,11 @@ class DepthwiseConv {
   int64_t channels() const { return p_.dst_channels; }
   int64_t row_floats() const { return p_.axis[2].dst * channels(); }
   // Steps of an image along its second axis, and of all. A step's outputs are neighbours.
-  int64_t image_steps() const { return CeilDiv(p_.axis[1].dst, p_.axis[1].step); }
+  int64_t image_steps() const { return CeilDiv(p_.axis[1].dst, step_rows()); }
   int64_t steps() const { return p_.batch * p_.axis[0].dst * image_steps(); }
-  int64_t step_floats() const { return std::min(p_.axis[1].step, p_.axis[1].dst) * row_floats(); }
+  int64_t step_floats() const { return std::min(step_rows(), p_.axis[1].dst) * row_floats(); }
+  // A step is an output of each phase, or some rows of one.
+  int64_t step_rows() const { return p_.axis[1].step * together_; }
 
   void EmitKernel(int64_t per_task) {
     const Val task = b_.Task();
@@ -91,9 +103,6 @@ class DepthwiseConv {
     epilogue_ = &epilogue;
     src_ = Input(0);
     filter_ = Input(1);
-    const int64_t floats =
-        p_.batch * (p_.axis[0].src * p_.axis[1].src * p_.axis[2].src * p_.src_channels + p_.DstStep(0));
-    far_ = floats * BytesOf(Elem::kF32) > fetch_.from_bytes;
     if (!short_epilogue_) sums_ = b_.Buffer({IrBuffer::Kind::kScratch, 0, Elem::kF32, 0});
     const Val begin = b_.Mul(task, per_task), end = b_.Min(b_.Add(begin, b_.I64(per_task)), b_.I64(steps()));
     if (OneTile()) {
@@ -112,8 +121,8 @@ class DepthwiseConv {
   }
   // Whether an image's outputs are a tile, whose taps are few enough for registers.
   bool OneTile() const {
-    return steps() == p_.batch && p_.classes() == 1 && rows_[0].one_tile() && FirstClass().taps() <= kStraightTaps &&
-           short_epilogue_;
+    return steps() == p_.batch && together_ == 1 && p_.classes() == 1 && rows_[0].one_tile() &&
+           FirstClass().taps() <= kStraightTaps && short_epilogue_;
   }
   // Some vectors of channels at a time, so that an image's are neighbours in memory.
   void Images(Val begin, Val end) {
@@ -157,19 +166,30 @@ class DepthwiseConv {
     const Val row = b_.Div(step, image_steps()), j1 = b_.Rem(step, image_steps());
     const Val image = b_.Div(row, p_.axis[0].dst), j0 = b_.Rem(row, p_.axis[0].dst);
     const ConvAxis& axis = p_.axis[1];
-    const Val first = b_.Mul(b_.Add(b_.Mul(row, axis.dst), b_.Mul(j1, axis.step)), row_floats());
+    const Val first = b_.Mul(b_.Add(b_.Mul(row, axis.dst), b_.Mul(j1, step_rows())), row_floats());
     for (const AxisPhase& phase : axis.phases) {
-      const auto rows = [&] { Rows(phase, image, j0, j1, b_.Add(first, b_.I64(phase.first * row_floats())), first); };
-      if (phase.count == image_steps()) {
+      const auto rows = [&](int64_t count = 1) {
+        Rows(phase, image, j0, b_.Mul(j1, together_), count, b_.Add(first, b_.I64(phase.first * row_floats())), first);
+      };
+      if (together_ > 1) {
+        const int64_t rest = axis.dst % together_;
+        const Val whole = b_.Binary(IrOp::kLt, j1, b_.I64(axis.dst / together_));
+        if (rest == 0) {
+          rows(together_);
+        } else {
+          b_.If(whole, [&] { rows(together_); });
+          b_.If(b_.Unary(IrOp::kNot, whole), [&] { rows(rest); });
+        }
+      } else if (phase.count == image_steps()) {
         rows();
       } else {
-        b_.If(b_.Binary(IrOp::kLt, j1, b_.I64(phase.count)), rows);
+        b_.If(b_.Binary(IrOp::kLt, j1, b_.I64(phase.count)), [&] { rows(); });
       }
     }
     if (short_epilogue_) return;
     Val count = b_.I64(step_floats());
-    if (axis.dst % axis.step != 0) {
-      const Val left = b_.Add(b_.I64(axis.dst), b_.Mul(j1, -axis.step));
+    if (axis.dst % step_rows() != 0) {
+      const Val left = b_.Add(b_.I64(axis.dst), b_.Mul(j1, -step_rows()));
       count = b_.Min(count, b_.Mul(left, row_floats()));
     }
     EmitRange(b_, *epilogue_,
@@ -182,12 +202,17 @@ class DepthwiseConv {
                .blocks = row_floats() % kRandomBlock == 0});
   }
 
-  // The row of outputs from element `dst` on, of a step from `first` on.
-  void Rows(const AxisPhase& phase, Val image, Val j0, Val j1, Val dst, Val first) {
+  // `count` rows of outputs, the first of which is `j1`, from element `dst` on, of a step from `first` on.
+  void Rows(const AxisPhase& phase, Val image, Val j0, Val j1, int64_t count, Val dst, Val first) {
     for (size_t k = 0; k < rows_.size(); ++k) {
       const Class one{{&p_.axis[0].phases[0], &phase, &p_.axis[2].phases[k]}, &rows_[k]};
-      Row(
-          one, [&](Val w) { return RowOfWindow(one, image, j0, j1, w); }, dst, first);
+      const auto window_row = [&](Val w, int64_t r) { return RowOfWindow(one, image, j0, b_.Add(j1, b_.I64(r)), w); };
+      if (one.taps() > kStraightTaps) {
+        LoopedRow(
+            one, [&](Val w) { return window_row(w, 0); }, dst, first);
+      } else {
+        StraightRows(one, window_row, count, dst, first);
+      }
     }
   }
 
@@ -217,29 +242,14 @@ class DepthwiseConv {
     return {.src = b_.Mul(at, p_.axis[2].src * channels()), .filter = b_.Mul(tap, channels()), .inside = inside};
   }
 
-  // All channels of a tile before the next tile, so that memory is read in order.
-  template <class RowOf>
-  void Row(const Class& one, const RowOf& window_row, Val dst, Val first) {
-    const bool straight = one.taps() <= kStraightTaps;
-    std::vector<WindowRow> window;
-    for (int64_t w = 0; straight && w < one.rows(); ++w) window.push_back(window_row(b_.I64(w)));
-    const int64_t step = p_.axis[2].step * channels();
+  // All channels of a tile before the next tile, so that memory is read in order. body(tile, its first output, its
+  // element, channel, lanes that exist).
+  template <class Body>
+  void EachTile(const Class& one, Val dst, const Body& body) {
     one.row->ForTiles(b_, {}, [&](const DepthwiseRow::Tile& tile, Val begin, const std::vector<Val>& none) {
-      const Val to = b_.Add(b_.Add(dst, b_.I64(one.phase[2]->first * channels())), b_.Mul(begin, step));
+      const Val to = b_.Add(b_.Add(dst, b_.I64(one.phase[2]->first * channels())), b_.Mul(begin, tile_step()));
       const auto vector = [&](Val c) {
-        if (far_) FetchAhead(one, tile, begin, window, c);
-        const Val left = channels() % kLanes == 0 ? kNoVal : b_.Add(b_.I64(channels()), b_.Mul(c, -1));
-        std::vector<Val> sums(static_cast<size_t>(tile.size), b_.F32(0, kLanes));
-        if (straight) {
-          for (const WindowRow& row : window)
-            sums = Cells(one, tile, begin, row, Weights(one, row, c, left), c, left, std::move(sums));
-        } else {
-          sums = b_.For(b_.I64(0), b_.I64(one.rows()), 1, sums, [&](Val w, const std::vector<Val>& acc) {
-            const WindowRow row = window_row(w);
-            return Cells(one, tile, begin, row, Weights(one, row, c, left), c, left, acc);
-          });
-        }
-        Hand(b_.Add(to, c), step, c, left, first, sums);
+        body(tile, begin, to, c, channels() % kLanes == 0 ? kNoVal : b_.Add(b_.I64(channels()), b_.Mul(c, -1)));
       };
       if (channels() <= kLanes) {
         vector(b_.I64(0));
@@ -249,12 +259,68 @@ class DepthwiseConv {
       return none;
     });
   }
+  int64_t tile_step() const { return p_.axis[2].step * channels(); }  // from output to output
+  std::vector<Val> Zeros(int64_t count) { return std::vector<Val>(static_cast<size_t>(count), b_.F32(0, kLanes)); }
 
-  // Of the source's rows those that the outputs before did not read.
+  // A row of outputs, whose window's rows are a loop.
+  template <class RowOf>
+  void LoopedRow(const Class& one, const RowOf& window_row, Val dst, Val first) {
+    EachTile(one, dst, [&](const DepthwiseRow::Tile& tile, Val begin, Val to, Val c, Val left) {
+      const std::vector<Val> sums =
+          b_.For(b_.I64(0), b_.I64(one.rows()), 1, Zeros(tile.size), [&](Val w, const std::vector<Val>& acc) {
+            const WindowRow row = window_row(w);
+            return Cells(one, tile, begin, row, Weights(one, row, c, left), c, left, acc);
+          });
+      Hand(b_.Add(to, c), tile_step(), c, left, first, sums);
+    });
+  }
+
+  // Some rows of outputs: each row of the source that they meet is read once.
+  template <class RowOf>
+  void StraightRows(const Class& one, const RowOf& window_row, int64_t count, Val dst, Val first) {
+    struct SourceRow {
+      WindowRow row;
+      std::vector<std::pair<int64_t, int64_t>> uses;  // row of outputs, row of the window
+    };
+    std::map<int64_t, SourceRow> source;  // by distance from the first
+    std::vector<WindowRow> window;
+    for (int64_t w = 0; w < one.rows(); ++w) window.push_back(window_row(b_.I64(w), 0));
+    for (int64_t r = 0; r < count; ++r) {
+      for (int64_t w = 0; w < one.rows(); ++w) {
+        const int64_t distance = count == 1 ? w : r * p_.axis[1].advance + w * one.phase[1]->delta;
+        SourceRow& s = source[distance];
+        if (s.uses.empty()) s.row = r == 0 ? window[static_cast<size_t>(w)] : window_row(b_.I64(w), r);
+        s.uses.emplace_back(r, w);
+      }
+    }
+    std::vector<WindowRow> rows;
+    for (const auto& [distance, s] : source) rows.push_back(s.row);
+    EachTile(one, dst, [&](const DepthwiseRow::Tile& tile, Val begin, Val to, Val c, Val left) {
+      if (far_) FetchAhead(one, tile, begin, rows, count * p_.axis[1].advance, c);
+      std::vector<std::vector<Val>> weights(window.size());
+      std::vector<std::vector<Val>> sums(static_cast<size_t>(count), Zeros(tile.size));
+      for (const auto& [distance, s] : source) {
+        for (const auto& [r, w] : s.uses) {
+          std::vector<Val>& taps = weights[static_cast<size_t>(w)];
+          if (taps.empty()) taps = Weights(one, window[static_cast<size_t>(w)], c, left);
+        }
+        EachCell(one, tile, begin, s.row, c, left, [&](const DepthwiseRow::Cell& cell, Val x) {
+          for (const auto& [r, w] : s.uses)
+            AddTerms(cell, x, weights[static_cast<size_t>(w)], sums[static_cast<size_t>(r)]);
+        });
+      }
+      for (int64_t r = 0; r < count; ++r) {
+        Hand(b_.Add(b_.Add(to, c), b_.I64(r * row_floats())), tile_step(), c, left, first,
+             sums[static_cast<size_t>(r)]);
+      }
+    });
+  }
+
+  // Of the source's rows the last ones, `fresh` of them, which the outputs before did not read.
   void FetchAhead(const Class& one, const DepthwiseRow::Tile& tile, Val begin, const std::vector<WindowRow>& window,
-                  Val c) {
+                  int64_t fresh, Val c) {
     const auto rows = static_cast<int64_t>(window.size()), cells = static_cast<int64_t>(tile.cells.size());
-    for (int64_t w = std::max<int64_t>(0, rows - p_.axis[1].advance); w < rows; ++w) {
+    for (int64_t w = std::max<int64_t>(0, rows - fresh); w < rows; ++w) {
       const Val src = b_.Add(window[static_cast<size_t>(w)].src, c);
       for (int64_t k = std::max<int64_t>(0, cells - tile.size * p_.axis[2].advance); k < cells; ++k) {
         const Val column = b_.Mul(one.row->Column(b_, begin, tile.cells[static_cast<size_t>(k)]), channels());
@@ -272,20 +338,29 @@ class DepthwiseConv {
     return weights;
   }
 
-  std::vector<Val> Cells(const Class& one, const DepthwiseRow::Tile& tile, Val begin, const WindowRow& row,
-                         const std::vector<Val>& weights, Val c, Val left, std::vector<Val> sums) {
+  // body(cell, its value) for the cells that a tile reads of a row.
+  template <class Body>
+  void EachCell(const Class& one, const DepthwiseRow::Tile& tile, Val begin, const WindowRow& row, Val c, Val left,
+                const Body& body) {
     const Val lanes = left == kNoVal ? b_.I64(kLanes) : left;
     const Val count = row.inside == kNoVal ? left : b_.Select(row.inside, lanes, b_.I64(0));
     const Val src = b_.Add(row.src, c);
     for (size_t k = 0; k < tile.cells.size(); ++k) {
       const DepthwiseRow::Cell& cell = tile.cells[k];
       const Val column = b_.Mul(one.row->Column(b_, begin, cell), channels());
-      const Val x = tile.inside[k] ? b_.Load(src_, b_.Add(src, column), kLanes, count) : b_.F32(0, kLanes);
-      for (const auto& [output, tap] : cell.uses) {
-        Val& sum = sums[static_cast<size_t>(output)];
-        sum = b_.Fma(x, weights[static_cast<size_t>(tap)], sum);
-      }
+      body(cell, tile.inside[k] ? b_.Load(src_, b_.Add(src, column), kLanes, count) : b_.F32(0, kLanes));
     }
+  }
+  void AddTerms(const DepthwiseRow::Cell& cell, Val x, const std::vector<Val>& weights, std::vector<Val>& sums) {
+    for (const auto& [output, tap] : cell.uses) {
+      Val& sum = sums[static_cast<size_t>(output)];
+      sum = b_.Fma(x, weights[static_cast<size_t>(tap)], sum);
+    }
+  }
+  std::vector<Val> Cells(const Class& one, const DepthwiseRow::Tile& tile, Val begin, const WindowRow& row,
+                         const std::vector<Val>& weights, Val c, Val left, std::vector<Val> sums) {
+    EachCell(one, tile, begin, row, c, left,
+             [&](const DepthwiseRow::Cell& cell, Val x) { AddTerms(cell, x, weights, sums); });
     return sums;
   }
 
@@ -311,6 +386,7 @@ class DepthwiseConv {
   KernelBuilder b_;
   const bool short_epilogue_;
   std::vector<DepthwiseRow> rows_;  // of each phase of the last axis
+  int64_t together_ = 1;            // rows of outputs of one phase in a step
   ClusterIr* epilogue_ = nullptr;
   int src_ = -1, filter_ = -1, sums_ = -1;
   RowFetch fetch_;

@@ -297,6 +297,10 @@ void AddConvCases(OpCases& cases) {
            Depthwise(3, {2, 2}, 64, {3, 3}, {.strides = {2, 2}, .padding = "same"}),
            Depthwise(4, {1, 3}, 21, {3, 3}, {.padding = "same"}),
            Depthwise(7, {3, 5}, 192, {3, 2}),
+           // Of two rows, and of three: a pair and a rest.
+           Depthwise(3, {2, 5}, 48, {3, 3}, {.padding = "same"}),
+           Depthwise(2, {5, 9}, 33, {3, 3}, {.strides = {2, 1}, .padding = "same"}),
+           Depthwise(2, {9, 9}, 33, {3, 3}, {.padding = "same", .dilations = {2, 3}}),
            Depthwise(20, {6}, 64, {4}, {.padding = "same"}),
        }) {
     for (ConvPartial partial : {ConvPartial::kForward, ConvPartial::kInputGradient})
