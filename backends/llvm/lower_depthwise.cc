@@ -6,6 +6,7 @@
 // runs over the sums of a step, stored in scratch. Images of one tile share their channels' taps, which stay in registers.
 #include <algorithm>
 #include <map>
+#include <span>
 #include <utility>
 #include <vector>
 
@@ -25,9 +26,12 @@ constexpr int64_t kSpareRegisters = 2;  // for cells
 constexpr size_t kMostPieces = 6;       // of code for a row
 constexpr size_t kFewClasses = 4;       // of phases; each has code of its own
 constexpr double kTaskFlops = 8e5;      // 10 us at the rate of loads
-constexpr int64_t kTogether = 4;        // vectors of channels of images of one tile
+constexpr int64_t kTogether = 4;        // vectors of channels of images of one tile, or of pixels
 constexpr int64_t kFewRows = 8;         // if rows are few and
 constexpr int64_t kLongRow = 256;       // long, they should be cut
+// Bytes that pixels are apart which share few sets of a first-level cache. With strides, rows of outputs have little in
+// common, and a pixel's vectors are neighbours.
+constexpr int64_t kCrowdedPitch = 1024;
 
 class DepthwiseConv {
  public:
@@ -40,7 +44,14 @@ class DepthwiseConv {
     const int64_t most = std::min<int64_t>(kMostPixels, limits.vector_registers / 2);
     const bool wide = limits.vector_registers >= kPair * most + kStraightTaps + kSpareRegisters;
     const bool planar = p_.axis[0].window == 1 && p_.axis[1].dst > 1 && p_.axis[1].phases[0].delta > 0;
-    if (wide && planar && p_.classes() == 1 && p_.taps() <= kStraightTaps) together_ = kPair;
+    if (wide && planar && p_.classes() == 1 && p_.taps() <= kStraightTaps) {
+      const bool crowded = channels() * BytesOf(Elem::kF32) % kCrowdedPitch == 0;
+      if (p_.axis[1].advance > 1 && crowded) {
+        vectors_ = kTogether;
+      } else {
+        together_ = kPair;
+      }
+    }
     for (const AxisPhase& phase : p_.axis[2].phases) {
       rows_.emplace_back(RowGeometry{.src = p_.axis[2].src,
                                      .dst = phase.count,
@@ -243,18 +254,18 @@ class DepthwiseConv {
   }
 
   // All channels of a tile before the next tile, so that memory is read in order. body(tile, its first output, its
-  // element, channel, lanes that exist).
+  // element, channel, lanes that exist) for every `vectors` vectors of channels.
   template <class Body>
-  void EachTile(const Class& one, Val dst, const Body& body) {
+  void EachTile(const Class& one, Val dst, int64_t vectors, const Body& body) {
     one.row->ForTiles(b_, {}, [&](const DepthwiseRow::Tile& tile, Val begin, const std::vector<Val>& none) {
       const Val to = b_.Add(b_.Add(dst, b_.I64(one.phase[2]->first * channels())), b_.Mul(begin, tile_step()));
       const auto vector = [&](Val c) {
         body(tile, begin, to, c, channels() % kLanes == 0 ? kNoVal : b_.Add(b_.I64(channels()), b_.Mul(c, -1)));
       };
-      if (channels() <= kLanes) {
+      if (channels() <= vectors * kLanes) {
         vector(b_.I64(0));
       } else {
-        b_.Loop(b_.I64(0), b_.I64(channels()), kLanes, vector);
+        b_.Loop(b_.I64(0), b_.I64(channels()), vectors * kLanes, vector);
       }
       return none;
     });
@@ -265,7 +276,7 @@ class DepthwiseConv {
   // A row of outputs, whose window's rows are a loop.
   template <class RowOf>
   void LoopedRow(const Class& one, const RowOf& window_row, Val dst, Val first) {
-    EachTile(one, dst, [&](const DepthwiseRow::Tile& tile, Val begin, Val to, Val c, Val left) {
+    EachTile(one, dst, 1, [&](const DepthwiseRow::Tile& tile, Val begin, Val to, Val c, Val left) {
       const std::vector<Val> sums =
           b_.For(b_.I64(0), b_.I64(one.rows()), 1, Zeros(tile.size), [&](Val w, const std::vector<Val>& acc) {
             const WindowRow row = window_row(w);
@@ -295,23 +306,33 @@ class DepthwiseConv {
     }
     std::vector<WindowRow> rows;
     for (const auto& [distance, s] : source) rows.push_back(s.row);
-    EachTile(one, dst, [&](const DepthwiseRow::Tile& tile, Val begin, Val to, Val c, Val left) {
-      if (far_) FetchAhead(one, tile, begin, rows, count * p_.axis[1].advance, c);
-      std::vector<std::vector<Val>> weights(window.size());
-      std::vector<std::vector<Val>> sums(static_cast<size_t>(count), Zeros(tile.size));
+    EachTile(one, dst, vectors_, [&](const DepthwiseRow::Tile& tile, Val begin, Val to, Val c, Val left) {
+      std::vector<Val> channel;
+      for (int64_t v = 0; v < vectors_; ++v) channel.push_back(b_.Add(c, b_.I64(v * kLanes)));
+      if (far_) {
+        for (Val first_of_vector : channel)
+          FetchAhead(one, tile, begin, rows, count * p_.axis[1].advance, first_of_vector);
+      }
+      // By rows of the window, and of outputs; then by vectors.
+      std::vector<std::vector<Val>> weights(window.size() * channel.size());
+      std::vector<std::vector<Val>> sums(static_cast<size_t>(count) * channel.size(), Zeros(tile.size));
+      const auto at = [&](int64_t row, size_t v) { return static_cast<size_t>(row) * channel.size() + v; };
       for (const auto& [distance, s] : source) {
-        for (const auto& [r, w] : s.uses) {
-          std::vector<Val>& taps = weights[static_cast<size_t>(w)];
-          if (taps.empty()) taps = Weights(one, window[static_cast<size_t>(w)], c, left);
+        for (size_t v = 0; v < channel.size(); ++v) {
+          for (const auto& [r, w] : s.uses) {
+            if (weights[at(w, v)].empty())
+              weights[at(w, v)] = Weights(one, window[static_cast<size_t>(w)], channel[v], left);
+          }
         }
-        EachCell(one, tile, begin, s.row, c, left, [&](const DepthwiseRow::Cell& cell, Val x) {
-          for (const auto& [r, w] : s.uses)
-            AddTerms(cell, x, weights[static_cast<size_t>(w)], sums[static_cast<size_t>(r)]);
+        EachCell(one, tile, begin, s.row, channel, left, [&](const DepthwiseRow::Cell& cell, size_t v, Val x) {
+          for (const auto& [r, w] : s.uses) AddTerms(cell, x, weights[at(w, v)], sums[at(r, v)]);
         });
       }
       for (int64_t r = 0; r < count; ++r) {
-        Hand(b_.Add(b_.Add(to, c), b_.I64(r * row_floats())), tile_step(), c, left, first,
-             sums[static_cast<size_t>(r)]);
+        for (size_t v = 0; v < channel.size(); ++v) {
+          const Val row = b_.Add(to, b_.I64(r * row_floats()));
+          Hand(b_.Add(row, channel[v]), tile_step(), channel[v], left, first, sums[at(r, v)]);
+        }
       }
     });
   }
@@ -338,17 +359,19 @@ class DepthwiseConv {
     return weights;
   }
 
-  // body(cell, its value) for the cells that a tile reads of a row.
+  // body(cell, vector, its value) for the cells that a tile reads of a row, of vectors of channels.
   template <class Body>
-  void EachCell(const Class& one, const DepthwiseRow::Tile& tile, Val begin, const WindowRow& row, Val c, Val left,
-                const Body& body) {
+  void EachCell(const Class& one, const DepthwiseRow::Tile& tile, Val begin, const WindowRow& row,
+                std::span<const Val> channel, Val left, const Body& body) {
     const Val lanes = left == kNoVal ? b_.I64(kLanes) : left;
     const Val count = row.inside == kNoVal ? left : b_.Select(row.inside, lanes, b_.I64(0));
-    const Val src = b_.Add(row.src, c);
     for (size_t k = 0; k < tile.cells.size(); ++k) {
       const DepthwiseRow::Cell& cell = tile.cells[k];
       const Val column = b_.Mul(one.row->Column(b_, begin, cell), channels());
-      body(cell, tile.inside[k] ? b_.Load(src_, b_.Add(src, column), kLanes, count) : b_.F32(0, kLanes));
+      for (size_t v = 0; v < channel.size(); ++v) {
+        const Val at = b_.Add(b_.Add(row.src, channel[v]), column);
+        body(cell, v, tile.inside[k] ? b_.Load(src_, at, kLanes, count) : b_.F32(0, kLanes));
+      }
     }
   }
   void AddTerms(const DepthwiseRow::Cell& cell, Val x, const std::vector<Val>& weights, std::vector<Val>& sums) {
@@ -359,8 +382,8 @@ class DepthwiseConv {
   }
   std::vector<Val> Cells(const Class& one, const DepthwiseRow::Tile& tile, Val begin, const WindowRow& row,
                          const std::vector<Val>& weights, Val c, Val left, std::vector<Val> sums) {
-    EachCell(one, tile, begin, row, c, left,
-             [&](const DepthwiseRow::Cell& cell, Val x) { AddTerms(cell, x, weights, sums); });
+    EachCell(one, tile, begin, row, std::span(&c, 1), left,
+             [&](const DepthwiseRow::Cell& cell, size_t, Val x) { AddTerms(cell, x, weights, sums); });
     return sums;
   }
 
@@ -387,6 +410,7 @@ class DepthwiseConv {
   const bool short_epilogue_;
   std::vector<DepthwiseRow> rows_;  // of each phase of the last axis
   int64_t together_ = 1;            // rows of outputs of one phase in a step
+  int64_t vectors_ = 1;             // of channels at a time
   ClusterIr* epilogue_ = nullptr;
   int src_ = -1, filter_ = -1, sums_ = -1;
   RowFetch fetch_;

@@ -301,6 +301,8 @@ void AddConvCases(OpCases& cases) {
            Depthwise(3, {2, 5}, 48, {3, 3}, {.padding = "same"}),
            Depthwise(2, {5, 9}, 33, {3, 3}, {.strides = {2, 1}, .padding = "same"}),
            Depthwise(2, {9, 9}, 33, {3, 3}, {.padding = "same", .dilations = {2, 3}}),
+           // Pixels that share few sets of a cache, with strides: several vectors of channels at a time.
+           Depthwise(2, {5, 19}, 256, {3, 3}, {.strides = {2, 2}, .padding = "same"}),
            Depthwise(20, {6}, 64, {4}, {.padding = "same"}),
        }) {
     for (ConvPartial partial : {ConvPartial::kForward, ConvPartial::kInputGradient})
@@ -395,6 +397,12 @@ void AddConvCases(OpCases& cases) {
            .oc = 20,
            .window = {3, 3},
            .options = {.strides = {2, 2}, .padding = "same", .groups = 20}}},
+           Long{{.batch = 2,
+           .in = {5, 5},
+           .ic = 256,
+           .oc = 256,
+           .window = {3, 3},
+           .options = {.strides = {2, 2}, .padding = "same", .groups = 256}}},
            Long{{.batch = 2,
            .in = {7, 10},
            .ic = 32,
