@@ -1,8 +1,9 @@
 // Filter gradients of depthwise convolutions, row by row of x. Pixels of many channels, a power of two of them above
 // all, share few sets of the first-level cache: what is read twice comes from the next cache again. So each row of x is
-// read once, in place, into registers, and meets all the rows of dy that it has terms with. Those wait in a ring of
-// scratch where a vector's pixels are neighbours; a row of dy is copied to it as it meets its first row of x. Sums of all
-// taps are held in registers for some rows where these are long; else only those of a row of the window at its turn.
+// read once, in place, and meets all the rows of dy that it has terms with. Those wait in a ring of scratch where a
+// vector's pixels are neighbours; a row of dy is copied to it as it meets its first row of x. Sums of all taps are held
+// in registers for some rows where these are long; else only those of a row of the window at its turn, for which the
+// row of x is in registers.
 //
 // Every sum meets its positions in their order, as rows of x ascend, and in a row its columns.
 #include <utility>

@@ -1,9 +1,10 @@
 // Depthwise convolutions and their input gradients, one output channel a channel: a tile of neighbouring outputs of a
-// row, or of two rows, keeps its sums in registers, and each cell of the source is loaded once for all the taps that meet
-// it, or those of a row of the window. The source is read in place.
+// row, or of two rows, keeps its sums in registers, and each cell of the source is loaded once for all the taps that
+// meet it, or those of a row of the window. The source is read in place.
 //
 // Tasks are steps: some rows of the output, or, where an input gradient has strides, one of each phase. A long epilogue
-// runs over the sums of a step, stored in scratch. Images of one tile share their channels' taps, which stay in registers.
+// runs over the sums of a step, stored in scratch. Images of one tile share their channels' taps, which stay in
+// registers.
 #include <algorithm>
 #include <map>
 #include <span>
