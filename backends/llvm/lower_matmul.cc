@@ -230,8 +230,8 @@ class MatMulKernel {
     });
   }
 
-  // The chunk behind `chunk`, or the first of the next block, arrives while tiles pass over this one: each fetches its
-  // share of the terms' rows.
+  // The chunk behind `chunk`, or the first of the next block of terms, arrives while tiles pass over this one: each
+  // fetches its share of the terms' rows.
   Sums AddTermsFetching(const TileShape& tile, const TileOperands& operands, Val k, Val terms, Span rows, Span chunk,
                         Val i, Val c) {
     const int64_t row_tiles = CeilDiv(p_.row_block, p_.tile.rows), panels = CeilDiv(p_.column_chunk, p_.tile.width());

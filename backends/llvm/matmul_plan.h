@@ -33,8 +33,8 @@ struct MatMulPlan {
   bool swapped = false;  // rows are b's columns: results are transposed on their way out
   int64_t m = 0, n = 0, k = 0, products = 0;
   TileShape tile;
-  // A task: one block of rows, of columns, some products; or one block of rows, all columns, one canonical block of k of
-  // one product, whose sums go to the workspace.
+  // A task: one block of rows, of columns, some products; or one block of rows, all columns and one canonical block of
+  // k of one product, whose sums go to the workspace.
   bool by_terms = false;
   bool in_order = false;  // then all columns of some terms before the next terms,
   bool swept() const { return in_order && rows.size <= 2; }  // or of a few
@@ -63,7 +63,8 @@ struct MatMulPlan {
   int64_t packed_matrix() const { return panels() * panel_terms * tile.width(); }  // floats
   int64_t turned_pitch() const { return RoundUp(row_chunk, kLanes); }
   int64_t tasks() const {
-    return by_terms ? products * k_blocks() * row_blocks : CeilDiv(products, products_per_task) * row_blocks * column_blocks;
+    const int64_t others = by_terms ? products * k_blocks() : CeilDiv(products, products_per_task) * column_blocks;
+    return others * row_blocks;
   }
 };
 
