@@ -21,13 +21,14 @@ struct Packer {
   const ConvProblem& p;
   const FilterLayout& layout;
   const int filter, packed;  // buffers
+  const Val first;           // panel that is the first of those packed
 
   // Tap `position` of `panels` panels of equal vectors from `panel` on.
   void Panels(Val position, Val group, Val panel, Val panels, int64_t vectors) const {
     const Val column = b.Mul(panel, layout.vectors * kLanes);
     const int64_t row = layout.row(vectors);
     const Val end = b.Add(column, b.Mul(panels, row));
-    Val to = b.Add(b.Mul(group, layout.group_floats()), b.Mul(panel, layout.panel_floats()));
+    Val to = b.Add(b.Mul(group, layout.group_floats()), b.Mul(b.Add(panel, b.Mul(first, -1)), layout.panel_floats()));
     to = b.Add(to, b.Mul(position, layout.group_src * row));
     const Val tap = p.transposed ? b.Add(b.I64(layout.taps - 1), b.Mul(position, -1)) : position;
     // The filter's element of the first channels on both sides.
@@ -83,7 +84,9 @@ FilterLayout LayoutFilter(const ConvProblem& p, const TileLimits& limits) {
   const int64_t vectors = CeilDiv(p.depthwise ? p.dst_channels : p.group_dst, kLanes);
   // Two vectors share a pixel's broadcast. Three where that leaves no rest, if there are registers for enough pixels.
   layout.vectors = std::min<int64_t>(vectors, vectors % 3 == 0 && vectors % 2 != 0 ? 3 : 2);
-  if (p.taps() == 1 && p.group_src >= kLongSum && p.batch * p.dst_pixels() >= kManyPixels && vectors % 4 == 0)
+  const int64_t pixels = p.batch * p.dst_pixels();
+  const bool enough = pixels > kOwnFilterPixels || vectors >= 4 * kOwnFilterParts;
+  if (p.taps() == 1 && p.group_src >= kLongSum && pixels >= kManyPixels && vectors % 4 == 0 && enough)
     layout.vectors = 4;
   if (p.depthwise || limits.vector_registers < kManyRegisters) layout.vectors = 1;
   layout.panels = vectors / layout.vectors;
@@ -97,7 +100,7 @@ Stage PackFilterStage(const ConvProblem& p, const FilterLayout& layout, int filt
   const Val task = b.Task();
   const int filter = b.Buffer({IrBuffer::Kind::kInput, filter_input, Elem::kF32, 0});
   const int packed = b.Buffer({IrBuffer::Kind::kWorkspace, 0, Elem::kF32, 0});
-  const Packer pack{b, p, layout, filter, packed};
+  const Packer pack{b, p, layout, filter, packed, b.I64(0)};
   // A unit is a tap of some panels: whole ones first.
   const int64_t together = p.transposed ? 1 : kPackTogether;
   const int64_t blocks = CeilDiv(layout.panels, together), whole = p.groups * blocks * layout.taps;
@@ -121,6 +124,15 @@ Stage PackFilterStage(const ConvProblem& p, const FilterLayout& layout, int filt
     });
   }
   return MakeStage(b.Take(), CeilDiv(units, per_task));
+}
+
+void PackFilterPanels(KernelBuilder& b, const ConvProblem& p, const FilterLayout& layout, int filter, int packed,
+                      Val begin, Val end) {
+  const Packer pack{b, p, layout, filter, packed, begin};
+  b.Loop(begin, end, 1, [&](Val panel) {
+    b.Loop(b.I64(0), b.I64(layout.taps), 1,
+           [&](Val position) { pack.Panels(position, b.I64(0), panel, b.I64(1), layout.vectors); });
+  });
 }
 
 }  // namespace weir::jit

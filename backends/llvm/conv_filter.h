@@ -11,6 +11,11 @@
 
 namespace weir::jit {
 
+// Where pixels are few, a packed filter is much to share: what one core has just written and another reads, or writes
+// again after that, may take longer than the products. Then tasks pack what they need themselves, if that makes at least
+// so many, for at most so many pixels.
+inline constexpr int64_t kOwnFilterParts = 8, kOwnFilterPixels = 1024;
+
 struct FilterLayout {
   bool packed = false;
   int64_t parts = 1;                // registers of a vector, see TileLimits
@@ -31,6 +36,9 @@ FilterLayout LayoutFilter(const ConvProblem& problem, const TileLimits& limits);
 
 // Packs cluster input `filter` to the begin of the workspace. For a layout that is `packed`.
 Stage PackFilterStage(const ConvProblem& problem, const FilterLayout& layout, int filter, std::string name);
+// Packs panels [begin, end) of buffer `filter` to the begin of buffer `packed`. The layout has one group and no rest.
+void PackFilterPanels(KernelBuilder& b, const ConvProblem& problem, const FilterLayout& layout, int filter, int packed,
+                      Val begin, Val end);
 
 }  // namespace weir::jit
 

@@ -24,6 +24,8 @@ constexpr int64_t kLargeFilter = 192 * 1024;  // bytes; larger ones come from be
 constexpr int64_t kUnitOfLarge = 192;         // so that more pixels have to share them,
 constexpr int64_t kHugeFilter = 768 * 1024;   // bytes; and of larger ones, from beyond the second in each task
 constexpr int64_t kFewPixels = 96;            // images smaller than this make units together
+constexpr int64_t kOwnSource =
+    1024 * 1024;  // bytes that stay in the second-level cache for tasks with their own filter
 
 }  // namespace
 
@@ -119,10 +121,30 @@ void ConvPlan::Split(const FilterLayout& layout) {
   // Tiles of several classes must not cross the end of a task.
   if (!one_class() && tile_level == unit_level) block = RoundUp(block, tiling().size);
   block = RoundUp(block, whole);
-  blocks = CeilDiv(steps, block);
-  const int64_t regions = blocks * (unit_level == 0 ? 1 : CeilDiv(p.batch, images));
+  SplitPanels(layout);
+  if (MayOwnFilter(layout)) {
+    const ConvPlan shared = *this;
+    block = steps;
+    images = p.batch;
+    SplitPanels(layout);
+    own_filter = parts >= kOwnFilterParts;
+    if (!own_filter) {
+      block = shared.block;
+      images = shared.images;
+      SplitPanels(layout);
+    }
+  }
   unit = RoundUp(CeilDiv(block, std::max<int64_t>(1, block / unit)), whole);
   if (!one_class() && tile_level == unit_level) unit = block;
+  by_parts = filter_bytes > kHugeFilter;
+}
+
+// The panels of tasks, whose pixels are known.
+void ConvPlan::SplitPanels(const FilterLayout& layout) {
+  const ConvProblem& p = problem;
+  const double flops = std::max(p.flops(), 1.0);
+  blocks = CeilDiv(steps, block);
+  const int64_t regions = blocks * (unit_level == 0 ? 1 : CeilDiv(p.batch, images));
   part_panels = layout.all_panels();
   if (p.groups == 1 || p.depthwise) {
     int64_t worth = static_cast<int64_t>(flops / static_cast<double>(regions) / kLeastFlops);
@@ -133,7 +155,16 @@ void ConvPlan::Split(const FilterLayout& layout) {
   }
   parts = CeilDiv(layout.all_panels(), part_panels);
   tasks = regions * parts;
-  by_parts = filter_bytes > kHugeFilter;
+}
+
+// Whether tasks may be parts of the output channels only, which pack their panels of the filter themselves. A prologue
+// that is computed as it is copied needs tasks that share no source.
+bool ConvPlan::MayOwnFilter(const FilterLayout& layout) const {
+  if (!layout.packed || problem.groups > 1 || layout.rest > 0) return false;
+  if (!problem.all_inside() && parts == 1) return false;
+  const int64_t read = std::min(problem.src_pixels(), problem.dst_pixels() * problem.taps()) * problem.src_channels;
+  return problem.batch * problem.dst_pixels() <= kOwnFilterPixels &&
+         problem.batch * read * BytesOf(Elem::kF32) <= kOwnSource;
 }
 
 }  // namespace weir::jit

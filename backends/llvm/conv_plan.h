@@ -37,6 +37,8 @@ struct ConvPlan {
   int64_t part_panels = 1, parts = 1;  // panels of the filter of a task, and how many tasks that makes
   int64_t tasks = 1;
   bool by_parts = false;  // all of one part before the next: it is large
+  // Whether each task packs the panels of the filter that it needs, which no other task does, for all pixels.
+  bool own_filter = false;
 
   bool one_class() const { return classes.size() == 1; }
   bool tile_steps() const { return tile_level == unit_level && one_class(); }
@@ -52,6 +54,8 @@ struct ConvPlan {
   void MakeClasses(const FilterLayout& layout, const TileLimits& limits);
   int64_t MostPixels(const FilterLayout& layout, int64_t registers, int64_t terms) const;
   void Split(const FilterLayout& layout);
+  void SplitPanels(const FilterLayout& layout);
+  bool MayOwnFilter(const FilterLayout& layout) const;
 };
 
 }  // namespace weir::jit

@@ -43,17 +43,18 @@ class ConvLowering {
 
   Lowering Lower() {
     EmitKernel();
-    const int64_t scratch = source_.scratch_floats() + (keeps_unit() ? plan_.UnitFloats() : 0);
     const char* copy = !source_.copied() ? "" : cluster_.prologue > 0 ? ", computed as copied" : ", padded copy";
     Lowering lowering;
-    lowering.kernel = StrCat("jit, ", p_.depthwise ? "depthwise " : "direct ", plan_.tiling().size * plan_.inner, "x",
-                             layout_.vectors, copy, layout_.packed ? ", packed filter" : "", tail_ ? ", pooled" : "",
-                             ", ", plan_.tasks, " tasks");
+    lowering.kernel =
+        StrCat("jit, ", p_.depthwise ? "depthwise " : "direct ", plan_.tiling().size * plan_.inner, "x",
+               layout_.vectors, copy, layout_.packed ? ", packed filter" : "",
+               plan_.own_filter ? ", a part a task" : "", tail_ ? ", pooled" : "", ", ", plan_.tasks, " tasks");
     lowering.in_place = PointwisePairs(cluster_);
-    lowering.workspace_bytes = layout_.workspace_bytes(p_.groups);
-    if (layout_.packed)
+    const bool shared = layout_.packed && !plan_.own_filter;
+    lowering.workspace_bytes = shared ? layout_.workspace_bytes(p_.groups) : 0;
+    if (shared)
       lowering.stages.push_back(PackFilterStage(p_, layout_, InputIndex(1), StrCat(Describe(cluster_), ", filter")));
-    lowering.stages.push_back(MakeStage(b_.Take(), plan_.tasks, scratch * BytesOf(Elem::kF32)));
+    lowering.stages.push_back(MakeStage(b_.Take(), plan_.tasks, scratch_.bytes()));
     return lowering;
   }
 
@@ -76,14 +77,18 @@ class ConvLowering {
     epilogue_ = &epilogue;
     AnchorOperand operand(b_, cluster_);
     operand_ = &operand;
-    src_ = source_.copied() ? b_.Buffer({IrBuffer::Kind::kScratch, 0, Elem::kF32, 0}) : Input(0);
-    filter_ = layout_.packed ? b_.Buffer({IrBuffer::Kind::kWorkspace, 0, Elem::kF32, 0}) : Input(1);
-    if (keeps_unit())
-      sums_ = b_.Buffer({IrBuffer::Kind::kScratch, 0, Elem::kF32, source_.scratch_floats() * BytesOf(Elem::kF32)});
+    src_ = source_.copied() ? scratch_.Take(source_.scratch_floats()) : Input(0);
+    if (keeps_unit()) sums_ = scratch_.Take(plan_.UnitFloats());
+    if (plan_.own_filter) {
+      filter_ = scratch_.Take(plan_.part_panels * layout_.panel_floats());
+    } else {
+      filter_ = layout_.packed ? b_.Buffer({IrBuffer::Kind::kWorkspace, 0, Elem::kF32, 0}) : Input(1);
+    }
     const int64_t regions = plan_.tasks / plan_.parts;
     const Val part = plan_.by_parts ? b_.Div(task, regions) : b_.Rem(task, plan_.parts);
     const Val first_panel = b_.Mul(part, plan_.part_panels);
     panels_ = {first_panel, b_.Min(b_.Add(first_panel, b_.I64(plan_.part_panels)), b_.I64(layout_.all_panels()))};
+    if (plan_.own_filter) PackFilterPanels(b_, p_, layout_, Input(1), filter_, panels_.begin, panels_.end);
     const Val region = plan_.by_parts ? b_.Rem(task, regions) : b_.Div(task, plan_.parts),
               begin = b_.Mul(b_.Rem(region, plan_.blocks), plan_.block);
     steps_of_task_ = {begin, b_.Min(b_.Add(begin, b_.I64(plan_.block)), b_.I64(plan_.steps))};
@@ -203,10 +208,11 @@ class ConvLowering {
     ConvPanel panel{.vectors = vectors};
     const Val within = b_.Mul(index, layout_.vectors * kLanes);
     const int64_t channels = GroupChannels();
+    const Val packed = plan_.own_filter ? Minus(index, panels_.begin) : index;
     panel.column = b_.Add(b_.Mul(group, channels), within);
     if (channels % kLanes != 0) panel.left = Minus(b_.I64(channels), within);
     panel.filter = p_.depthwise ? b_.Mul(within, p_.filter_step())
-                                : b_.Add(b_.Mul(group, layout_.group_floats()), b_.Mul(index, layout_.panel_floats()));
+                                : b_.Add(b_.Mul(group, layout_.group_floats()), b_.Mul(packed, layout_.panel_floats()));
     for (const ConvClass& c : plan_.classes) {
       Val src = b_.Mul(group, p_.group_src);
       Val dst = image == kNoVal ? b_.I64(0) : b_.Mul(image, p_.DstStep(0));
@@ -342,6 +348,7 @@ class ConvLowering {
   const ConvPlan plan_;
   const ConvSource source_;
   KernelBuilder b_;
+  ScratchSpace scratch_{b_};
   bool short_epilogue_ = true;
   ClusterIr* epilogue_ = nullptr;
   std::optional<ConvTail> tail_;

@@ -204,6 +204,19 @@ void AddConvCases(OpCases& cases) {
       cases.back().gradient = false;
     }
   }
+  // Tasks that pack the panels of the filter that they need: of one tap, of both directions with and without steps, of
+  // a copied source.
+  const ConvOptions apart = {.strides = {2, 2}};
+  for (const ConvProblem& problem : std::vector<ConvProblem>{
+           {.batch = 3, .in = {7, 9}, .ic = 130, .oc = 256, .window = {1, 1}},
+           {.batch = 3, .in = {7, 9}, .ic = 256, .oc = 130, .window = {1, 1}},
+           {.batch = 2, .in = {13, 14}, .ic = 256, .oc = 200, .window = {1, 1}, .options = apart},
+           {.batch = 2, .in = {14, 14}, .ic = 60, .oc = 512, .window = {3, 3}, .options = steps}}) {
+    for (ConvPartial partial : {ConvPartial::kForward, ConvPartial::kInputGradient}) {
+      cases.push_back(problem.Case(partial));
+      cases.back().gradient = false;
+    }
+  }
   // Depthwise, in place: rows of several tiles and of one, windows of several groups of rows, steps, taps apart, no
   // padding, more of it than an image, chunks of several images, many channels, one and three axes.
   for (const ConvProblem& problem : std::vector<ConvProblem>{
@@ -383,6 +396,7 @@ void AddConvCases(OpCases& cases) {
            Long{{.batch = 1, .in = {7, 7}, .ic = 128, .oc = 136, .window = {3, 3}, .options = same}},
            Long{{.batch = 2, .in = {9, 7}, .ic = 16, .oc = 20, .window = {3, 3}, .options = strided},
                 ConvPartial::kInputGradient},
+           Long{{.batch = 3, .in = {7, 9}, .ic = 130, .oc = 256, .window = {1, 1}}},
            Long{{.batch = 6, .in = {3, 3}, .ic = 64, .oc = 4, .window = {2, 2}, .options = same},
                 ConvPartial::kInputGradient},
            Long{{.batch = 2,
