@@ -11,7 +11,7 @@ constexpr int64_t kCostPerTask = int64_t{1} << 19;  // of an operand or operatio
 constexpr int64_t kStreamBytes = int64_t{64} << 20;
 // Blocks of random numbers at a time where registers have room for their counters: the rounds of one alone wait for
 // each other.
-constexpr int64_t kRandomBlocks = 2;
+constexpr int64_t kRandomBlocks = 3;
 constexpr int kManyRegisters = 32;  // vectors; with fewer, draws are packed and one block of them is at work
 constexpr int64_t kFewNodes = 8;    // short bodies are unrolled to hide their latency
 
