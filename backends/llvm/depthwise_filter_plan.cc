@@ -18,7 +18,11 @@ constexpr double kTaskFlops = 4e5;       // 5 us at the rate of loads
 constexpr int64_t kTasks = 16;           // enough for eight threads
 constexpr int64_t kNearBytes = 1 << 20;  // of operands that the second-level cache holds. Larger ones are to be read in
 constexpr int64_t kNearVectors = 8;      // pieces of a pixel of so many vectors at least,
-constexpr int64_t kNearOfOneChunk = 4;   // or of so many if there is no other way to make tasks
+constexpr int64_t kNearOfOneChunk = 4;   // or of so many if there is no other way to make tasks.
+constexpr int64_t kLastBytes = 8 << 20;  // Of those that the last-level cache holds, the rows that rows of dy share
+constexpr int64_t kLastVectors = 2;      // stay in the first-level cache in pieces of so many,
+constexpr int64_t kTasksOfLast = 32;     // for more and smaller tasks: not all cores are equally far from that cache.
+constexpr double kTaskFlopsOfLast = 1e5;
 constexpr double kLongTask = 8e6;        // flops; instead of longer tasks, rows of the window are tasks too
 constexpr int64_t kWayBytes = 4096;      // of a first-level cache: what is so far apart shares a set,
 constexpr int64_t kWays = 8;             // which holds so many lines, or more
@@ -87,10 +91,13 @@ bool HoldsSums(const DepthwiseFilterPlan& p, int64_t registers) {
 
 void Split(DepthwiseFilterPlan& p) {
   const ConvGeometry& g = p.g;
-  const bool far = BytesOf(Elem::kF32) * g.batch * (p.x_floats() + p.dy_floats()) > kNearBytes;
+  const int64_t bytes = BytesOf(Elem::kF32) * g.batch * (p.x_floats() + p.dy_floats());
+  const bool far = bytes > kNearBytes, last = far && bytes <= kLastBytes;
   p.by_chunks = p.chunks > 1 && far;
-  const int64_t wanted = std::clamp<int64_t>(static_cast<int64_t>(p.flops() / kTaskFlops), 1, kTasks);
-  const int64_t near = !far ? 1 : p.by_chunks ? kNearVectors : kNearOfOneChunk;
+  const bool narrow = last && p.by_chunks;
+  const int64_t wanted = std::clamp<int64_t>(
+      static_cast<int64_t>(p.flops() / (narrow ? kTaskFlopsOfLast : kTaskFlops)), 1, narrow ? kTasksOfLast : kTasks);
+  const int64_t near = !far ? 1 : narrow ? kLastVectors : p.by_chunks ? kNearVectors : kNearOfOneChunk;
   const int64_t parts = std::min(CeilDiv(p.vectors(), near), p.by_chunks ? CeilDiv(wanted, p.chunks) : wanted);
   p.task_vectors = CeilDiv(p.vectors(), parts);
 }
