@@ -12,7 +12,7 @@
 namespace weir::jit {
 namespace {
 
-constexpr double kTaskFlops = 4e6;       // 20 us at 200 GFLOP/s
+constexpr double kTaskFlops = 2e6;       // 10 us at 200 GFLOP/s
 constexpr double kLeastTaskFlops = 1e6;  // where segments share nothing that a task would bring near
 constexpr int64_t kTasks = 16;           // enough for eight threads
 constexpr int64_t kAhead = 16;           // terms: a panel of a chunk comes from the second-level cache
