@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <numeric>
+#include <utility>
 
 namespace weir::jit {
 namespace {
@@ -24,8 +25,7 @@ constexpr int64_t kLargeFilter = 192 * 1024;  // bytes; larger ones come from be
 constexpr int64_t kUnitOfLarge = 192;         // so that more pixels have to share them,
 constexpr int64_t kHugeFilter = 768 * 1024;   // bytes; and of larger ones, from beyond the second in each task
 constexpr int64_t kFewPixels = 96;            // images smaller than this make units together
-constexpr int64_t kOwnSource =
-    1024 * 1024;  // bytes that stay in the second-level cache for tasks with their own filter
+constexpr int64_t kOwnSource = 1024 * 1024;   // bytes; sources that tasks with filters of their own find in a near cache
 
 }  // namespace
 
@@ -123,14 +123,12 @@ void ConvPlan::Split(const FilterLayout& layout) {
   block = RoundUp(block, whole);
   SplitPanels(layout);
   if (MayOwnFilter(layout)) {
-    const ConvPlan shared = *this;
-    block = steps;
-    images = p.batch;
+    const int64_t shared_block = std::exchange(block, steps), shared_images = std::exchange(images, p.batch);
     SplitPanels(layout);
     own_filter = parts >= kOwnFilterParts;
     if (!own_filter) {
-      block = shared.block;
-      images = shared.images;
+      block = shared_block;
+      images = shared_images;
       SplitPanels(layout);
     }
   }
