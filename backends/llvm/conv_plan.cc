@@ -25,7 +25,7 @@ constexpr int64_t kLargeFilter = 192 * 1024;  // bytes; larger ones come from be
 constexpr int64_t kUnitOfLarge = 192;         // so that more pixels have to share them,
 constexpr int64_t kHugeFilter = 768 * 1024;   // bytes; and of larger ones, from beyond the second in each task
 constexpr int64_t kFewPixels = 96;            // images smaller than this make units together
-constexpr int64_t kOwnSource = 1024 * 1024;   // bytes; sources that tasks with filters of their own find in a near cache
+constexpr int64_t kOwnSource = 1024 * 1024;   // bytes of a source that each task with a filter of its own reads
 
 }  // namespace
 
