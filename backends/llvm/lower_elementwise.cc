@@ -45,14 +45,19 @@ LowerResult LowerElementwise(const Cluster& cluster, const TileLimits& limits) {
   } else {
     // Whole blocks first; what is left is the last task's.
     const bool unroll = body.has_counter() || body.elementwise_nodes() <= kFewNodes;
-    const int64_t block = unroll ? many : kLanes, whole = count / block * block;
+    const int64_t block = unroll ? kRandomBlock : kLanes, whole = count / block * block;
+    const int64_t together = unroll ? count / many * many : 0;
     const Val begin = b.Mul(task, per_task), end = b.Add(begin, b.I64(per_task));
-    const auto blocks = [&] {
-      b.Loop(begin, b.Min(end, b.I64(whole)), block, [&](Val flat) {
+    const auto loop = [&](Val from, int64_t to, int64_t step) {
+      b.Loop(from, b.Min(end, b.I64(to)), step, [&](Val flat) {
         std::vector<Point> points;
-        for (int64_t i = 0; i < block; i += kLanes) points.push_back({.flat = b.Add(flat, b.I64(i)), .aligned = true});
+        for (int64_t i = 0; i < step; i += kLanes) points.push_back({.flat = b.Add(flat, b.I64(i)), .aligned = true});
         body.Emit(points, {}, /*block=*/unroll);
       });
+    };
+    const auto blocks = [&] {
+      if (together > 0) loop(begin, together, many);
+      if (together < whole) loop(unroll ? b.I64(together) : begin, whole, block);
     };
     if (whole > 0 && Streams(cluster)) {
       const Val may = body.MayStream();

@@ -15,8 +15,8 @@ constexpr int64_t kLightWork = 64;                  // operations of an epilogue
 constexpr int64_t kCombineTask = int64_t{1} << 16;  // floats added by a task: some 6 us
 
 // Cycles of a term of columns in so many registers: two multiplications at a time, loads a little slower than that, and a
-// sum waits four cycles for its last term. Vectors of columns come from farther away than elements of rows, from the second-level cache if they are
-// `far`.
+// sum waits four cycles for its last term. Vectors of columns come from farther away than elements of rows, from the
+// second-level cache if they are `far`.
 double TermCycles(int64_t rows, int64_t registers, bool far) {
   const double products = static_cast<double>(rows * registers) / 2, loads = 0.6 * static_cast<double>(rows + registers);
   return std::max({products, loads, 4.0}) + (far ? 1 : 0.25) * static_cast<double>(registers);

@@ -178,7 +178,9 @@ void AddTypes(OpCases& cases) {
 
 void AddRandom(OpCases& cases) {
   const CaseInput step(DType::kInt64, {}, Fill::kStep);
-  for (const Shape& shape : {Shape{1}, Shape{63}, Shape{64}, Shape{65}, Shape{192}, Shape{5, 77}, Shape{0, 3}}) {
+  // The last is several tasks', and its end some blocks and a rest.
+  for (const Shape& shape :
+       {Shape{1}, Shape{63}, Shape{64}, Shape{65}, Shape{192}, Shape{5, 77}, Shape{0, 3}, Shape{3, 70001}}) {
     cases.push_back(
         {.name = StrCat("random_uniform/", ShapeName(shape)),
          .op = "random_uniform",
