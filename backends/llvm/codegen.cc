@@ -1,159 +1,97 @@
 #include "weir/backends/llvm/codegen.h"
 
-#include <mutex>
+#include <memory>
 
-#include "llvm/Analysis/CGSCCPassManager.h"
-#include "llvm/Analysis/LoopAnalysisManager.h"
-#include "llvm/IR/LegacyPassManager.h"
-#include "llvm/IR/Module.h"
-#include "llvm/IR/Verifier.h"
-#include "llvm/MC/MCSubtargetInfo.h"
-#include "llvm/MC/TargetRegistry.h"
-#include "llvm/Passes/PassBuilder.h"
-#include "llvm/Support/SmallVectorMemoryBuffer.h"
-#include "llvm/Support/TargetSelect.h"
-#include "llvm/Target/TargetMachine.h"
-#include "llvm/TargetParser/Host.h"
-#include "llvm/Transforms/InstCombine/InstCombine.h"
-#include "llvm/Transforms/Scalar/EarlyCSE.h"
-#include "llvm/Transforms/Scalar/LICM.h"
-#include "llvm/Transforms/Scalar/LoopPassManager.h"
-#include "llvm/Transforms/Scalar/SimplifyCFG.h"
 #include "weir/backends/llvm/emit.h"
+#include "weir/backends/llvm/llvm_api.h"
 #include "weir/core/error.h"
 
 namespace weir::jit {
 namespace {
 
-void InitializeOnce() {
-  static const bool done = [] {
-    ::llvm::InitializeNativeTarget();
-    ::llvm::InitializeNativeTargetAsmPrinter();
-    return true;
-  }();
-  (void)done;
-}
-
-absl::StatusOr<std::unique_ptr<::llvm::TargetMachine>> MakeMachine(const Target& target) {
-  InitializeOnce();
-  std::string error;
-  const ::llvm::Target* found = ::llvm::TargetRegistry::lookupTarget(target.triple, error);
-  if (found == nullptr) return absl::InternalError(StrCat("LLVM: ", error));
-  ::llvm::TargetOptions options;
-  // The contract on bits: an addition and a multiplication become one instruction only where the kernel says so.
-  options.AllowFPOpFusion = ::llvm::FPOpFusion::Strict;
-  std::unique_ptr<::llvm::TargetMachine> machine(
-      found->createTargetMachine(target.triple, target.cpu, target.features, options, ::llvm::Reloc::PIC_,
-                                 ::llvm::CodeModel::Small, ::llvm::CodeGenOptLevel::Default, /*JIT=*/true));
-  if (machine == nullptr) return absl::InternalError(StrCat("LLVM: no code generator for ", target.triple));
-  return machine;
-}
-
 // What changes no floating-point operation and pays for code that is already vectors and tiles.
-void Optimize(::llvm::Module& module, ::llvm::TargetMachine& machine) {
-  ::llvm::LoopAnalysisManager loops;
-  ::llvm::FunctionAnalysisManager functions;
-  ::llvm::CGSCCAnalysisManager components;
-  ::llvm::ModuleAnalysisManager modules;
-  ::llvm::PassBuilder builder(&machine);
-  builder.registerModuleAnalyses(modules);
-  builder.registerCGSCCAnalyses(components);
-  builder.registerFunctionAnalyses(functions);
-  builder.registerLoopAnalyses(loops);
-  builder.crossRegisterProxies(loops, functions, components, modules);
-  ::llvm::FunctionPassManager passes;
-  passes.addPass(::llvm::EarlyCSEPass());
-  passes.addPass(::llvm::InstCombinePass(::llvm::InstCombineOptions().setMaxIterations(1).setVerifyFixpoint(false)));
-  passes.addPass(
-      ::llvm::createFunctionToLoopPassAdaptor(::llvm::LICMPass(::llvm::LICMOptions()), /*UseMemorySSA=*/true));
-  passes.addPass(::llvm::SimplifyCFGPass());
-  for (::llvm::Function& function : module) {
-    if (!function.isDeclaration()) passes.run(function, functions);
+constexpr char kPasses[] =
+    "function(early-cse,instcombine<max-iterations=1;no-verify-fixpoint>,loop-mssa(licm),simplifycfg)";
+
+// A handle of LLVM's with the function that lets go of it.
+template <class Ref>
+using Owned = std::unique_ptr<std::remove_pointer_t<Ref>, void (*)(Ref)>;
+
+std::string Take(const LlvmApi& llvm, char* message) {
+  const std::string text = message == nullptr ? "unknown error" : message;
+  if (message != nullptr) llvm.DisposeMessage(message);
+  return text;
+}
+
+absl::StatusOr<Owned<LLVMTargetMachineRef>> MakeMachine(const LlvmApi& llvm, const Target& target,
+                                                        const std::string& triple) {
+  LLVMTargetRef found = nullptr;
+  char* error = nullptr;
+  if (llvm.GetTargetFromTriple(triple.c_str(), &found, &error) != 0)
+    return absl::InternalError(StrCat("LLVM: ", Take(llvm, error)));
+  const Owned<LLVMTargetMachineOptionsRef> options(llvm.CreateTargetMachineOptions(), llvm.DisposeTargetMachineOptions);
+  if (target.cpu.empty()) {
+    llvm.TargetMachineOptionsSetCPU(options.get(), Take(llvm, llvm.GetHostCPUName()).c_str());
+    llvm.TargetMachineOptionsSetFeatures(options.get(), Take(llvm, llvm.GetHostCPUFeatures()).c_str());
+  } else {
+    llvm.TargetMachineOptionsSetCPU(options.get(), target.cpu.c_str());
   }
+  // Nothing here lets an addition and a multiplication become one instruction: the contract on bits has them fused only
+  // where a kernel says so.
+  llvm.TargetMachineOptionsSetCodeGenOptLevel(options.get(), LLVMCodeGenLevelDefault);
+  llvm.TargetMachineOptionsSetRelocMode(options.get(), LLVMRelocPIC);
+  llvm.TargetMachineOptionsSetCodeModel(options.get(), LLVMCodeModelSmall);
+  Owned<LLVMTargetMachineRef> machine(
+      llvm.CreateTargetMachineWithOptions(found, triple.c_str(), options.get()), llvm.DisposeTargetMachine);
+  if (machine == nullptr) return absl::InternalError(StrCat("LLVM: no code generator for ", triple));
+  return machine;
 }
 
 }  // namespace
 
-absl::StatusOr<Target> FindTarget(const std::string& cpu) {
-  InitializeOnce();
-  const ::llvm::StringMap<bool> host = ::llvm::sys::getHostCPUFeatures();
-  Target target;
-  target.triple = ::llvm::sys::getProcessTriple();
-  target.cpu = cpu.empty() ? ::llvm::sys::getHostCPUName().str() : cpu;
-  if (cpu.empty()) {
-    std::vector<std::string> features;
-    for (const auto& feature : host) features.push_back((feature.getValue() ? "+" : "-") + feature.getKey().str());
-    std::sort(features.begin(), features.end());
-    target.features = StrJoin(features, ",");
-  }
-  // LLVM itself only warns about names it doesn't know.
-  std::string error;
-  const ::llvm::Target* found = ::llvm::TargetRegistry::lookupTarget(target.triple, error);
-  if (found == nullptr) return absl::UnimplementedError(StrCat("LLVM: ", error));
-  const std::unique_ptr<::llvm::MCSubtargetInfo> plain(found->createMCSubtargetInfo(target.triple, "", ""));
-  if (plain == nullptr || !plain->isCPUStringValid(target.cpu)) {
-    return absl::InvalidArgumentError(StrCat("LLVM: unknown processor '", target.cpu, "'"));
-  }
-  const std::unique_ptr<::llvm::MCSubtargetInfo> subtarget(
-      found->createMCSubtargetInfo(target.triple, target.cpu, target.features));
-#if defined(__x86_64__)
-  for (const char* feature : {"avx", "avx2", "fma", "bmi2", "avx512f", "avx512bw", "avx512dq", "avx512vl"}) {
-    const auto has = host.find(feature);
-    if (subtarget->checkFeatures(std::string("+") + feature) && (has == host.end() || !has->getValue())) {
-      return absl::InvalidArgumentError(
-          StrCat("LLVM: this machine can't run code for '", target.cpu, "': it has no ", feature));
-    }
-  }
-  if (!subtarget->checkFeatures("+fma") || !subtarget->checkFeatures("+avx2")) {
-    return absl::UnimplementedError(StrCat("LLVM: '", target.cpu, "' has no AVX2 with fused multiply-add"));
-  }
-#endif
-  const bool wide = subtarget->checkFeatures("+avx512vl");
-  target.vector_registers = wide ? 32 : 8;
-  target.vector_parts = wide ? 1 : 2;
-  // Which of AVX2's processors it is need not be known ("x86-64-v3"); those of Intel with AVX-512 are told apart.
-  target.fetches_far = !wide || target.cpu.starts_with("znver");
-  return target;
-}
-
 std::string TargetKey(const Target& target) {
   // The number is raised when emit.cc or the passes give other code for an equal kernel.
-  return StrCat("weir-", WEIR_VERSION, " code-5 llvm-", LLVM_VERSION_STRING, " ", target.triple, " ", target.cpu, " ",
-                target.features);
+  return StrCat("weir-", WEIR_VERSION, " code-5 llvm-", WEIR_LLVM_VERSION, " ", target.identity);
 }
 
 std::string KernelSymbol(size_t index) { return StrCat("weir_kernel_", index); }
 
+absl::Status FindLlvm() { return LlvmIsInPlace() ? absl::OkStatus() : LoadLlvm().status(); }
+
 absl::StatusOr<std::string> GenerateCode(std::span<const Kernel* const> kernels, const Target& target, CodeForm form) {
-  WEIR_ASSIGN_OR_RETURN(const std::unique_ptr<::llvm::TargetMachine> machine, MakeMachine(target));
-  ::llvm::LLVMContext context;
-  ::llvm::Module module("weir", context);
-  module.setTargetTriple(target.triple);
-  module.setDataLayout(machine->createDataLayout());
+  for (const Kernel* kernel : kernels) WEIR_RETURN_IF_ERROR(Verify(*kernel));
+  WEIR_ASSIGN_OR_RETURN(const LlvmApi* api, LoadLlvm());
+  const LlvmApi& llvm = *api;
+  const std::string triple = Take(llvm, llvm.GetDefaultTargetTriple());
+  WEIR_ASSIGN_OR_RETURN(const Owned<LLVMTargetMachineRef> machine, MakeMachine(llvm, target, triple));
+  const Owned<LLVMContextRef> context(llvm.ContextCreate(), llvm.ContextDispose);
+  const Owned<LLVMModuleRef> module(llvm.ModuleCreateWithNameInContext("weir", context.get()), llvm.DisposeModule);
+  const Owned<LLVMTargetDataRef> layout(llvm.CreateTargetDataLayout(machine.get()), llvm.DisposeTargetData);
+  llvm.SetTarget(module.get(), triple.c_str());
+  llvm.SetModuleDataLayout(module.get(), layout.get());
   for (size_t i = 0; i < kernels.size(); ++i) {
-    WEIR_RETURN_IF_ERROR(Verify(*kernels[i]));
-    Emit(*kernels[i], KernelSymbol(i), module);
+    Emit(*kernels[i], KernelSymbol(i), llvm, module.get(), context.get());
   }
-  std::string problem;
-  ::llvm::raw_string_ostream stream(problem);
-  if (::llvm::verifyModule(module, &stream))
-    return absl::InternalError(StrCat("LLVM: a module is not valid: ", problem));
-  Optimize(module, *machine);
-  if (form == CodeForm::kLlvmIr) {
-    std::string text;
-    ::llvm::raw_string_ostream out(text);
-    module.print(out, nullptr);
-    return text;
+  char* problem = nullptr;
+  const bool invalid = llvm.VerifyModule(module.get(), LLVMReturnStatusAction, &problem) != 0;
+  const std::string what = Take(llvm, problem);
+  if (invalid) return absl::InternalError(StrCat("LLVM: a module is not valid: ", what));
+
+  const Owned<LLVMPassBuilderOptionsRef> options(llvm.CreatePassBuilderOptions(), llvm.DisposePassBuilderOptions);
+  if (LLVMErrorRef failed = llvm.RunPasses(module.get(), kPasses, machine.get(), options.get()); failed != nullptr) {
+    char* message = llvm.GetErrorMessage(failed);
+    absl::Status status = absl::InternalError(StrCat("LLVM: passes: ", message));
+    llvm.DisposeErrorMessage(message);
+    return status;
   }
-  ::llvm::SmallVector<char, 0> bytes;
-  ::llvm::raw_svector_ostream out(bytes);
-  ::llvm::legacy::PassManager generator;
-  const auto type =
-      form == CodeForm::kObject ? ::llvm::CodeGenFileType::ObjectFile : ::llvm::CodeGenFileType::AssemblyFile;
-  if (machine->addPassesToEmitFile(generator, out, nullptr, type))
-    return absl::InternalError("LLVM: no code generator");
-  generator.run(module);
-  return std::string(bytes.data(), bytes.size());
+  if (form == CodeForm::kLlvmIr) return Take(llvm, llvm.PrintModuleToString(module.get()));
+  LLVMMemoryBufferRef made = nullptr;
+  char* error = nullptr;
+  const LLVMCodeGenFileType type = form == CodeForm::kObject ? LLVMObjectFile : LLVMAssemblyFile;
+  if (llvm.TargetMachineEmitToMemoryBuffer(machine.get(), module.get(), type, &error, &made) != 0)
+    return absl::InternalError(StrCat("LLVM: code generation: ", Take(llvm, error)));
+  const Owned<LLVMMemoryBufferRef> buffer(made, llvm.DisposeMemoryBuffer);
+  return std::string(llvm.GetBufferStart(buffer.get()), llvm.GetBufferSize(buffer.get()));
 }
 
 }  // namespace weir::jit

@@ -1,80 +1,119 @@
 #include "weir/backends/llvm/emit.h"
 
 #include <cstddef>
+#include <initializer_list>
+#include <string_view>
+#include <vector>
 
-#include "llvm/IR/IRBuilder.h"
-#include "llvm/IR/Intrinsics.h"
-#include "llvm/IR/IntrinsicsX86.h"
-#include "llvm/IR/Module.h"
+#include "weir/backends/llvm/codegen.h"
 #include "weir/core/backend.h"
 #include "weir/core/error.h"
 
 namespace weir::jit {
 namespace {
 
-using ::llvm::ArrayRef;
-using ::llvm::BasicBlock;
-using ::llvm::Constant;
-using ::llvm::Type;
-using ::llvm::Value;
+using Type = LLVMTypeRef;
+using Value = LLVMValueRef;
+using Block = LLVMBasicBlockRef;
+
+constexpr char kNoName[] = "";
 
 class Emitter {
  public:
-  Emitter(const Kernel& kernel, const std::string& symbol, ::llvm::Module& module)
+  Emitter(const Kernel& kernel, const std::string& symbol, const LlvmApi& llvm, LLVMModuleRef module,
+          LLVMContextRef context)
       : kernel_(kernel),
+        llvm_(llvm),
         module_(module),
-        context_(module.getContext()),
-        builder_(context_),
+        context_(context),
+        b_(llvm.CreateBuilderInContext(context)),
         values_(kernel.insts.size()) {
-    auto* type = ::llvm::FunctionType::get(builder_.getVoidTy(), {builder_.getPtrTy()}, false);
-    function_ = ::llvm::Function::Create(type, ::llvm::GlobalValue::ExternalLinkage, symbol, module);
-    function_->addFnAttr(::llvm::Attribute::NoUnwind);
+    function_ = llvm_.AddFunction(module, symbol.c_str(), FunctionType({pointer_}));
+    AddAttribute(function_, "nounwind");
     // The host decides at run time whether denormals are flushed: constants must not be folded as if it did not.
-    function_->addFnAttr("denormal-fp-math", "dynamic,dynamic");
-    function_->addFnAttr("prefer-vector-width", "512");
+    AddAttribute(function_, "denormal-fp-math", "dynamic,dynamic");
+    AddAttribute(function_, "prefer-vector-width", "512");
     // Vectors that registers have no room for are spilled to whole cache lines.
-    function_->addFnAttr(::llvm::Attribute::getWithStackAlignment(context_, ::llvm::Align(64)));
-    function_->addFnAttr("stackrealign");
-    builder_.SetInsertPoint(BasicBlock::Create(context_, "entry", function_));
+    AddAttribute(function_, "alignstack", 64);
+    AddAttribute(function_, "stackrealign", "");
+    call_ = llvm_.GetParam(function_, 0);
+    llvm_.PositionBuilderAtEnd(b_, NewBlock("entry"));
   }
+  ~Emitter() { llvm_.DisposeBuilder(b_); }
+  Emitter(const Emitter&) = delete;
+  Emitter& operator=(const Emitter&) = delete;
 
   void Run() {
     LoadBases();
     EmitRegion(kernel_.regions[0]);
-    builder_.CreateRetVoid();
+    llvm_.BuildRetVoid(b_);
   }
 
  private:
+  // ---- Functions and blocks --------------------------------------------------------------------------------------------
+  Type FunctionType(std::vector<Type> parameters) {
+    return llvm_.FunctionType(llvm_.VoidTypeInContext(context_), parameters.data(),
+                              static_cast<unsigned>(parameters.size()), false);
+  }
+  // An attribute of LLVM's own, with a number where it has one; and one of code generation, with a text.
+  void AddAttribute(Value function, std::string_view name, uint64_t number = 0) {
+    const unsigned kind = llvm_.GetEnumAttributeKindForName(name.data(), name.size());
+    llvm_.AddAttributeAtIndex(function, kFunctionIndex, llvm_.CreateEnumAttribute(context_, kind, number));
+  }
+  void AddAttribute(Value function, std::string_view name, std::string_view text) {
+    llvm_.AddAttributeAtIndex(function, kFunctionIndex,
+                              llvm_.CreateStringAttribute(context_, name.data(), static_cast<unsigned>(name.size()),
+                                                          text.data(), static_cast<unsigned>(text.size())));
+  }
+  Block NewBlock(const char* name) { return llvm_.AppendBasicBlockInContext(context_, function_, name); }
+  Value Call(Value function, std::initializer_list<Value> args) {
+    std::vector<Value> list(args);
+    return llvm_.BuildCall2(b_, llvm_.GlobalGetValueType(function), function, list.data(),
+                            static_cast<unsigned>(list.size()), kNoName);
+  }
+  // `types` are those that the name leaves open.
+  Value Intrinsic(std::string_view name, std::vector<Type> types, std::initializer_list<Value> args) {
+    const unsigned id = llvm_.LookupIntrinsicID(name.data(), name.size());
+    WEIR_CHECK(id != 0, "LLVM has no ", name);
+    return Call(llvm_.GetIntrinsicDeclaration(module_, id, types.data(), types.size()), args);
+  }
+  Value Intrinsic(std::string_view name, std::initializer_list<Value> args) {
+    return Intrinsic(name, {llvm_.TypeOf(*args.begin())}, args);
+  }
+
   // ---- Types and constants ---------------------------------------------------------------------------------------------
-  Type* Scalar(Elem elem) {
+  Type Scalar(Elem elem) {
     switch (elem) {
-      case Elem::kBool: return builder_.getInt1Ty();
-      case Elem::kU8: return builder_.getInt8Ty();
-      case Elem::kI32: return builder_.getInt32Ty();
-      case Elem::kI64: return builder_.getInt64Ty();
+      case Elem::kBool: return llvm_.Int1TypeInContext(context_);
+      case Elem::kU8: return llvm_.Int8TypeInContext(context_);
+      case Elem::kI32: return i32_;
+      case Elem::kI64: return i64_;
       case Elem::kF32: break;
     }
-    return builder_.getFloatTy();
+    return llvm_.FloatTypeInContext(context_);
   }
-  Type* TypeOf(IrType type) {
-    Type* scalar = Scalar(type.elem);
-    return type.lanes == 1 ? scalar : ::llvm::FixedVectorType::get(scalar, static_cast<unsigned>(type.lanes));
+  Type TypeOf(IrType type) {
+    Type scalar = Scalar(type.elem);
+    return type.lanes == 1 ? scalar : llvm_.VectorType(scalar, static_cast<unsigned>(type.lanes));
   }
-  Value* ConstantOf(const Inst& inst) {
-    Constant* scalar;
+  Value I32(int64_t number) { return llvm_.ConstInt(i32_, static_cast<uint64_t>(number), true); }
+  Value I64(int64_t number) { return llvm_.ConstInt(i64_, static_cast<uint64_t>(number), true); }
+  Value Vector(std::vector<Value> lanes) {
+    return llvm_.ConstVector(lanes.data(), static_cast<unsigned>(lanes.size()));
+  }
+  Value ConstantOf(const Inst& inst) {
+    Value scalar;
     if (inst.type.elem == Elem::kF32) {
-      const ::llvm::APInt bits(32, static_cast<uint32_t>(inst.imm));
-      scalar = ::llvm::ConstantFP::get(context_, ::llvm::APFloat(::llvm::APFloat::IEEEsingle(), bits));
+      scalar = llvm_.ConstBitCast(llvm_.ConstInt(i32_, static_cast<uint32_t>(inst.imm), false), Scalar(Elem::kF32));
     } else {
-      scalar = ::llvm::ConstantInt::get(Scalar(inst.type.elem), static_cast<uint64_t>(inst.imm), true);
+      scalar = llvm_.ConstInt(Scalar(inst.type.elem), static_cast<uint64_t>(inst.imm), true);
     }
     if (inst.type.lanes == 1) return scalar;
-    return ::llvm::ConstantVector::getSplat(::llvm::ElementCount::getFixed(static_cast<unsigned>(inst.type.lanes)),
-                                            scalar);
+    return Vector(std::vector<Value>(static_cast<size_t>(inst.type.lanes), scalar));
   }
   const Inst& inst(Val v) const { return kernel_.insts[static_cast<size_t>(v)]; }
-  Value* Get(Val v) {
-    Value*& value = values_[static_cast<size_t>(v)];
+  Value Get(Val v) {
+    Value& value = values_[static_cast<size_t>(v)];
     if (value == nullptr) {
       WEIR_CHECK(inst(v).op == IrOp::kConst, "%", v, " of ", kernel_.name, " is used before it is made");
       value = ConstantOf(inst(v));
@@ -83,107 +122,108 @@ class Emitter {
   }
 
   // ---- Memory ----------------------------------------------------------------------------------------------------------
-  Value* CallField(size_t offset, Type* type) {
-    Value* at = builder_.CreateConstInBoundsGEP1_64(builder_.getInt8Ty(), function_->getArg(0), offset);
-    return builder_.CreateLoad(type, at);
+  Value LoadOf(Type type, Value at) { return llvm_.BuildLoad2(b_, type, at, kNoName); }
+  Value At(Type elem, Value base, Value index) { return llvm_.BuildGEP2(b_, elem, base, &index, 1, kNoName); }
+  Value Inside(Type elem, Value base, Value index) {
+    return llvm_.BuildInBoundsGEP2(b_, elem, base, &index, 1, kNoName);
+  }
+  Value CallField(size_t offset, Type type) {
+    return LoadOf(type, Inside(i8_, call_, I64(static_cast<int64_t>(offset))));
   }
   void LoadBases() {
-    Type* pointer = builder_.getPtrTy();
     for (const IrBuffer& buffer : kernel_.buffers) {
-      Value* base = nullptr;
+      Value base = nullptr;
       switch (buffer.kind) {
         case IrBuffer::Kind::kInput: base = Operand(offsetof(KernelCall, inputs), buffer.index); break;
         case IrBuffer::Kind::kOutput: base = Operand(offsetof(KernelCall, outputs), buffer.index); break;
-        case IrBuffer::Kind::kWorkspace: base = CallField(offsetof(KernelCall, workspace), pointer); break;
-        case IrBuffer::Kind::kScratch: base = CallField(offsetof(KernelCall, scratch), pointer); break;
+        case IrBuffer::Kind::kWorkspace: base = CallField(offsetof(KernelCall, workspace), pointer_); break;
+        case IrBuffer::Kind::kScratch: base = CallField(offsetof(KernelCall, scratch), pointer_); break;
       }
-      bases_.push_back(builder_.CreateConstGEP1_64(builder_.getInt8Ty(), base, static_cast<uint64_t>(buffer.offset)));
+      bases_.push_back(At(i8_, base, I64(buffer.offset)));
     }
   }
-  Value* Operand(size_t list, int index) {
-    Value* pointers = CallField(list, builder_.getPtrTy());
-    Value* at = builder_.CreateConstInBoundsGEP1_64(builder_.getPtrTy(), pointers, static_cast<uint64_t>(index));
-    return builder_.CreateLoad(builder_.getPtrTy(), at);
+  Value Operand(size_t list, int index) {
+    return LoadOf(pointer_, Inside(pointer_, CallField(list, pointer_), I64(index)));
   }
-  Value* Address(int64_t buffer, Val index) {
-    Type* elem = Scalar(kernel_.buffers[static_cast<size_t>(buffer)].elem);
-    Value* base = bases_[static_cast<size_t>(buffer)];
+  Value Address(int64_t buffer, Val index) {
+    Type elem = Scalar(kernel_.buffers[static_cast<size_t>(buffer)].elem);
+    Value base = bases_[static_cast<size_t>(buffer)];
     // A constant is added last: it becomes part of the instruction, and neighbours share the rest.
     const Inst& sum = inst(index);
     if (sum.op == IrOp::kAdd && sum.type.lanes == 1 && inst(sum.args[1]).op == IrOp::kConst) {
-      return builder_.CreateGEP(elem, builder_.CreateGEP(elem, base, Get(sum.args[0])), Get(sum.args[1]));
+      return At(elem, At(elem, base, Get(sum.args[0])), Get(sum.args[1]));
     }
-    return builder_.CreateGEP(elem, base, Get(index));
+    return At(elem, base, Get(index));
   }
   // Lanes below `count`.
-  Value* MaskOf(Val count, int lanes) {
-    Value* limit = builder_.CreateTrunc(Get(count), builder_.getInt32Ty());
-    return builder_.CreateICmpSLT(IotaOf({Elem::kI32, lanes}),
-                                  builder_.CreateVectorSplat(static_cast<unsigned>(lanes), limit));
+  Value MaskOf(Val count, int lanes) {
+    Value limit = llvm_.BuildTrunc(b_, Get(count), i32_, kNoName);
+    return llvm_.BuildICmp(b_, LLVMIntSLT, IotaOf({Elem::kI32, lanes}), SplatOf(limit, lanes), kNoName);
   }
-  Value* IotaOf(IrType type) {
-    if (type.lanes == 1) return ::llvm::ConstantInt::get(Scalar(type.elem), 0);
-    std::vector<Constant*> lanes;
+  Value SplatOf(Value scalar, int lanes) {
+    const Type type = llvm_.VectorType(llvm_.TypeOf(scalar), static_cast<unsigned>(lanes));
+    Value first = llvm_.BuildInsertElement(b_, llvm_.GetPoison(type), scalar, I64(0), kNoName);
+    return Shuffle(first, llvm_.GetPoison(type), std::vector<int>(static_cast<size_t>(lanes), 0));
+  }
+  Value IotaOf(IrType type) {
+    if (type.lanes == 1) return llvm_.ConstNull(Scalar(type.elem));
+    std::vector<Value> lanes;
     for (int i = 0; i < type.lanes; ++i)
-      lanes.push_back(::llvm::ConstantInt::get(Scalar(type.elem), static_cast<uint64_t>(i)));
-    return ::llvm::ConstantVector::get(lanes);
+      lanes.push_back(llvm_.ConstInt(Scalar(type.elem), static_cast<uint64_t>(i), false));
+    return Vector(std::move(lanes));
   }
-  ::llvm::Align AlignOf(Elem elem) const { return ::llvm::Align(static_cast<uint64_t>(BytesOf(elem))); }
+  static unsigned AlignOf(Elem elem) { return static_cast<unsigned>(BytesOf(elem)); }
 
-  Value* Load(const Inst& i) {
-    Type* type = TypeOf(i.type);
-    const ::llvm::Align align = AlignOf(i.type.elem);
-    if (i.op == IrOp::kGather) {
-      Value* mask = i.args[1] == kNoVal ? nullptr : MaskOf(i.args[1], i.type.lanes);
-      if (i.type.lanes == 1) return builder_.CreateAlignedLoad(type, Address(i.imm, i.args[0]), align);
-      return builder_.CreateMaskedGather(type, Address(i.imm, i.args[0]), align, mask, Constant::getNullValue(type));
+  Value Load(const Inst& i) {
+    Type type = TypeOf(i.type);
+    Value at = Address(i.imm, i.args[0]);
+    const bool gather = i.op == IrOp::kGather && i.type.lanes > 1;
+    if (!gather && i.args[1] == kNoVal) {
+      Value loaded = LoadOf(type, at);
+      llvm_.SetAlignment(loaded, AlignOf(i.type.elem));
+      return loaded;
     }
-    Value* at = Address(i.imm, i.args[0]);
-    if (i.args[1] == kNoVal) return builder_.CreateAlignedLoad(type, at, align);
-    return builder_.CreateMaskedLoad(type, at, align, MaskOf(i.args[1], i.type.lanes), Constant::getNullValue(type));
+    Type mask_type = llvm_.VectorType(Scalar(Elem::kBool), static_cast<unsigned>(i.type.lanes));
+    Value mask = i.args[1] == kNoVal ? llvm_.ConstAllOnes(mask_type) : MaskOf(i.args[1], i.type.lanes);
+    return Intrinsic(gather ? "llvm.masked.gather" : "llvm.masked.load", {type, llvm_.TypeOf(at)},
+                     {at, I32(AlignOf(i.type.elem)), mask, llvm_.ConstNull(type)});
   }
   void Store(const Inst& i) {
-    Value* at = Address(i.imm, i.args[1]);
-    const ::llvm::Align align = AlignOf(i.type.elem);
+    Value at = Address(i.imm, i.args[1]), value = Get(i.args[0]);
     if (i.args[2] == kNoVal) {
-      builder_.CreateAlignedStore(Get(i.args[0]), at, align);
+      llvm_.SetAlignment(llvm_.BuildStore(b_, value, at), AlignOf(i.type.elem));
     } else {
-      builder_.CreateMaskedStore(Get(i.args[0]), at, align, MaskOf(i.args[2], i.type.lanes));
+      Value mask = MaskOf(i.args[2], i.type.lanes);
+      Intrinsic("llvm.masked.store", {llvm_.TypeOf(value), pointer_}, {value, at, I32(AlignOf(i.type.elem)), mask});
     }
   }
 
   // Non-temporal stores need their alignment promised.
   void Stream(const Inst& i) {
-    const uint64_t bytes = static_cast<uint64_t>(i.type.lanes * BytesOf(i.type.elem));
-    ::llvm::StoreInst* store =
-        builder_.CreateAlignedStore(Get(i.args[0]), Address(i.imm, i.args[1]), ::llvm::Align(bytes));
-    ::llvm::Metadata* one = ::llvm::ConstantAsMetadata::get(builder_.getInt32(1));
-    store->setMetadata(::llvm::LLVMContext::MD_nontemporal, ::llvm::MDNode::get(context_, one));
+    Value store = llvm_.BuildStore(b_, Get(i.args[0]), Address(i.imm, i.args[1]));
+    llvm_.SetAlignment(store, static_cast<unsigned>(i.type.lanes * BytesOf(i.type.elem)));
+    LLVMMetadataRef one = llvm_.ValueAsMetadata(I32(1));
+    constexpr std::string_view kKind = "nontemporal";
+    llvm_.SetMetadata(store, llvm_.GetMDKindIDInContext(context_, kKind.data(), kKind.size()),
+                      llvm_.MetadataAsValue(context_, llvm_.MDNodeInContext2(context_, &one, 1)));
   }
-  Value* MayStream(const Inst& i) {
-    Value* base = bases_[static_cast<size_t>(i.imm)];
-    Value* low = builder_.CreateAnd(builder_.CreatePtrToInt(base, builder_.getInt64Ty()), 63);
-    Value* may = builder_.CreateICmpEQ(low, builder_.getInt64(0));
+  Value MayStream(const Inst& i) {
+    Value base = bases_[static_cast<size_t>(i.imm)];
+    Value low = llvm_.BuildAnd(b_, llvm_.BuildPtrToInt(b_, base, i64_, kNoName), I64(63), kNoName);
+    Value may = llvm_.BuildICmp(b_, LLVMIntEQ, low, I64(0), kNoName);
     for (size_t b = 0; b < bases_.size(); ++b) {
       if (kernel_.buffers[b].kind != IrBuffer::Kind::kInput) continue;
-      may = builder_.CreateAnd(may, builder_.CreateICmpNE(base, bases_[b]));
+      may = llvm_.BuildAnd(b_, may, llvm_.BuildICmp(b_, LLVMIntNE, base, bases_[b], kNoName), kNoName);
     }
     return may;
   }
-  void Fence() {
-#if defined(__x86_64__)
-    // Streaming stores are ordered by nothing else, not even by an atomic store that releases.
-    builder_.CreateIntrinsic(::llvm::Intrinsic::x86_sse_sfence, {}, {});
-#else
-    builder_.CreateFence(::llvm::AtomicOrdering::Release);
-#endif
-  }
+  // Streaming stores are ordered by nothing else, not even by an atomic store that releases.
+  void Fence() { Intrinsic("llvm.x86.sse.sfence", std::vector<Type>(), {}); }
   void Prefetch(const Inst& i) {
-    Value* at = Address(i.imm, i.args[0]);
+    Value at = Address(i.imm, i.args[0]);
     // For reading, to a cache, of data.
-    const uint32_t locality = i.op == IrOp::kPrefetch ? 3 : 2;
-    builder_.CreateIntrinsic(::llvm::Intrinsic::prefetch, {at->getType()},
-                             {at, builder_.getInt32(0), builder_.getInt32(locality), builder_.getInt32(1)});
+    const int locality = i.op == IrOp::kPrefetch ? 3 : 2;
+    Intrinsic("llvm.prefetch", {at, I32(0), I32(locality), I32(1)});
   }
 
   // ---- Control ---------------------------------------------------------------------------------------------------------
@@ -191,121 +231,131 @@ class Emitter {
     for (Val v : region.code) values_[static_cast<size_t>(v)] = EmitInst(v, inst(v));
   }
 
+  Value Phi(Type type, Value value, Block from) {
+    Value phi = llvm_.BuildPhi(b_, type, kNoName);
+    llvm_.AddIncoming(phi, &value, &from, 1);
+    return phi;
+  }
   void For(const Inst& loop) {
     const Region& body = kernel_.regions[static_cast<size_t>(loop.region)];
-    Value *begin = Get(loop.args[0]), *end = Get(loop.args[1]);
-    BasicBlock* before = builder_.GetInsertBlock();
-    BasicBlock* round = BasicBlock::Create(context_, "loop", function_);
-    BasicBlock* after = BasicBlock::Create(context_, "done", function_);
-    std::vector<Value*> inits;
+    Value begin = Get(loop.args[0]), end = Get(loop.args[1]);
+    Block before = llvm_.GetInsertBlock(b_), round = NewBlock("loop"), after = NewBlock("done");
+    std::vector<Value> inits;
     for (Val init : body.inits) inits.push_back(Get(init));
-    builder_.CreateCondBr(builder_.CreateICmpSLT(begin, end), round, after);
-    builder_.SetInsertPoint(round);
-    ::llvm::PHINode* index = builder_.CreatePHI(builder_.getInt64Ty(), 2);
-    index->addIncoming(begin, before);
+    llvm_.BuildCondBr(b_, llvm_.BuildICmp(b_, LLVMIntSLT, begin, end, kNoName), round, after);
+    llvm_.PositionBuilderAtEnd(b_, round);
+    Value index = Phi(i64_, begin, before);
     values_[static_cast<size_t>(body.params[0])] = index;
-    std::vector<::llvm::PHINode*> carried;
+    std::vector<Value> carried;
     for (size_t k = 0; k < inits.size(); ++k) {
-      carried.push_back(builder_.CreatePHI(inits[k]->getType(), 2));
-      carried.back()->addIncoming(inits[k], before);
+      carried.push_back(Phi(llvm_.TypeOf(inits[k]), inits[k], before));
       values_[static_cast<size_t>(body.params[k + 1])] = carried.back();
     }
     EmitRegion(body);
-    BasicBlock* last = builder_.GetInsertBlock();
-    Value* next = builder_.CreateAdd(index, builder_.getInt64(static_cast<uint64_t>(loop.imm)), "", true, true);
-    index->addIncoming(next, last);
-    std::vector<Value*> yields;
+    Block last = llvm_.GetInsertBlock(b_);
+    Value next = llvm_.BuildAdd(b_, index, I64(loop.imm), kNoName);
+    llvm_.SetNUW(next, true);
+    llvm_.SetNSW(next, true);
+    llvm_.AddIncoming(index, &next, &last, 1);
+    std::vector<Value> yields;
     for (size_t k = 0; k < inits.size(); ++k) {
       yields.push_back(Get(body.yields[k]));
-      carried[k]->addIncoming(yields.back(), last);
+      llvm_.AddIncoming(carried[k], &yields.back(), &last, 1);
     }
-    builder_.CreateCondBr(builder_.CreateICmpSLT(next, end), round, after);
-    builder_.SetInsertPoint(after);
+    llvm_.BuildCondBr(b_, llvm_.BuildICmp(b_, LLVMIntSLT, next, end, kNoName), round, after);
+    llvm_.PositionBuilderAtEnd(b_, after);
     // What a loop hands out is read through its region's parameters.
     for (size_t k = 0; k < inits.size(); ++k) {
-      ::llvm::PHINode* result = builder_.CreatePHI(inits[k]->getType(), 2);
-      result->addIncoming(inits[k], before);
-      result->addIncoming(yields[k], last);
+      Value result = Phi(llvm_.TypeOf(inits[k]), inits[k], before);
+      llvm_.AddIncoming(result, &yields[k], &last, 1);
       values_[static_cast<size_t>(body.params[k + 1])] = result;
     }
   }
 
   void If(const Inst& i) {
-    BasicBlock* then = BasicBlock::Create(context_, "then", function_);
-    BasicBlock* after = BasicBlock::Create(context_, "after", function_);
-    builder_.CreateCondBr(Get(i.args[0]), then, after);
-    builder_.SetInsertPoint(then);
+    Block then = NewBlock("then"), after = NewBlock("after");
+    llvm_.BuildCondBr(b_, Get(i.args[0]), then, after);
+    llvm_.PositionBuilderAtEnd(b_, then);
     EmitRegion(kernel_.regions[static_cast<size_t>(i.region)]);
-    builder_.CreateBr(after);
-    builder_.SetInsertPoint(after);
+    llvm_.BuildBr(b_, after);
+    llvm_.PositionBuilderAtEnd(b_, after);
   }
 
   void ReportLabel(const Inst& i) {
-    Type *pointer = builder_.getPtrTy(), *integer = builder_.getInt64Ty();
-    auto* type = ::llvm::FunctionType::get(builder_.getVoidTy(), {pointer, pointer, integer, integer, integer}, false);
-    auto* host = ::llvm::cast<::llvm::Function>(module_.getOrInsertFunction(kReportLabelSymbol, type).getCallee());
-    host->addFnAttr(::llvm::Attribute::NoUnwind);
-    Value* text = builder_.CreateGlobalString(kernel_.label_error);
-    builder_.CreateCall(type, host,
-                        {CallField(offsetof(KernelCall, errors), pointer), text, Get(i.args[0]), Get(i.args[1]),
-                         builder_.getInt64(static_cast<uint64_t>(i.imm))});
+    Value host = llvm_.GetNamedFunction(module_, kReportLabelSymbol);
+    if (host == nullptr) {
+      host = llvm_.AddFunction(module_, kReportLabelSymbol, FunctionType({pointer_, pointer_, i64_, i64_, i64_}));
+      AddAttribute(host, "nounwind");
+    }
+    Value text = llvm_.BuildGlobalString(b_, kernel_.label_error.c_str(), kNoName);
+    Call(host,
+         {CallField(offsetof(KernelCall, errors), pointer_), text, Get(i.args[0]), Get(i.args[1]), I64(i.imm)});
   }
 
   // ---- Operations ------------------------------------------------------------------------------------------------------
-  Value* Intrinsic(::llvm::Intrinsic::ID id, ArrayRef<Value*> args) {
-    return builder_.CreateIntrinsic(args[0]->getType(), id, args);
+  Value Shuffle(Value a, Value b, const std::vector<int>& from) {
+    std::vector<Value> lanes;
+    for (int lane : from) lanes.push_back(I32(lane));
+    return llvm_.BuildShuffleVector(b_, a, b, Vector(std::move(lanes)), kNoName);
   }
-  Value* Half(const Inst& i) {
-    ::llvm::SmallVector<int, 16> lanes;
+  Value Extract(Value vector, int64_t lane) { return llvm_.BuildExtractElement(b_, vector, I64(lane), kNoName); }
+  Value Half(const Inst& i) {
+    Value whole = Get(i.args[0]);
     const int first = i.op == IrOp::kHigh ? i.type.lanes : 0;
+    if (i.type.lanes == 1) return Extract(whole, first);
+    std::vector<int> lanes;
     for (int k = 0; k < i.type.lanes; ++k) lanes.push_back(first + k);
-    if (i.type.lanes == 1) return builder_.CreateExtractElement(Get(i.args[0]), static_cast<uint64_t>(first));
-    return builder_.CreateShuffleVector(Get(i.args[0]), lanes);
+    return Shuffle(whole, llvm_.GetPoison(llvm_.TypeOf(whole)), lanes);
   }
-  Value* Zip(const Inst& i) {
-    ::llvm::SmallVector<int, 16> lanes;
+  Value Zip(const Inst& i) {
+    std::vector<int> lanes;
     const int first = i.op == IrOp::kZipHigh ? i.type.lanes / 2 : 0;
     for (int k = 0; k < i.type.lanes; ++k) {
       lanes.push_back((i.op == IrOp::kZipEven ? k / 2 * 2 : first + k / 2) + (k % 2 == 0 ? 0 : i.type.lanes));
     }
-    return builder_.CreateShuffleVector(Get(i.args[0]), Get(i.args[1]), lanes);
+    return Shuffle(Get(i.args[0]), Get(i.args[1]), lanes);
   }
-  Value* Blend(const Inst& i) {
-    ::llvm::SmallVector<int, 16> lanes;
+  Value Blend(const Inst& i) {
+    std::vector<int> lanes;
     for (int k = 0; k < i.type.lanes; ++k) lanes.push_back(k % 2 == 0 ? k : k + i.type.lanes);
-    return builder_.CreateShuffleVector(Get(i.args[0]), Get(i.args[1]), lanes);
+    return Shuffle(Get(i.args[0]), Get(i.args[1]), lanes);
   }
-  Value* Convert(const Inst& i) {
+  Value Convert(const Inst& i) {
     const Elem from = inst(i.args[0]).type.elem, to = i.type.elem;
-    Value* a = Get(i.args[0]);
-    Type* type = TypeOf(i.type);
+    Value a = Get(i.args[0]);
+    Type type = TypeOf(i.type);
+    const bool is_signed = from != Elem::kBool && from != Elem::kU8;
     if (to == Elem::kF32) {
-      return from == Elem::kBool || from == Elem::kU8 ? builder_.CreateUIToFP(a, type) : builder_.CreateSIToFP(a, type);
+      return is_signed ? llvm_.BuildSIToFP(b_, a, type, kNoName) : llvm_.BuildUIToFP(b_, a, type, kNoName);
     }
     if (from == Elem::kF32) {
       // A NaN gives 0, what is outside of the type its nearest number.
-      const auto id = to == Elem::kU8 ? ::llvm::Intrinsic::fptoui_sat : ::llvm::Intrinsic::fptosi_sat;
-      return builder_.CreateIntrinsic(id, {type, a->getType()}, {a});
+      return Intrinsic(to == Elem::kU8 ? "llvm.fptoui.sat" : "llvm.fptosi.sat", {type, llvm_.TypeOf(a)}, {a});
     }
-    if (from == Elem::kBool || from == Elem::kU8) return builder_.CreateZExtOrTrunc(a, type);
-    return builder_.CreateSExtOrTrunc(a, type);
+    return llvm_.BuildIntCast2(b_, a, type, is_signed, kNoName);
   }
-  Value* Compare(const Inst& i) {
-    Value *a = Get(i.args[0]), *b = Get(i.args[1]);
+  Value Compare(const Inst& i) {
+    Value a = Get(i.args[0]), b = Get(i.args[1]);
     const Elem elem = inst(i.args[0]).type.elem;
-    if (elem == Elem::kF32) {
-      return i.op == IrOp::kLt   ? builder_.CreateFCmpOLT(a, b)
-             : i.op == IrOp::kLe ? builder_.CreateFCmpOLE(a, b)
-                                 : builder_.CreateFCmpOEQ(a, b);
-    }
-    if (i.op == IrOp::kEq) return builder_.CreateICmpEQ(a, b);
-    if (elem == Elem::kU8) return i.op == IrOp::kLt ? builder_.CreateICmpULT(a, b) : builder_.CreateICmpULE(a, b);
-    return i.op == IrOp::kLt ? builder_.CreateICmpSLT(a, b) : builder_.CreateICmpSLE(a, b);
+    const bool lt = i.op == IrOp::kLt, le = i.op == IrOp::kLe;
+    if (elem == Elem::kF32) return llvm_.BuildFCmp(b_, lt ? LLVMRealOLT : le ? LLVMRealOLE : LLVMRealOEQ, a, b, kNoName);
+    if (i.op == IrOp::kEq) return llvm_.BuildICmp(b_, LLVMIntEQ, a, b, kNoName);
+    if (elem == Elem::kU8) return llvm_.BuildICmp(b_, lt ? LLVMIntULT : LLVMIntULE, a, b, kNoName);
+    return llvm_.BuildICmp(b_, lt ? LLVMIntSLT : LLVMIntSLE, a, b, kNoName);
+  }
+  using BinaryBuild = decltype(LlvmApi::BuildAdd);
+  Value Binary(const Inst& i, BinaryBuild build) { return build(b_, Get(i.args[0]), Get(i.args[1]), kNoName); }
+  // Of numbers, by what they are.
+  Value Binary(const Inst& i, BinaryBuild floating, BinaryBuild integer) {
+    return Binary(i, i.type.elem == Elem::kF32 ? floating : integer);
+  }
+  Value Shift(const Inst& i, BinaryBuild build) {
+    const Inst by = {.op = IrOp::kConst, .type = i.type, .imm = i.imm};
+    return build(b_, Get(i.args[0]), ConstantOf(by), kNoName);
   }
 
-  Value* EmitInst(Val v, const Inst& i) {
+  Value EmitInst(Val v, const Inst& i) {
     const auto arg = [&](int k) { return Get(i.args[k]); };
-    const bool floating = i.type.elem == Elem::kF32;
     switch (i.op) {
       case IrOp::kFor: For(i); return nullptr;
       case IrOp::kIf: If(i); return nullptr;
@@ -321,41 +371,41 @@ class Emitter {
       case IrOp::kFence: Fence(); return nullptr;
       case IrOp::kPrefetch:
       case IrOp::kPrefetchNear: Prefetch(i); return nullptr;
-      case IrOp::kTask: return CallField(offsetof(KernelCall, task), builder_.getInt64Ty());
+      case IrOp::kTask: return CallField(offsetof(KernelCall, task), i64_);
       case IrOp::kIota: return IotaOf(i.type);
-      case IrOp::kSplat: return builder_.CreateVectorSplat(static_cast<unsigned>(i.type.lanes), arg(0));
+      case IrOp::kSplat: return SplatOf(arg(0), i.type.lanes);
       case IrOp::kLow:
       case IrOp::kHigh: return Half(i);
       case IrOp::kZipLow:
       case IrOp::kZipHigh:
       case IrOp::kZipEven: return Zip(i);
       case IrOp::kBlend: return Blend(i);
-      case IrOp::kLane: return builder_.CreateExtractElement(arg(0), static_cast<uint64_t>(i.imm));
-      case IrOp::kAdd: return floating ? builder_.CreateFAdd(arg(0), arg(1)) : builder_.CreateAdd(arg(0), arg(1));
-      case IrOp::kSub: return floating ? builder_.CreateFSub(arg(0), arg(1)) : builder_.CreateSub(arg(0), arg(1));
-      case IrOp::kMul: return floating ? builder_.CreateFMul(arg(0), arg(1)) : builder_.CreateMul(arg(0), arg(1));
-      case IrOp::kDiv: return floating ? builder_.CreateFDiv(arg(0), arg(1)) : builder_.CreateUDiv(arg(0), arg(1));
-      case IrOp::kRem: return builder_.CreateURem(arg(0), arg(1));
-      case IrOp::kFma: return Intrinsic(::llvm::Intrinsic::fma, {arg(0), arg(1), arg(2)});
-      case IrOp::kSqrt: return Intrinsic(::llvm::Intrinsic::sqrt, {arg(0)});
-      case IrOp::kNeg: return builder_.CreateFNeg(arg(0));
-      case IrOp::kAbs: return Intrinsic(::llvm::Intrinsic::fabs, {arg(0)});
-      case IrOp::kCopySign: return Intrinsic(::llvm::Intrinsic::copysign, {arg(0), arg(1)});
-      case IrOp::kRoundEven: return Intrinsic(::llvm::Intrinsic::roundeven, {arg(0)});
-      case IrOp::kShl: return builder_.CreateShl(arg(0), static_cast<uint64_t>(i.imm));
-      case IrOp::kShr: return builder_.CreateLShr(arg(0), static_cast<uint64_t>(i.imm));
+      case IrOp::kLane: return Extract(arg(0), i.imm);
+      case IrOp::kAdd: return Binary(i, llvm_.BuildFAdd, llvm_.BuildAdd);
+      case IrOp::kSub: return Binary(i, llvm_.BuildFSub, llvm_.BuildSub);
+      case IrOp::kMul: return Binary(i, llvm_.BuildFMul, llvm_.BuildMul);
+      case IrOp::kDiv: return Binary(i, llvm_.BuildFDiv, llvm_.BuildUDiv);
+      case IrOp::kRem: return Binary(i, llvm_.BuildURem);
+      case IrOp::kFma: return Intrinsic("llvm.fma", {arg(0), arg(1), arg(2)});
+      case IrOp::kSqrt: return Intrinsic("llvm.sqrt", {arg(0)});
+      case IrOp::kNeg: return llvm_.BuildFNeg(b_, arg(0), kNoName);
+      case IrOp::kAbs: return Intrinsic("llvm.fabs", {arg(0)});
+      case IrOp::kCopySign: return Intrinsic("llvm.copysign", {arg(0), arg(1)});
+      case IrOp::kRoundEven: return Intrinsic("llvm.roundeven", {arg(0)});
+      case IrOp::kShl: return Shift(i, llvm_.BuildShl);
+      case IrOp::kShr: return Shift(i, llvm_.BuildLShr);
       case IrOp::kBitAnd:
-      case IrOp::kAnd: return builder_.CreateAnd(arg(0), arg(1));
+      case IrOp::kAnd: return Binary(i, llvm_.BuildAnd);
       case IrOp::kBitOr:
-      case IrOp::kOr: return builder_.CreateOr(arg(0), arg(1));
-      case IrOp::kBitXor: return builder_.CreateXor(arg(0), arg(1));
-      case IrOp::kNot: return builder_.CreateNot(arg(0));
-      case IrOp::kMin: return Intrinsic(::llvm::Intrinsic::smin, {arg(0), arg(1)});
+      case IrOp::kOr: return Binary(i, llvm_.BuildOr);
+      case IrOp::kBitXor: return Binary(i, llvm_.BuildXor);
+      case IrOp::kNot: return llvm_.BuildNot(b_, arg(0), kNoName);
+      case IrOp::kMin: return Intrinsic("llvm.smin", {arg(0), arg(1)});
       case IrOp::kLt:
       case IrOp::kLe:
       case IrOp::kEq: return Compare(i);
-      case IrOp::kSelect: return builder_.CreateSelect(arg(0), arg(1), arg(2));
-      case IrOp::kBits: return builder_.CreateBitCast(arg(0), TypeOf(i.type));
+      case IrOp::kSelect: return llvm_.BuildSelect(b_, arg(0), arg(1), arg(2), kNoName);
+      case IrOp::kBits: return llvm_.BuildBitCast(b_, arg(0), TypeOf(i.type), kNoName);
       case IrOp::kConvert: return Convert(i);
       case IrOp::kConst:
       case IrOp::kIndex:
@@ -365,19 +415,25 @@ class Emitter {
     return nullptr;
   }
 
+  static constexpr LLVMAttributeIndex kFunctionIndex = static_cast<LLVMAttributeIndex>(LLVMAttributeFunctionIndex);
+
   const Kernel& kernel_;
-  ::llvm::Module& module_;
-  ::llvm::LLVMContext& context_;
-  ::llvm::IRBuilder<> builder_;
-  ::llvm::Function* function_ = nullptr;
-  std::vector<Value*> values_;
-  std::vector<Value*> bases_;
+  const LlvmApi& llvm_;
+  const LLVMModuleRef module_;
+  const LLVMContextRef context_;
+  const LLVMBuilderRef b_;
+  const Type i8_ = llvm_.Int8TypeInContext(context_), i32_ = llvm_.Int32TypeInContext(context_),
+             i64_ = llvm_.Int64TypeInContext(context_), pointer_ = llvm_.PointerTypeInContext(context_, 0);
+  Value function_ = nullptr, call_ = nullptr;
+  std::vector<Value> values_;
+  std::vector<Value> bases_;
 };
 
 }  // namespace
 
-void Emit(const Kernel& kernel, const std::string& symbol, ::llvm::Module& module) {
-  Emitter(kernel, symbol, module).Run();
+void Emit(const Kernel& kernel, const std::string& symbol, const LlvmApi& llvm, LLVMModuleRef module,
+          LLVMContextRef context) {
+  Emitter(kernel, symbol, llvm, module, context).Run();
 }
 
 }  // namespace weir::jit

@@ -5,20 +5,15 @@
 
 #include <string>
 
-#include "absl/status/status.h"
 #include "weir/backends/llvm/kernel_ir.h"
-
-namespace llvm {
-class Module;
-}
+#include "weir/backends/llvm/llvm_api.h"
 
 namespace weir::jit {
 
 // Adds the function `symbol`, of type void(const KernelCall*), to the module. Calls to the host go to the symbol
 // kReportLabelSymbol.
-void Emit(const Kernel& kernel, const std::string& symbol, ::llvm::Module& module);
-
-inline constexpr char kReportLabelSymbol[] = "weir_report_label";
+void Emit(const Kernel& kernel, const std::string& symbol, const LlvmApi& llvm, LLVMModuleRef module,
+          LLVMContextRef context);
 
 }  // namespace weir::jit
 

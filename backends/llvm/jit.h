@@ -1,6 +1,5 @@
-// Linking generated code into this process, and letting go of it: the only place that knows ORC, and the one where
-// LLVM's errors become absl::Status. Kernels of a plan are compiled at once, in parts on several threads, or taken
-// from the object cache.
+// Kernels of a plan made runnable in this process, and let go of: compiled at once, in parts on several threads, or taken
+// from the object cache, where they are without LLVM being loaded.
 #ifndef WEIR_BACKENDS_LLVM_JIT_H_
 #define WEIR_BACKENDS_LLVM_JIT_H_
 
@@ -27,12 +26,19 @@ struct Compiled {
 class Jit {
  public:
   // `cache` may be null.
-  static std::shared_ptr<const Jit> Create(Target target, std::shared_ptr<const ObjectCache> cache);
-  virtual ~Jit() = default;
+  Jit(Target target, std::shared_ptr<const ObjectCache> cache);
 
   // On the threads of `pool`. Safe for several threads.
-  virtual absl::StatusOr<Compiled> Compile(std::span<const Kernel* const> kernels, ThreadPool& pool) const = 0;
-  virtual const Target& target() const = 0;
+  absl::StatusOr<Compiled> Compile(std::span<const Kernel* const> kernels, ThreadPool& pool) const;
+  const Target& target() const { return target_; }
+
+ private:
+  // The object file of a part.
+  absl::StatusOr<std::string> FindOrGenerate(std::span<const Kernel* const> kernels) const;
+
+  const Target target_;
+  const std::string key_;
+  const std::shared_ptr<const ObjectCache> cache_;
 };
 
 }  // namespace weir::jit

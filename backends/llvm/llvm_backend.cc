@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <string_view>
 
+#include "weir/backends/llvm/codegen.h"
 #include "weir/backends/llvm/jit.h"
 #include "weir/backends/llvm/kernel_interpreter.h"
 #include "weir/backends/llvm/lowering.h"
@@ -91,10 +92,10 @@ std::optional<Decline> EpilogueDecline(const Cluster& cluster, const Node& node)
 
 class LlvmBackend : public Backend {
  public:
-  LlvmBackend(std::shared_ptr<const Jit> jit, bool interpret) : jit_(std::move(jit)), interpret_(interpret) {}
+  LlvmBackend(std::unique_ptr<const Jit> jit, bool interpret) : jit_(std::move(jit)), interpret_(interpret) {}
 
   std::string_view name() const override { return "llvm"; }
-  std::string config_key() const override { return StrCat("llvm:", jit_->target().cpu, ":", jit_->target().features); }
+  std::string config_key() const override { return StrCat("llvm:", jit_->target().cpu); }
 
   std::optional<Decline> MayJoin(const Cluster& cluster, const Node& node) const override {
     if (cluster.nodes.empty()) return std::nullopt;
@@ -198,7 +199,7 @@ class LlvmBackend : public Backend {
             .fetches_far = target.fetches_far};
   }
 
-  const std::shared_ptr<const Jit> jit_;
+  const std::unique_ptr<const Jit> jit_;
   const bool interpret_;
 };
 
@@ -207,11 +208,13 @@ class LlvmBackend : public Backend {
 
 absl::StatusOr<std::unique_ptr<Backend>> MakeLlvmBackend(const LlvmOptions& options) {
   WEIR_ASSIGN_OR_RETURN(jit::Target target, jit::FindTarget(options.cpu));
+  if (!options.interpret) WEIR_RETURN_IF_ERROR(jit::FindLlvm());
   std::shared_ptr<const jit::ObjectCache> cache;
   if (!options.cache_folder.empty()) {
     cache = std::make_shared<const jit::ObjectCache>(options.cache_folder, options.cache_bytes);
   }
-  return std::make_unique<jit::LlvmBackend>(jit::Jit::Create(std::move(target), std::move(cache)), options.interpret);
+  auto jit = std::make_unique<const jit::Jit>(std::move(target), std::move(cache));
+  return std::make_unique<jit::LlvmBackend>(std::move(jit), options.interpret);
 }
 
 }  // namespace weir

@@ -2,7 +2,10 @@
 // the reference's bits in float32. What it declines, the backend behind it takes; clusters are formed so that it can.
 //
 //   auto backend = weir::MakeLlvmBackend({.cache_folder = "/var/cache/weir"});
-//   if (!backend.ok()) std::cerr << backend.status();  // kUnimplemented: a processor without fused multiply-add
+//   if (!backend.ok()) std::cerr << backend.status();  // kUnimplemented: no AVX2 with fused multiply-add, or no LLVM
+//
+// LLVM's library is loaded when the first kernel is compiled: where all are in the cache, never. The environment's
+// WEIR_LLVM_LIBRARY names its file where it is not in its place.
 #ifndef WEIR_BACKENDS_LLVM_LLVM_BACKEND_H_
 #define WEIR_BACKENDS_LLVM_LLVM_BACKEND_H_
 
@@ -16,7 +19,8 @@
 namespace weir {
 
 struct LlvmOptions {
-  // "" for the processor this runs on, or a name of LLVM's that it can stand in for ("x86-64-v3": AVX2).
+  // "" for the processor this runs on, or the name of one that it can stand in for ("x86-64-v3": AVX2); an unknown name's
+  // error lists those that are known.
   std::string cpu = {};
   // Where compiled kernels are kept between processes; "" keeps none.
   std::string cache_folder = {};
