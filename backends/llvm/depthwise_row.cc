@@ -25,6 +25,12 @@ DepthwiseRow::DepthwiseRow(const RowGeometry& geometry, int64_t most) : geometry
   }
 }
 
+int64_t DepthwiseRow::most_outputs() const {
+  int64_t most = 0;
+  for (const Run& run : runs_) most = std::max(most, run.tile.size);
+  return most;
+}
+
 DepthwiseRow::Tile DepthwiseRow::TileAt(int64_t begin, int64_t size) const {
   std::map<int64_t, Cell> cells;
   for (int64_t j = 0; j < size; ++j) {

@@ -48,6 +48,7 @@ class DepthwiseRow {
 
   // Pieces of code that the row is made of.
   size_t pieces() const { return runs_.size(); }
+  int64_t most_outputs() const;  // of a tile
   bool one_tile() const { return runs_.size() == 1 && runs_[0].count == 1; }
 
   // body(tile, first output, carried) returns what is carried to the next tile.

@@ -4,7 +4,9 @@
 //
 // Tasks are steps: some rows of the output, or, where an input gradient has strides, one of each phase. A long epilogue
 // runs over the sums of a step, stored in scratch. Images of one tile share their channels' taps, which stay in
-// registers.
+// registers. Where pixels are so far apart that those of a tile share one or two sets of the first-level cache, stores
+// of a tile would drive each other out of it, one vector of channels after the other: some vectors' sums are staged in
+// scratch, and go to the output pixel by pixel.
 #include <algorithm>
 #include <map>
 #include <span>
@@ -33,6 +35,11 @@ constexpr int64_t kLongRow = 256;       // long, they should be cut
 // Bytes that pixels are apart which share few sets of a first-level cache. With strides, rows of outputs have little in
 // common, and a pixel's vectors are neighbours.
 constexpr int64_t kCrowdedPitch = 1024;
+// Bytes that pixels are apart which have one or two sets, of so many lines or more, and what is staged for them.
+constexpr int64_t kStagedPitch = 2048;
+constexpr int64_t kWays = 8;
+constexpr int64_t kStagedVectors = 8;  // of channels
+constexpr int64_t kStagedRows = 7;     // 25 KB of outputs
 
 class DepthwiseConv {
  public:
@@ -42,13 +49,19 @@ class DepthwiseConv {
     const int64_t floats =
         p_.batch * (p_.axis[0].src * p_.axis[1].src * p_.axis[2].src * p_.src_channels + p_.DstStep(0));
     far_ = floats * BytesOf(Elem::kF32) > fetch_.from_bytes;
-    const int64_t most = std::min<int64_t>(kMostPixels, limits.vector_registers / 2);
+    int64_t most = std::min<int64_t>(kMostPixels, limits.vector_registers / 2);
     const bool wide = limits.vector_registers >= kPair * most + kStraightTaps + kSpareRegisters;
     const bool planar = p_.axis[0].window == 1 && p_.axis[1].dst > 1 && p_.axis[1].phases[0].delta > 0;
     if (wide && planar && p_.classes() == 1 && p_.taps() <= kStraightTaps) {
-      const bool crowded = channels() * BytesOf(Elem::kF32) % kCrowdedPitch == 0;
-      if (p_.axis[1].advance > 1 && crowded) {
+      const ConvAxis& axis = p_.axis[1];
+      const int64_t pitch = channels() * BytesOf(Elem::kF32), live = axis.phases[0].taps;  // rows whose sums are
+      if (axis.advance > 1 && pitch % kCrowdedPitch == 0) {
         vectors_ = kTogether;
+      } else if (pitch % kStagedPitch == 0 && kPair * std::min(p_.axis[2].dst, most) > kWays && live > 1 &&
+                 axis.phases[0].delta == 1 && short_epilogue_) {
+        staged_ = kStagedVectors;
+        together_ = CeilDiv(axis.dst, CeilDiv(axis.dst, kStagedRows));
+        most = std::min(most, (limits.vector_registers - p_.taps() - kSpareRegisters) / live);
       } else {
         together_ = kPair;
       }
@@ -80,8 +93,7 @@ class DepthwiseConv {
     Lowering lowering;
     lowering.in_place = PointwisePairs(cluster_);
     lowering.kernel = StrCat("jit, depthwise in place, ", tasks, " tasks");
-    const int64_t scratch = short_epilogue_ ? 0 : RoundUp(step_floats(), kLanes);
-    lowering.stages.push_back(MakeStage(b_.Take(), tasks, scratch * BytesOf(Elem::kF32)));
+    lowering.stages.push_back(MakeStage(b_.Take(), tasks, scratch_.bytes()));
     return lowering;
   }
 
@@ -115,7 +127,8 @@ class DepthwiseConv {
     epilogue_ = &epilogue;
     src_ = Input(0);
     filter_ = Input(1);
-    if (!short_epilogue_) sums_ = b_.Buffer({IrBuffer::Kind::kScratch, 0, Elem::kF32, 0});
+    if (!short_epilogue_) sums_ = scratch_.Take(RoundUp(step_floats(), kLanes));
+    if (staged_ > 0) sums_ = scratch_.Take(together_ * rows_[0].most_outputs() * staged_ * kLanes);
     const Val begin = b_.Mul(task, per_task), end = b_.Min(b_.Add(begin, b_.I64(per_task)), b_.I64(steps()));
     if (OneTile()) {
       Images(begin, end);
@@ -287,63 +300,117 @@ class DepthwiseConv {
     });
   }
 
-  // Some rows of outputs: each row of the source that they meet is read once.
-  template <class RowOf>
-  void StraightRows(const Class& one, const RowOf& window_row, int64_t count, Val dst, Val first) {
+  // Some rows of outputs, and what they read.
+  struct Band {
     struct SourceRow {
       WindowRow row;
       std::vector<std::pair<int64_t, int64_t>> uses;  // row of outputs, row of the window
     };
-    std::map<int64_t, SourceRow> source;  // by distance from the first
-    std::vector<WindowRow> window;
-    for (int64_t w = 0; w < one.rows(); ++w) window.push_back(window_row(b_.I64(w), 0));
+    int64_t count = 0;                  // rows of outputs
+    std::vector<WindowRow> window;      // of the first
+    std::vector<SourceRow> source;      // from the first on
+    std::vector<size_t> last;           // of each row of outputs, the row of the source that completes it
+  };
+  template <class RowOf>
+  Band BandOf(const Class& one, const RowOf& window_row, int64_t count) {
+    Band band{.count = count, .window = {}, .source = {}, .last = std::vector<size_t>(static_cast<size_t>(count))};
+    std::map<int64_t, Band::SourceRow> source;  // by distance from the first
+    for (int64_t w = 0; w < one.rows(); ++w) band.window.push_back(window_row(b_.I64(w), 0));
     for (int64_t r = 0; r < count; ++r) {
       for (int64_t w = 0; w < one.rows(); ++w) {
         const int64_t distance = count == 1 ? w : r * p_.axis[1].advance + w * one.phase[1]->delta;
-        SourceRow& s = source[distance];
-        if (s.uses.empty()) s.row = r == 0 ? window[static_cast<size_t>(w)] : window_row(b_.I64(w), r);
+        Band::SourceRow& s = source[distance];
+        if (s.uses.empty()) s.row = r == 0 ? band.window[static_cast<size_t>(w)] : window_row(b_.I64(w), r);
         s.uses.emplace_back(r, w);
       }
     }
-    std::vector<WindowRow> rows;
-    for (const auto& [distance, s] : source) rows.push_back(s.row);
+    for (auto& [distance, s] : source) {
+      for (const auto& [r, w] : s.uses) band.last[static_cast<size_t>(r)] = band.source.size();
+      band.source.push_back(std::move(s));
+    }
+    return band;
+  }
+
+  // Some rows of outputs: each row of the source that they meet is read once.
+  template <class RowOf>
+  void StraightRows(const Class& one, const RowOf& window_row, int64_t count, Val dst, Val first) {
+    const Band band = BandOf(one, window_row, count);
+    if (staged_ > 0) return StagedRows(one, band, dst);
     EachTile(one, dst, vectors_, [&](const DepthwiseRow::Tile& tile, Val begin, Val to, Val c, Val left) {
       std::vector<Val> channel;
       for (int64_t v = 0; v < vectors_; ++v) channel.push_back(b_.Add(c, b_.I64(v * kLanes)));
-      if (far_) {
-        for (Val first_of_vector : channel)
-          FetchAhead(one, tile, begin, rows, count * p_.axis[1].advance, first_of_vector);
-      }
-      // By rows of the window, and of outputs; then by vectors.
-      std::vector<std::vector<Val>> weights(window.size() * channel.size());
-      std::vector<std::vector<Val>> sums(static_cast<size_t>(count) * channel.size(), Zeros(tile.size));
-      const auto at = [&](int64_t row, size_t v) { return static_cast<size_t>(row) * channel.size() + v; };
-      for (const auto& [distance, s] : source) {
-        for (size_t v = 0; v < channel.size(); ++v) {
-          for (const auto& [r, w] : s.uses) {
-            if (weights[at(w, v)].empty())
-              weights[at(w, v)] = Weights(one, window[static_cast<size_t>(w)], channel[v], left);
-          }
-        }
-        EachCell(one, tile, begin, s.row, channel, left, [&](const DepthwiseRow::Cell& cell, size_t v, Val x) {
-          for (const auto& [r, w] : s.uses) AddTerms(cell, x, weights[at(w, v)], sums[at(r, v)]);
+      TileOfBand(one, band, tile, begin, channel, left, [&](int64_t r, size_t v, const std::vector<Val>& sums) {
+        const Val row = b_.Add(to, b_.I64(r * row_floats()));
+        Hand(b_.Add(row, channel[v]), tile_step(), channel[v], left, first, sums);
+      });
+    });
+  }
+
+  void StagedRows(const Class& one, const Band& band, Val dst) {
+    EachTile(one, dst, staged_, [&](const DepthwiseRow::Tile& tile, Val begin, Val to, Val c, Val left) {
+      const int64_t pixel = staged_ * kLanes, row = tile.size * pixel;
+      b_.Loop(b_.I64(0), b_.I64(pixel), kLanes, [&](Val v) {
+        const std::vector<Val> channel = {b_.Add(c, v)};
+        TileOfBand(one, band, tile, begin, channel, left, [&](int64_t r, size_t, const std::vector<Val>& sums) {
+          for (size_t j = 0; j < sums.size(); ++j)
+            b_.Store(sums_, sums[j], b_.Add(v, b_.I64(r * row + static_cast<int64_t>(j) * pixel)));
         });
-      }
-      for (int64_t r = 0; r < count; ++r) {
-        for (size_t v = 0; v < channel.size(); ++v) {
-          const Val row = b_.Add(to, b_.I64(r * row_floats()));
-          Hand(b_.Add(row, channel[v]), tile_step(), channel[v], left, first, sums[at(r, v)]);
-        }
+      });
+      for (int64_t r = 0; r < band.count; ++r) {
+        b_.Loop(b_.I64(0), b_.I64(tile.size), 1, [&](Val j) {
+          const Val stage = b_.Add(b_.Mul(j, pixel), b_.I64(r * row));
+          const Val pixel_dst = b_.Add(b_.Add(to, b_.I64(r * row_floats())), b_.Add(b_.Mul(j, tile_step()), c));
+          std::vector<Val> sums;
+          std::vector<Point> points;
+          for (int64_t v = 0; v < staged_; ++v) {
+            const Val vector = b_.I64(v * kLanes);
+            sums.push_back(b_.Load(sums_, b_.Add(stage, vector), kLanes));
+            points.push_back(PointAt(b_.Add(pixel_dst, vector), b_.Add(c, vector), left));
+          }
+          epilogue_->Emit(points, sums);
+        });
       }
     });
   }
 
-  // Of the source's rows the last ones, `fresh` of them, which the outputs before did not read.
-  void FetchAhead(const Class& one, const DepthwiseRow::Tile& tile, Val begin, const std::vector<WindowRow>& window,
-                  int64_t fresh, Val c) {
-    const auto rows = static_cast<int64_t>(window.size()), cells = static_cast<int64_t>(tile.cells.size());
-    for (int64_t w = std::max<int64_t>(0, rows - fresh); w < rows; ++w) {
-      const Val src = b_.Add(window[static_cast<size_t>(w)].src, c);
+  // A tile of a band's outputs, of vectors of channels: hand(row, vector, sums) as soon as a row of them is complete.
+  template <class HandRow>
+  void TileOfBand(const Class& one, const Band& band, const DepthwiseRow::Tile& tile, Val begin,
+                  const std::vector<Val>& channel, Val left, const HandRow& hand) {
+    if (far_) {
+      for (Val vector : channel) FetchAhead(one, tile, begin, band, vector);
+    }
+    // By rows of the window, and of outputs; then by vectors. No tap at all meets some phases' outputs.
+    std::vector<std::vector<Val>> weights(band.window.size() * channel.size());
+    std::vector<std::vector<Val>> sums(static_cast<size_t>(band.count) * channel.size(), Zeros(tile.size));
+    const auto at = [&](int64_t row, size_t v) { return static_cast<size_t>(row) * channel.size() + v; };
+    for (size_t k = 0; k < band.source.size(); ++k) {
+      const Band::SourceRow& s = band.source[k];
+      for (size_t v = 0; v < channel.size(); ++v) {
+        for (const auto& [r, w] : s.uses) {
+          if (weights[at(w, v)].empty())
+            weights[at(w, v)] = Weights(one, band.window[static_cast<size_t>(w)], channel[v], left);
+        }
+      }
+      EachCell(one, tile, begin, s.row, channel, left, [&](const DepthwiseRow::Cell& cell, size_t v, Val x) {
+        for (const auto& [r, w] : s.uses) AddTerms(cell, x, weights[at(w, v)], sums[at(r, v)]);
+      });
+      for (const auto& [r, w] : s.uses) {
+        if (band.last[static_cast<size_t>(r)] != k) continue;
+        for (size_t v = 0; v < channel.size(); ++v) hand(r, v, sums[at(r, v)]);
+      }
+    }
+    if (!band.source.empty()) return;
+    for (int64_t r = 0; r < band.count; ++r) {
+      for (size_t v = 0; v < channel.size(); ++v) hand(r, v, sums[at(r, v)]);
+    }
+  }
+
+  // Of the source's rows the last ones, which the outputs before did not read.
+  void FetchAhead(const Class& one, const DepthwiseRow::Tile& tile, Val begin, const Band& band, Val c) {
+    const auto rows = static_cast<int64_t>(band.source.size()), cells = static_cast<int64_t>(tile.cells.size());
+    for (int64_t s = std::max<int64_t>(0, rows - band.count * p_.axis[1].advance); s < rows; ++s) {
+      const Val src = b_.Add(band.source[static_cast<size_t>(s)].row.src, c);
       for (int64_t k = std::max<int64_t>(0, cells - tile.size * p_.axis[2].advance); k < cells; ++k) {
         const Val column = b_.Mul(one.row->Column(b_, begin, tile.cells[static_cast<size_t>(k)]), channels());
         b_.Prefetch(src_, b_.Add(b_.Add(src, column), b_.I64(fetch_.ahead)), fetch_.to_first);
@@ -388,16 +455,14 @@ class DepthwiseConv {
     return sums;
   }
 
+  Point PointAt(Val flat, Val c, Val left) const {
+    return {.flat = flat, .count = left, .aligned = channels() % kLanes == 0, .in_row = true, .column = c};
+  }
   // Sums of outputs `step` floats apart from `dst` on.
   void Hand(Val dst, int64_t step, Val c, Val left, Val first, const std::vector<Val>& sums) {
     std::vector<Point> points;
-    for (size_t j = 0; j < sums.size(); ++j) {
-      points.push_back({.flat = b_.Add(dst, b_.I64(static_cast<int64_t>(j) * step)),
-                        .count = left,
-                        .aligned = channels() % kLanes == 0,
-                        .in_row = true,
-                        .column = c});
-    }
+    for (size_t j = 0; j < sums.size(); ++j)
+      points.push_back(PointAt(b_.Add(dst, b_.I64(static_cast<int64_t>(j) * step)), c, left));
     if (short_epilogue_) {
       epilogue_->Emit(points, sums);
       return;
@@ -412,7 +477,9 @@ class DepthwiseConv {
   std::vector<DepthwiseRow> rows_;  // of each phase of the last axis
   int64_t together_ = 1;            // rows of outputs of one phase in a step
   int64_t vectors_ = 1;             // of channels at a time
+  int64_t staged_ = 0;              // vectors of channels whose sums are staged, if any
   ClusterIr* epilogue_ = nullptr;
+  ScratchSpace scratch_{b_};
   int src_ = -1, filter_ = -1, sums_ = -1;
   RowFetch fetch_;
   bool far_ = false;

@@ -317,6 +317,12 @@ void AddConvCases(OpCases& cases) {
            // Pixels that share few sets of a cache, with strides: several vectors of channels at a time.
            Depthwise(2, {5, 19}, 256, {3, 3}, {.strides = {2, 2}, .padding = "same"}),
            Depthwise(20, {6}, 64, {4}, {.padding = "same"}),
+           // Those that share one or two, without strides: several rows whose outputs are staged, of one tile and of
+           // several, all of an image, a rest, not the last axis alone.
+           Depthwise(2, {7, 7}, 512, {3, 3}, {.padding = "same"}),
+           Depthwise(1, {9, 17}, 1024, {3, 3}, {.padding = "same"}),
+           Depthwise(2, {8, 6}, 512, {2, 4}, {.padding_before = {2, 1}, .padding_after = {1, 3}}),
+           Depthwise(1, {15, 8}, 512, {3, 1}),
        }) {
     for (ConvPartial partial : {ConvPartial::kForward, ConvPartial::kInputGradient})
       AddWithSpecials(problem, partial, cases);
@@ -348,6 +354,7 @@ void AddConvCases(OpCases& cases) {
   for (const ConvProblem& problem : {
            Depthwise(1, {131, 130}, 128, {3, 3}, {.padding = "same"}),
            Depthwise(1, {130, 131}, 132, {3, 3}, {.strides = {2, 2}, .padding = "same"}),
+           Depthwise(1, {66, 65}, 512, {3, 3}, {.padding = "same"}),
        }) {
     for (ConvPartial partial : {ConvPartial::kForward, ConvPartial::kInputGradient, ConvPartial::kFilterGradient}) {
       cases.push_back(problem.Case(partial));
