@@ -20,7 +20,7 @@ constexpr int64_t kNearBytes = 1 << 20;  // of operands that the second-level ca
 constexpr int64_t kNearVectors = 8;      // pieces of a pixel of so many vectors at least,
 constexpr int64_t kNearOfOneChunk = 4;   // or of so many if there is no other way to make tasks.
 constexpr int64_t kLastBytes = 8 << 20;  // Of those that the last-level cache holds, the rows that rows of dy share
-constexpr int64_t kLastVectors = 2;      // stay in the first-level cache in pieces of so many,
+constexpr int64_t kLastVectors = 4;      // stay in the first-level cache in pieces of so many,
 constexpr int64_t kTasksOfLast = 32;     // for more and smaller tasks: not all cores are equally far from that cache.
 constexpr double kTaskFlopsOfLast = 1e5;
 constexpr double kLongTask = 8e6;        // flops; instead of longer tasks, rows of the window are tasks too
@@ -31,7 +31,7 @@ constexpr int64_t kSpareOfWalk = 7;      // registers: for dy
 constexpr int64_t kTapsOfWalk = 64;      // whose code is straight, for each output of a tile
 constexpr int64_t kHeldRow = 10;         // outputs; in shorter rows sums are loaded for a row of the window at its turn
 constexpr int64_t kSpareOfHeld = 4;      // registers
-constexpr int64_t kBandRows = 2;         // of dy: more would read memory in smaller pieces
+constexpr int64_t kHeldPixels = 8;       // of a tile: more would read memory in smaller pieces
 constexpr int64_t kShortRow = 4;         // outputs; rows of dy of fewer are tiles
 constexpr int64_t kKeptBytes = 1 << 17;  // of the second-level cache, for the rows of x that rows of dy meet again,
 constexpr int64_t kKeptNearBytes = 22 << 10;  // and of the first-level cache
@@ -163,7 +163,7 @@ std::optional<DepthwiseFilterPlan> PlanDepthwiseFilter(const ConvGeometry& geome
   p.walk_width = (cells - (p.columns - 1) * g.axis[2].dilation - 1) / g.axis[2].stride + 1;
   if (Walks(p, registers)) p.order = DepthwiseFilterPlan::Order::kWalk;
   p.held_sums = HoldsSums(p, registers);
-  p.band_rows = kBandRows;
+  if (p.held_sums) p.walk_width = std::min(p.walk_width, kHeldPixels);
   p.fetch_next = !p.held_sums && g.out_channels * BytesOf(Elem::kF32) % kWayBytes == 0;
   p.ahead = p.order == DepthwiseFilterPlan::Order::kTiles && Far(p);
   p.by_groups = p.order == DepthwiseFilterPlan::Order::kTiles &&

@@ -30,10 +30,9 @@ struct DepthwiseFilterPlan {
   // Of tiles or rows of dy: whether what the next ones meet is fetched ahead.
   bool ahead = false;
   RowFetch fetch;  // of tiles
-  // Of the walk: outputs whose cells of x are in registers.
+  // Of the walk: outputs of a tile, whose cells of x are in registers or, with all taps' sums in them, those of one.
   int64_t walk_width = 1;
-  bool held_sums = false;   // of all taps, in registers
-  int64_t band_rows = 1;    // of dy, for which they are
+  bool held_sums = false;
   bool fetch_next = false;  // the next vector's pixels, which all share a set of the first-level cache
 
   int64_t taps() const { return window_rows * columns; }

@@ -1,11 +1,12 @@
 // Filter gradients of depthwise convolutions, row by row of x. Pixels of many channels, a power of two of them above
 // all, share few sets of the first-level cache: what is read twice comes from the next cache again. So each row of x is
 // read once, in place, and meets all the rows of dy that it has terms with. Those wait in a ring of scratch where a
-// vector's pixels are neighbours; a row of dy is copied to it as it meets its first row of x. Sums of all taps are held
-// in registers for some rows where these are long; else only those of a row of the window at its turn, for which the
-// row of x is in registers.
+// vector's pixels are neighbours; a row of dy is copied to it as it meets its first row of x. Of long rows all vectors
+// take their turns at a tile, with the sums of all taps in registers, so that memory is read in order; of short ones a
+// vector has the whole row in registers, and the sums of a row of the window at its turn.
 //
 // Every sum meets its positions in their order, as rows of x ascend, and in a row its columns.
+#include <algorithm>
 #include <utility>
 
 #include "weir/backends/llvm/depthwise_filter_ir.h"
@@ -69,44 +70,18 @@ class Walk : public DepthwiseFilterSums {
 
   void Image(Val image, const Place& sums) {
     const int64_t first = p_.ring_rows() - 1, rows = rows_.output, rounds = rows + first;
+    const auto of_round = [&](const Round& round) {
+      for (int64_t step = 0; step < rows_.stride; ++step) SourceRow(image, round, step, sums);
+    };
     if (!p_.held_sums) {
-      b_.Loop(b_.I64(0), b_.I64(rounds), 1, [&](Val round) {
-        task_.EachVector([&](const Channels& c) { OfRound(image, {round, 0, rounds - 1}, c, {}); });
-      });
+      b_.Loop(b_.I64(0), b_.I64(rounds), 1, [&](Val round) { of_round({round, 0, rounds - 1}); });
       return;
     }
     // Each round before the first and after the last that all rows of the window meet rows of dy in has its own code.
-    const auto single = [&](int64_t begin, int64_t end) {
-      Held(sums, [&](const Channels& c, std::vector<Val> taps) {
-        for (int64_t round = begin; round < end; ++round)
-          taps = OfRound(image, {b_.I64(round), round, round}, c, std::move(taps));
-        return taps;
-      });
-    };
-    if (first >= rows) return single(0, rounds);
-    if (first > 0) single(0, first);
-    b_.Loop(b_.I64(first), b_.I64(rows), p_.band_rows, [&](Val from) {
-      const Val to = b_.Min(b_.I64(rows), b_.Add(from, b_.I64(p_.band_rows)));
-      Held(sums, [&](const Channels& c, const std::vector<Val>& taps) {
-        return b_.For(from, to, 1, taps, [&](Val round, const std::vector<Val>& carried) {
-          return OfRound(image, {round, first, rows - 1}, c, carried);
-        });
-      });
-    });
-    if (first > 0) single(rows, rounds);
-  }
-  // body(vector, its sums of all taps) returns the sums with what it adds.
-  template <class Body>
-  void Held(const Place& sums, const Body& body) {
-    task_.EachVector([&](const Channels& c) {
-      task_.StoreTaps(body(c, task_.LoadTaps(sums, b_.I64(0), p_.window_rows, c)), sums, b_.I64(0), c);
-    });
-  }
-
-  // Returns the sums of all taps if those are held.
-  std::vector<Val> OfRound(Val image, const Round& round, const Channels& c, std::vector<Val> sums) {
-    for (int64_t step = 0; step < rows_.stride; ++step) sums = SourceRow(image, round, step, c, std::move(sums));
-    return sums;
+    for (int64_t round = 0; round < std::min(first, rounds); ++round) of_round({b_.I64(round), round, round});
+    if (first < rows)
+      b_.Loop(b_.I64(first), b_.I64(rows), 1, [&](Val round) { of_round({round, first, rows - 1}); });
+    for (int64_t round = std::max(first, rows); round < rounds; ++round) of_round({b_.I64(round), round, round});
   }
 
   std::vector<Meeting> Meetings(Val image, const Round& round, int64_t step, const Channels& c) {
@@ -127,49 +102,82 @@ class Walk : public DepthwiseFilterSums {
     return meetings;
   }
 
-  std::vector<Val> SourceRow(Val image, const Round& round, int64_t step, const Channels& c, std::vector<Val> sums) {
-    const std::vector<Meeting> meetings = Meetings(image, round, step, c);
-    if (meetings.empty()) return sums;
+  // A row of x, for one vector: its first element, the lanes that it has, or none if it has all, and what it meets.
+  struct Source {
+    Is inside = Is::kAlways;
+    Val at = kNoVal, count = kNoVal;
+    std::vector<Meeting> meetings;
+  };
+  Source SourceOf(Val image, const Round& round, int64_t step, const Channels& c) {
+    Source source{.inside = Within(round, rows_.stride, step - rows_.pad_before, rows_.input),
+                  .count = c.left,
+                  .meetings = Meetings(image, round, step, c)};
     const Val y = b_.Add(b_.Mul(round.number, rows_.stride), b_.I64(step - rows_.pad_before));
-    const Is inside = Within(round, rows_.stride, step - rows_.pad_before, rows_.input);
-    Val count = c.left, line = b_.Add(b_.Mul(image, p_.g.axis[0].input * rows_.input), y);
-    if (inside != Is::kAlways) {
+    Val line = b_.Add(b_.Mul(image, p_.g.axis[0].input * rows_.input), y);
+    if (source.inside != Is::kAlways) {
       // A row outside has no lanes; it takes the address of the first that there is.
       const Val is = IsWithin(y, rows_.input);
-      count = b_.Select(is, c.left == kNoVal ? b_.I64(kLanes) : c.left, b_.I64(0));
+      source.count = b_.Select(is, c.left == kNoVal ? b_.I64(kLanes) : c.left, b_.I64(0));
       line = b_.Select(is, line, b_.I64(0));
     }
-    const Val at = b_.Add(b_.Mul(line, p_.g.axis[2].input * p_.g.in_channels), c.first);
-    return row_.ForTiles(
-        b_, std::move(sums), [&](const DepthwiseRow::Tile& tile, Val first, const std::vector<Val>& carried) {
-          const auto load = [&](size_t cell) {
-            return inside == Is::kNever || !tile.inside[cell] ? b_.F32(0, kLanes) : LoadX(at, first, tile, cell, count);
-          };
-          if (p_.held_sums) return AddTerms(meetings, tile, first, load, c, carried);
-          std::vector<Val> x;
-          for (size_t k = 0; k < tile.cells.size(); ++k) x.push_back(load(k));
-          for (const Meeting& m : meetings) {
-            const auto meet = [&] {
-              Meeting only = m;
-              only.window_row = 0;
-              std::vector<Val> taps = task_.LoadTaps(sums_, b_.I64(m.window_row), 1, c);
-              taps = AddTerms({only}, tile, first, [&](size_t cell) { return x[cell]; }, c, std::move(taps));
-              task_.StoreTaps(taps, sums_, b_.I64(m.window_row), c);
-            };
-            if (m.exists == Is::kAlways) {
-              meet();
-            } else {
-              b_.If(IsWithin(m.row, rows_.output), meet);
-            }
-          }
-          return carried;
-        });
+    source.at = b_.Add(b_.Mul(line, p_.g.axis[2].input * p_.g.in_channels), c.first);
+    return source;
   }
 
-  Val LoadX(Val at, Val first, const DepthwiseRow::Tile& tile, size_t cell, Val count) {
+  void SourceRow(Val image, const Round& round, int64_t step, const Place& sums) {
+    const auto each_tile = [&](const auto& body) {
+      row_.ForTiles(b_, {}, [&](const DepthwiseRow::Tile& tile, Val first, const std::vector<Val>& none) {
+        body(tile, first);
+        return none;
+      });
+    };
+    if (p_.held_sums) {
+      each_tile([&](const DepthwiseRow::Tile& tile, Val first) {
+        task_.EachVector([&](const Channels& c) {
+          const Source source = SourceOf(image, round, step, c);
+          if (source.meetings.empty()) return;
+          const auto load = [&](size_t cell) { return LoadX(source, first, tile, cell); };
+          std::vector<Val> taps = task_.LoadTaps(sums, b_.I64(0), p_.window_rows, c);
+          taps = AddTerms(source.meetings, tile, first, load, c, std::move(taps));
+          task_.StoreTaps(taps, sums, b_.I64(0), c);
+        });
+      });
+      return;
+    }
+    task_.EachVector([&](const Channels& c) {
+      const Source source = SourceOf(image, round, step, c);
+      if (source.meetings.empty()) return;
+      each_tile([&](const DepthwiseRow::Tile& tile, Val first) { MeetInTurn(source, tile, first, c, sums); });
+    });
+  }
+
+  // Rows of the window one after the other, whose cells of x are in registers.
+  void MeetInTurn(const Source& source, const DepthwiseRow::Tile& tile, Val first, const Channels& c,
+                  const Place& sums) {
+    std::vector<Val> x;
+    for (size_t k = 0; k < tile.cells.size(); ++k) x.push_back(LoadX(source, first, tile, k));
+    for (const Meeting& m : source.meetings) {
+      const auto meet = [&] {
+        Meeting only = m;
+        only.window_row = 0;
+        std::vector<Val> taps = task_.LoadTaps(sums, b_.I64(m.window_row), 1, c);
+        taps = AddTerms({only}, tile, first, [&](size_t cell) { return x[cell]; }, c, std::move(taps));
+        task_.StoreTaps(taps, sums, b_.I64(m.window_row), c);
+      };
+      if (m.exists == Is::kAlways) {
+        meet();
+      } else {
+        b_.If(IsWithin(m.row, rows_.output), meet);
+      }
+    }
+  }
+
+  Val LoadX(const Source& source, Val first, const DepthwiseRow::Tile& tile, size_t cell) {
+    if (source.inside == Is::kNever || !tile.inside[cell]) return b_.F32(0, kLanes);
     const Val column = b_.Mul(row_.Column(b_, first, tile.cells[cell]), p_.g.in_channels);
-    if (p_.fetch_next) b_.Prefetch(task_.x(), b_.Add(b_.Add(at, column), b_.I64(kLanes)));
-    return b_.Load(task_.x(), b_.Add(at, column), kLanes, count);
+    const Val at = b_.Add(source.at, column);
+    if (p_.fetch_next) b_.Prefetch(task_.x(), b_.Add(at, b_.I64(kLanes)));
+    return b_.Load(task_.x(), at, kLanes, source.count);
   }
 
   // The terms of some rows of the window, whose sums are `sums`, output by output.
