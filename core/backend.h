@@ -90,6 +90,9 @@ struct Lowering {
   std::string kernel;  // short text for plans and profiles: "direct 8x2, 32 tasks"
   std::vector<Stage> stages;
   int64_t workspace_bytes = 0;
+  // The cluster input that alone the first stage reads, if what it makes of it in the workspace is written by no other
+  // stage: a filter's panels, or its transform. Where a run finds it made from the same data, it need not be made again.
+  std::optional<int> prepared_input = {};
   std::vector<InPlacePair> in_place;
 };
 

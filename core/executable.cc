@@ -44,6 +44,8 @@ ProfileEvent EventOf(const PlanStep& step) {
 
 struct Executable::Context {
   std::shared_ptr<std::byte> arena;
+  std::shared_ptr<std::byte> kept;
+  std::vector<bool> prepared;  // steps whose kept workspace is made from the kept copy of its input
   std::vector<std::shared_ptr<std::byte>> scratch;  // one a thread
   std::vector<std::byte*> inputs;
   std::vector<std::byte*> outputs;
@@ -58,9 +60,22 @@ struct Executable::Context {
       case Location::Kind::kInput: return inputs[static_cast<size_t>(location.index)];
       case Location::Kind::kOutput: return outputs[static_cast<size_t>(location.index)];
       case Location::Kind::kArena: return arena.get() + location.index;
+      case Location::Kind::kKept: return kept.get() + location.index;
       case Location::Kind::kNone: break;
     }
     return nullptr;
+  }
+
+  // Whether the first stage of a step has nothing to do: what it would prepare is there, from the same data. Notes the
+  // data if not, since the stage is going to run.
+  bool IsPrepared(const PlanStep& step, size_t index, const std::byte* data, int64_t bytes) {
+    if (step.prepared_from.kind == Location::Kind::kNone) return false;
+    std::byte* from = Address(step.prepared_from);
+    const auto size = static_cast<size_t>(bytes);
+    if (prepared[index] && std::memcmp(from, data, size) == 0) return true;
+    std::memcpy(from, data, size);
+    prepared[index] = true;
+    return false;
   }
 };
 
@@ -83,6 +98,8 @@ std::unique_ptr<Executable::Context> Executable::Acquire(int threads) const {
   if (context == nullptr) {
     context = std::make_unique<Context>();
     context->arena = Allocate(plan_.arena_bytes, "an arena");
+    if (plan_.kept_bytes > 0) context->kept = Allocate(plan_.kept_bytes, "prepared weights");
+    context->prepared.resize(plan_.steps.size());
     size_t operands = 0;
     for (const PlanStep& step : plan_.steps) operands += step.inputs.size() + step.outputs.size();
     context->operands.resize(operands);
@@ -178,12 +195,18 @@ absl::Status Executable::RunSteps(Context& context, const RunOptions& options) c
     const auto begin = options.profiler != nullptr ? std::chrono::steady_clock::now() : std::chrono::steady_clock::time_point();
     std::byte** operands = context.operands.data() + next;
     next += step.inputs.size() + step.outputs.size();
-    for (const Stage& stage : step.lowering.stages) {
+    std::span<const Stage> stages = step.lowering.stages;
+    if (const std::optional<int> input = step.lowering.prepared_input; input.has_value()) {
+      const auto i = static_cast<size_t>(*input);
+      const int64_t bytes = step.cluster.type(step.cluster.inputs[i]).bytes();
+      if (context.IsPrepared(step, s, operands[i], bytes)) stages = stages.subspan(1);
+    }
+    for (const Stage& stage : stages) {
       Job job{&stage,
               {.state = stage.state.get(),
                .inputs = operands,
                .outputs = operands + step.inputs.size(),
-               .workspace = context.arena.get() + step.workspace_offset,
+               .workspace = context.Address(step.workspace),
                .scratch = context.scratch[0].get(),
                .task = 0,
                .errors = &errors},
@@ -229,7 +252,7 @@ void Executable::Poison(Context& context, size_t s) const {
     fill(step.outputs[o], graph.type(step.cluster.outputs[o]).bytes());
   }
   if (step.lowering.workspace_bytes > 0) {
-    fill({Location::Kind::kArena, step.workspace_offset}, step.lowering.workspace_bytes);
+    fill(step.workspace, step.lowering.workspace_bytes);
   }
   if (s == 0) return;
   for (size_t i = 0; i < plan_.steps[s - 1].inputs.size(); ++i) {

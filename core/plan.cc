@@ -11,6 +11,7 @@ std::ostream& operator<<(std::ostream& out, const Location& location) {
     case Location::Kind::kInput: return out << "input " << location.index;
     case Location::Kind::kOutput: return out << "output " << location.index;
     case Location::Kind::kArena: return out << "arena+" << location.index;
+    case Location::Kind::kKept: return out << "kept+" << location.index;
   }
   return out;
 }

@@ -15,9 +15,10 @@ namespace weir {
 
 // Where a value's bytes are.
 struct Location {
-  enum class Kind : uint8_t { kNone, kInput, kOutput, kArena };
+  // kKept: memory that runs with one context find as the run before left it.
+  enum class Kind : uint8_t { kNone, kInput, kOutput, kArena, kKept };
   Kind kind = Kind::kNone;
-  int64_t index = 0;  // which input or output; for kArena the byte offset
+  int64_t index = 0;  // which input or output; for kArena and kKept the byte offset
 
   friend bool operator==(const Location&, const Location&) = default;
 };
@@ -29,7 +30,10 @@ struct PlanStep {
   Lowering lowering;
   std::vector<Location> inputs;   // of the cluster's inputs and outputs, in its order
   std::vector<Location> outputs;
-  int64_t workspace_offset = 0;   // in the arena
+  // In the arena; or kept, if the first stage's work may be left out: see Lowering::prepared_input. A copy of that input,
+  // to tell by, lies at `prepared_from`, kept too.
+  Location workspace;
+  Location prepared_from;
   std::vector<std::string> declined;  // "llvm: no lowering for gather": who would not take it, and why
   std::vector<std::string> not_joined;  // "relu_12: other shape": why neighbours are not part of the cluster
 };
@@ -51,6 +55,7 @@ struct Plan {
   std::vector<bool> input_written;  // inputs that are variables: the run stores their new value in them
   int64_t arena_bytes = 0;         // intermediate values and workspaces at their planned places
   int64_t live_bytes = 0;          // the largest set of them alive at one step: no plan can be smaller
+  int64_t kept_bytes = 0;          // workspaces that are kept from run to run, and what they were made from
   int64_t scratch_bytes = 0;       // a thread
   std::vector<std::string> log;    // what each pass did, and its time
 };

@@ -65,7 +65,11 @@ std::string ToText(const Plan& plan) {
       text += StrCat("  writes ", step.cluster.outputs[o], " at ", step.outputs[o], "\n");
     }
     if (step.lowering.workspace_bytes > 0) {
-      text += StrCat("  workspace ", step.lowering.workspace_bytes, " bytes at arena+", step.workspace_offset, "\n");
+      text += StrCat("  workspace ", step.lowering.workspace_bytes, " bytes at ", step.workspace, "\n");
+    }
+    if (step.prepared_from.kind != Location::Kind::kNone) {
+      text += StrCat("  prepared once from ", step.cluster.inputs[static_cast<size_t>(*step.lowering.prepared_input)],
+                     ", as long as it equals its copy at ", step.prepared_from, "\n");
     }
     for (const std::string& reason : step.declined) text += StrCat("  declined by ", reason, "\n");
     for (const std::string& reason : step.not_joined) text += StrCat("  not joined by ", reason, "\n");
@@ -73,7 +77,7 @@ std::string ToText(const Plan& plan) {
   for (const PlanCopy& copy : plan.copies) text += StrCat("copy ", copy.bytes, " bytes from ", copy.from, " to ", copy.to, "\n");
   for (size_t r = 0; r < plan.roots.size(); ++r) text += StrCat("root ", r, " at ", plan.roots[r], "\n");
   text += StrCat("memory: arena ", plan.arena_bytes, " bytes (largest live set ", plan.live_bytes, "), scratch ",
-                 plan.scratch_bytes, " bytes a thread\n");
+                 plan.scratch_bytes, " bytes a thread, kept ", plan.kept_bytes, " bytes\n");
   for (const std::string& line : plan.log) text += StrCat("pass ", line, "\n");
   return text;
 }

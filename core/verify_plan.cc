@@ -9,7 +9,7 @@
 namespace weir {
 namespace {
 
-// Bytes of one space: an input, an output, or the arena.
+// Bytes of one space: an input, an output, the arena, or what is kept.
 struct Range {
   Location::Kind kind = Location::Kind::kNone;
   int64_t space = 0;
@@ -22,7 +22,8 @@ struct Range {
 };
 
 Range RangeOf(const Location& location, int64_t bytes) {
-  if (location.kind == Location::Kind::kArena) return {location.kind, 0, location.index, location.index + bytes};
+  if (location.kind == Location::Kind::kArena || location.kind == Location::Kind::kKept)
+    return {location.kind, 0, location.index, location.index + bytes};
   return {location.kind, location.index, 0, bytes};
 }
 
@@ -65,12 +66,15 @@ class Checker {
 
   absl::Status CheckBounds(const Range& range, const std::string& who) const {
     if (range.kind == Location::Kind::kNone) return absl::InternalError(StrCat(who, " has no place"));
-    if (range.kind == Location::Kind::kArena && (range.begin < 0 || range.end > plan_.arena_bytes)) {
-      return absl::InternalError(StrCat(who, " lies outside of the arena: [", range.begin, ", ", range.end, ") of ",
-                                        plan_.arena_bytes, " bytes"));
+    if (range.kind != Location::Kind::kArena && range.kind != Location::Kind::kKept) return absl::OkStatus();
+    const bool arena = range.kind == Location::Kind::kArena;
+    const int64_t bytes = arena ? plan_.arena_bytes : plan_.kept_bytes;
+    if (range.begin < 0 || range.end > bytes) {
+      return absl::InternalError(StrCat(who, " lies outside of ", arena ? "the arena" : "what is kept", ": [",
+                                        range.begin, ", ", range.end, ") of ", bytes, " bytes"));
     }
-    if (range.kind == Location::Kind::kArena && range.begin % 64 != 0) {
-      return absl::InternalError(StrCat(who, " is not aligned: arena+", range.begin));
+    if (range.begin % 64 != 0) {
+      return absl::InternalError(StrCat(who, " is not aligned: ", arena ? "arena+" : "kept+", range.begin));
     }
     return absl::OkStatus();
   }
@@ -120,8 +124,9 @@ class Checker {
       writes.push_back(range);
     }
     if (step.lowering.workspace_bytes > 0) {
-      const Range workspace = RangeOf({Location::Kind::kArena, step.workspace_offset}, step.lowering.workspace_bytes);
+      const Range workspace = RangeOf(step.workspace, step.lowering.workspace_bytes);
       WEIR_RETURN_IF_ERROR(CheckBounds(workspace, StrCat("workspace of ", name)));
+      WEIR_RETURN_IF_ERROR(CheckKept(step, workspace, name));
       for (const std::vector<Range>* ranges : {&reads, &writes}) {
         for (const Range& range : *ranges) {
           if (workspace.Overlaps(range)) return absl::InternalError(StrCat("workspace of ", name, " overlaps an operand"));
@@ -130,6 +135,28 @@ class Checker {
       Lose(workspace);
     }
     for (size_t o = 0; o < writes.size(); ++o) Take(writes[o], step.cluster.outputs[o]);
+    return absl::OkStatus();
+  }
+
+  // What is kept belongs to one step alone, all through the run and the next, and is made from a leaf that stays.
+  absl::Status CheckKept(const PlanStep& step, const Range& workspace, const std::string& name) {
+    const bool kept = workspace.kind == Location::Kind::kKept;
+    if (kept != (step.prepared_from.kind == Location::Kind::kKept))
+      return absl::InternalError(StrCat("workspace of ", name, " is kept without what it is made from, or the reverse"));
+    if (!kept) return absl::OkStatus();
+    if (!step.lowering.prepared_input) return absl::InternalError(StrCat(name, " prepares nothing, but is kept"));
+    const auto input = static_cast<size_t>(*step.lowering.prepared_input);
+    const Location& place = step.inputs[input];
+    if (place.kind != Location::Kind::kInput || plan_.input_written[static_cast<size_t>(place.index)])
+      return absl::InternalError(StrCat(name, " is prepared from ", place, ", which does not stay"));
+    const Range from = RangeOf(step.prepared_from, graph_.type(step.cluster.inputs[input]).bytes());
+    WEIR_RETURN_IF_ERROR(CheckBounds(from, StrCat("what ", name, " is prepared from")));
+    for (const Range& range : {workspace, from}) {
+      for (const Range& other : kept_) {
+        if (range.Overlaps(other)) return absl::InternalError(StrCat("what ", name, " keeps overlaps what is kept"));
+      }
+      kept_.push_back(range);
+    }
     return absl::OkStatus();
   }
 
@@ -172,6 +199,7 @@ class Checker {
 
   const Plan& plan_;
   const Graph& graph_;
+  std::vector<Range> kept_;
   std::vector<Owned> owned_;
 };
 

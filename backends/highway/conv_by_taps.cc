@@ -151,6 +151,7 @@ Lowering LowerConvByTaps(const LowerContext& context, ConvProblem problem) {
   Lowering lowering;
   if (state->layout.packed) {
     lowering.workspace_bytes = state->layout.floats * 4;
+    lowering.prepared_input = state->filter_input;
     lowering.stages.push_back(PackFilterStage(p, state->layout, context.kernels, state->filter_input));
   }
   const int64_t tasks = CeilDiv(p.batch, state->images_per_task) * state->parts;

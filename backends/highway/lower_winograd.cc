@@ -279,6 +279,7 @@ Lowering LowerWinograd(const LowerContext& context, const WinogradShape& shape) 
   state->product_offset = scratch.TakeFloats(kWinogradElements * state->product_element);
   const int64_t turned = shape.gradient ? 9 * std::min(kFilterRows, shape.src_channels) * filter->panel_width * 4 : 0;
   const int64_t filter_tasks = filter->panels * filter->row_tasks();
+  lowering.prepared_input = filter->filter_input;
   lowering.stages.push_back(MakeStage<FilterState>(std::move(filter), filter_tasks, turned));
   if (state->shared) {
     auto transform = std::make_shared<SourceState>();

@@ -52,8 +52,10 @@ class ConvLowering {
     lowering.in_place = PointwisePairs(cluster_);
     const bool shared = layout_.packed && !plan_.own_filter;
     lowering.workspace_bytes = shared ? layout_.workspace_bytes(p_.groups) : 0;
-    if (shared)
+    if (shared) {
+      lowering.prepared_input = InputIndex(1);
       lowering.stages.push_back(PackFilterStage(p_, layout_, InputIndex(1), StrCat(Describe(cluster_), ", filter")));
+    }
     lowering.stages.push_back(MakeStage(b_.Take(), plan_.tasks, scratch_.bytes()));
     return lowering;
   }

@@ -37,6 +37,7 @@ class WinogradLowering {
   Lowering Lower() {
     const int filter = cluster_.input_index(anchor_.inputs[1]);
     Lowering lowering;
+    lowering.prepared_input = filter;
     lowering.stages.push_back(TransformFilterStage(plan_, filter, StrCat(Describe(cluster_), ", filter")));
     EmitKernel();
     lowering.kernel = StrCat("jit, winograd ", plan_.product.rows, "x", plan_.product.vectors, ", units of ",

@@ -13,6 +13,11 @@ namespace {
 
 constexpr int64_t kAlignment = 64;
 
+// What is kept from run to run, of a step. A larger operand takes longer to be compared than a few threads take to
+// prepare it again.
+constexpr int64_t kMostPreparedFrom = int64_t{256} << 10;
+constexpr int64_t kMostKept = int64_t{1} << 20;
+
 int64_t Align(int64_t bytes) { return (bytes + kAlignment - 1) / kAlignment * kAlignment; }
 
 // A place in the arena while steps [begin, end] run.
@@ -166,7 +171,8 @@ class Planner {
         }
         life.slot = AddSlot(graph_.type(output).bytes(), s, end);
       }
-      workspace_slot_.push_back(step.lowering.workspace_bytes > 0 ? AddSlot(step.lowering.workspace_bytes, s, s) : -1);
+      const bool planned = step.lowering.workspace_bytes > 0 && !Keep(step);
+      workspace_slot_.push_back(planned ? AddSlot(step.lowering.workspace_bytes, s, s) : -1);
       for (const Stage& stage : step.lowering.stages) {
         plan_.scratch_bytes = std::max(plan_.scratch_bytes, Align(stage.scratch_bytes));
       }
@@ -177,6 +183,24 @@ class Planner {
         pending.slot = AddSlot(graph_.type(pending.value).bytes(), last_step_, last_step_);
       }
     }
+  }
+
+  // Whether the step's workspace is kept, and where, since it may be prepared: from a leaf that runs do not change.
+  bool Keep(PlanStep& step) {
+    if (!step.lowering.prepared_input) return false;
+    const Ref input = Base(step.cluster.inputs[static_cast<size_t>(*step.lowering.prepared_input)]);
+    const Location place = lives_.at(input).location;
+    const int64_t from_bytes = graph_.type(input).bytes();
+    if (place.kind != Location::Kind::kInput || plan_.input_written[static_cast<size_t>(place.index)]) return false;
+    if (from_bytes > kMostPreparedFrom || step.lowering.workspace_bytes > kMostKept) return false;
+    const auto take = [&](int64_t bytes) {
+      const Location at{Location::Kind::kKept, plan_.kept_bytes};
+      plan_.kept_bytes += Align(std::max<int64_t>(bytes, 1));
+      return at;
+    };
+    step.workspace = take(step.lowering.workspace_bytes);
+    step.prepared_from = take(from_bytes);
+    return true;
   }
 
   Ref DyingInput(int step, Ref output, const std::vector<Ref>& taken) const {
@@ -250,7 +274,7 @@ class Planner {
       for (Ref ref : step.cluster.inputs) step.inputs.push_back(Place(Base(ref)));
       for (Ref ref : step.cluster.outputs) step.outputs.push_back(Place(ref));
       const int workspace = workspace_slot_[static_cast<size_t>(s)];
-      step.workspace_offset = workspace < 0 ? 0 : slots_[static_cast<size_t>(workspace)].offset;
+      if (workspace >= 0) step.workspace = {Location::Kind::kArena, slots_[static_cast<size_t>(workspace)].offset};
     }
     // Roots first: they may be old values of variables. Then variables whose new value is a leaf go by way of the
     // arena, since that leaf may be a variable itself (a swap).
