@@ -7,7 +7,8 @@ namespace weir::jit {
 namespace {
 
 constexpr double kTaskFlops = 20e6;           // of the direct sum: some 75 us at 265 GFLOP/s
-constexpr double kLeastFlops = 4e6;           // of parts of an image, and of parts of the output channels
+constexpr double kLeastOfImage = 2e6;         // of parts of an image
+constexpr double kLeastFlops = 4e6;           // of parts of the output channels
 constexpr int64_t kTasks = 16;                // enough for eight threads
 constexpr int64_t kMostRows = 14;             // tiles of a group: with two vectors each, all of 32 registers
 constexpr int64_t kNearFilter = 1024 * 1024;  // bytes; a transformed filter that stays in the second-level cache
@@ -82,7 +83,7 @@ void WinogradPlan::SplitUnits(const TileLimits& limits, int64_t most_rows) {
   // Units begin and end with windows of the tail.
   const int64_t quantum = by_images ? 1 : std::lcm(kWinogradTile, p.axis[1].pool) / kWinogradTile;
   const int64_t cuts = std::clamp<int64_t>(
-      std::min(CeilDiv(kTasks, std::max<int64_t>(1, p.batch)), static_cast<int64_t>(image / kLeastFlops)), 1,
+      std::min(CeilDiv(kTasks, std::max<int64_t>(1, p.batch)), static_cast<int64_t>(image / kLeastOfImage)), 1,
       tile_rows);
   block = by_images ? tile_rows : std::min(tile_rows, RoundUp(CeilDiv(tile_rows, cuts), quantum));
   blocks = CeilDiv(tile_rows, block);
