@@ -10,6 +10,7 @@ namespace {
 
 constexpr int64_t kMostSums = 15;        // of 32 registers: three rows of three or five taps
 constexpr int64_t kMostPixels = 8;       // of a tile of a part of a row: their dy are in registers as well
+constexpr int64_t kFewPixels = 4;        // of one whose operands come from the last-level cache, vector by vector
 constexpr int64_t kSpareRegisters = 7;   // for x, and what is loaded ahead of its use
 constexpr size_t kMostPieces = 6;        // of code for a row
 constexpr int64_t kTileRows = 2;         // of dy in a tile
@@ -89,9 +90,12 @@ bool HoldsSums(const DepthwiseFilterPlan& p, int64_t registers) {
          p.taps() + (p.columns - 1) * row.dilation + 1 + kSpareOfHeld <= registers;
 }
 
+int64_t OperandBytes(const DepthwiseFilterPlan& p) {
+  return BytesOf(Elem::kF32) * p.g.batch * (p.x_floats() + p.dy_floats());
+}
+
 void Split(DepthwiseFilterPlan& p) {
-  const ConvGeometry& g = p.g;
-  const int64_t bytes = BytesOf(Elem::kF32) * g.batch * (p.x_floats() + p.dy_floats());
+  const int64_t bytes = OperandBytes(p);
   const bool far = bytes > kNearBytes, last = far && bytes <= kLastBytes;
   p.by_chunks = p.chunks > 1 && far;
   const bool narrow = last && p.by_chunks;
@@ -102,13 +106,10 @@ void Split(DepthwiseFilterPlan& p) {
   p.task_vectors = CeilDiv(p.vectors(), parts);
 }
 
-bool Far(const DepthwiseFilterPlan& p) {
-  return BytesOf(Elem::kF32) * p.g.batch * (p.x_floats() + p.dy_floats()) > p.fetch.from_bytes;
-}
-
 // The plan by rows of dy, if few registers and rows long enough make it the better one. Of a strided convolution little
 // of what is kept is met again.
-std::optional<DepthwiseFilterPlan> ByRows(DepthwiseFilterPlan p, int64_t registers) {
+std::optional<DepthwiseFilterPlan> ByRows(DepthwiseFilterPlan p, const TileLimits& limits) {
+  const int64_t registers = limits.vector_registers;
   const bool few = registers < kManyRegisters && p.g.axis[2].output >= kShortRow;
   const int64_t halves = 2 * registers, most_sums = halves - kSpareOfRows;
   if (!few || p.g.axis[1].stride > 1 || !Planar(p.g) || p.taps() > kTapsOfWalk || p.columns > most_sums)
@@ -116,7 +117,7 @@ std::optional<DepthwiseFilterPlan> ByRows(DepthwiseFilterPlan p, int64_t registe
   p.order = DepthwiseFilterPlan::Order::kRows;
   p.group_rows = std::min(most_sums / p.columns, p.window_rows);
   p.tile_width = halves - p.group_rows * p.columns - kSourceOfRows;
-  p.ahead = Far(p);
+  p.ahead = OperandBytes(p) > limits.far_bytes;
   const int64_t vector_bytes = BytesOf(Elem::kF32) * p.kept_rows() * kLanes * p.g.axis[2].input;
   if (vector_bytes == 0 || vector_bytes > kKeptBytes || p.Row(p.tile_width).pieces() > kMostPieces) return std::nullopt;
   // Memory is read in long pieces, what is nearer in any: then what is kept had better stay near too.
@@ -153,11 +154,15 @@ std::optional<DepthwiseFilterPlan> PlanDepthwiseFilter(const ConvGeometry& geome
   p.chunk_images = std::min(FilterGradientImages(g.out_positions()), std::max<int64_t>(1, g.batch));
   p.chunks = CeilDiv(g.batch, p.chunk_images);
   Split(p);
-  if (const auto by_rows = ByRows(p, registers)) return by_rows;
+  if (const auto by_rows = ByRows(p, limits)) return by_rows;
   if (p.columns > MostSums(registers)) return std::nullopt;
   p.group_rows = std::clamp<int64_t>(MostSums(registers) / p.columns, 1, p.window_rows);
   p.tile_rows = TileRows(p, registers);
   p.tile_width = TileWidth(p, p.tile_rows, registers);
+  // Nothing is fetched: wide pixels are to be read in order.
+  const int64_t bytes = OperandBytes(p);
+  if (bytes > kLastBytes && bytes <= limits.far_bytes && p.task_vectors >= kNearVectors)
+    p.tile_width = std::min(p.tile_width, kFewPixels);
   if (p.Row(p.tile_width).pieces() > kMostPieces) return std::nullopt;
   const int64_t cells = registers - p.columns - kSpareOfWalk;
   p.walk_width = (cells - (p.columns - 1) * g.axis[2].dilation - 1) / g.axis[2].stride + 1;
@@ -165,7 +170,7 @@ std::optional<DepthwiseFilterPlan> PlanDepthwiseFilter(const ConvGeometry& geome
   p.held_sums = HoldsSums(p, registers);
   if (p.held_sums) p.walk_width = std::min(p.walk_width, kHeldPixels);
   p.fetch_next = !p.held_sums && g.out_channels * BytesOf(Elem::kF32) % kWayBytes == 0;
-  p.ahead = p.order == DepthwiseFilterPlan::Order::kTiles && Far(p);
+  p.ahead = p.order == DepthwiseFilterPlan::Order::kTiles && OperandBytes(p) > limits.far_bytes;
   p.by_groups = p.order == DepthwiseFilterPlan::Order::kTiles &&
                 p.flops() > kLongTask * static_cast<double>(p.tasks()) && p.window_rows > 1;
   if (p.by_groups) p.group_rows = p.tile_rows = 1;

@@ -12,15 +12,14 @@
 
 namespace weir::jit {
 
-// Operands of more bytes together, beyond the second-level caches, are fetched ahead: memory is read in order but for the
+// Operands of more bytes together than TileLimits::far_bytes are fetched ahead: memory is read in order but for the
 // vectors of a tile, which no processor sees through. Tiles follow each other along a row: floats ahead, to the
 // first-level cache or the second.
 struct RowFetch {
-  int64_t from_bytes = 4 << 20;
   int64_t ahead = 256;
   bool to_first = true;
 };
-inline constexpr RowFetch kFetchFar{8 << 20, 1024, false};  // see TileLimits::fetches_far
+inline constexpr RowFetch kFetchFar{1024, false};  // see TileLimits::fetches_far
 
 // Output j of a row reads for its tap k the column base + j * advance + k * delta.
 struct RowGeometry {

@@ -196,7 +196,8 @@ class LlvmBackend : public Backend {
     const jit::Target& target = jit_->target();
     return {.vector_registers = target.vector_registers,
             .vector_parts = target.vector_parts,
-            .fetches_far = target.fetches_far};
+            .fetches_far = target.fetches_far,
+            .far_bytes = target.far_bytes};
   }
 
   const std::unique_ptr<const Jit> jit_;

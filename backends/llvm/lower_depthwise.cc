@@ -48,7 +48,7 @@ class DepthwiseConv {
     if (limits.fetches_far) fetch_ = kFetchFar;
     const int64_t floats =
         p_.batch * (p_.axis[0].src * p_.axis[1].src * p_.axis[2].src * p_.src_channels + p_.DstStep(0));
-    far_ = floats * BytesOf(Elem::kF32) > fetch_.from_bytes;
+    far_ = floats * BytesOf(Elem::kF32) > limits.far_bytes;
     int64_t most = std::min<int64_t>(kMostPixels, limits.vector_registers / 2);
     const bool wide = limits.vector_registers >= kPair * most + kStraightTaps + kSpareRegisters;
     const bool planar = p_.axis[0].window == 1 && p_.axis[1].dst > 1 && p_.axis[1].phases[0].delta > 0;

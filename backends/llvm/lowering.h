@@ -64,6 +64,7 @@ struct TileLimits {
   int vector_registers = 32;  // vectors of kLanes floats that the registers hold: 8 with AVX2
   int vector_parts = 1;       // registers of such a vector: 2 with AVX2
   bool fetches_far = false;   // long ahead and to the second-level cache is how memory comes fastest: AMD's cores
+  int64_t far_bytes = 4 << 20;  // of operands together that are fetched: fewer come fast enough from the last-level cache
 };
 
 LowerResult LowerElementwise(const Cluster& cluster, const TileLimits& limits);

@@ -17,6 +17,7 @@ struct Target {
   int vector_registers = 0;  // vectors of 16 floats that the registers hold
   int vector_parts = 1;      // registers of such a vector
   bool fetches_far = false;  // see TileLimits
+  int64_t far_bytes = 0;
 };
 
 // Those that can be named.

@@ -352,7 +352,7 @@ void AddConvCases(OpCases& cases) {
   }
   // Depthwise ones that no near cache holds: fetched ahead.
   for (const ConvProblem& problem : {
-           Depthwise(1, {131, 130}, 128, {3, 3}, {.padding = "same"}),
+           Depthwise(2, {131, 130}, 128, {3, 3}, {.padding = "same"}),
            Depthwise(1, {130, 131}, 132, {3, 3}, {.strides = {2, 2}, .padding = "same"}),
            Depthwise(1, {66, 65}, 512, {3, 3}, {.padding = "same"}),
        }) {
