@@ -59,10 +59,76 @@ float RunAdd(void* function) {
   for (int i = 0; i < 16; ++i) x[i] = static_cast<float>(i);
   const std::byte* inputs[] = {reinterpret_cast<const std::byte*>(x)};
   std::byte* outputs[] = {reinterpret_cast<std::byte*>(y)};
-  reinterpret_cast<KernelFn>(function)({.state = nullptr, .inputs = inputs, .outputs = outputs, .workspace = nullptr,
-                                        .scratch = nullptr, .task = 0, .errors = nullptr});
+  reinterpret_cast<KernelFn>(function)({.state = nullptr,
+                                        .inputs = inputs,
+                                        .outputs = outputs,
+                                        .workspace = nullptr,
+                                        .scratch = nullptr,
+                                        .task = 0,
+                                        .errors = nullptr});
   for (int i = 1; i < 16; ++i) EXPECT_EQ(y[i], y[0] + static_cast<float>(i));
   return y[0];
+}
+
+bool LlvmIsLoaded() {
+  std::ifstream maps("/proc/self/maps");
+  for (std::string line; std::getline(maps, line);) {
+    if (line.find("libLLVM") != std::string::npos) return true;
+  }
+  return false;
+}
+
+// What `body` returns, in a process of its own.
+template <class Body>
+int InChild(const Body& body) {
+  const pid_t child = fork();
+  if (child == 0) _exit(body());
+  int status = -1;
+  EXPECT_EQ(waitpid(child, &status, 0), child);
+  EXPECT_TRUE(WIFEXITED(status)) << status;
+  return WEXITSTATUS(status);
+}
+
+// First of all, since the others load it.
+TEST(LlvmLibrary, IsLoadedOnlyWhereSomethingIsCompiled) {
+  if (LlvmIsLoaded()) GTEST_SKIP() << "another test of this process has compiled something: run it alone";
+  const TempFolder folder;
+  const auto compute = [&] {
+    const auto runtime = MakeLlvmRuntime({.cache_folder = folder.path()});
+    const auto graph = Graph::Create();
+    const Value y = Sum(Tanh(graph->Data(Tensor::Full(DType::kFloat32, {3, 50}, 0.3))), {1});
+    return std::abs(runtime->Evaluate({&y, 1})[0].data<float>()[0] - 50 * std::tanh(0.3f)) < 1e-4f;
+  };
+  enum { kWrong, kLoaded, kNotLoaded };
+  const auto loads = [&] { return !compute() ? kWrong : LlvmIsLoaded() ? kLoaded : kNotLoaded; };
+  EXPECT_EQ(InChild(loads), kLoaded);
+  EXPECT_EQ(InChild(loads), kNotLoaded);
+  EXPECT_FALSE(LlvmIsLoaded());
+}
+
+TEST(LlvmLibrary, SaysWhereItIsMissing) {
+  if (LlvmIsLoaded()) GTEST_SKIP() << "another test of this process has compiled something: run it alone";
+  const TempFolder folder;
+  const std::string text = folder.path() + "/text.so";
+  std::ofstream(text) << "no library";
+  for (const std::string& path : {folder.path() + "/missing.so", text}) {
+    EXPECT_EQ(InChild([&] {
+                setenv("WEIR_LLVM_LIBRARY", path.c_str(), 1);
+                const auto backend = MakeLlvmBackend({});
+                if (backend.ok()) {
+                  // It is there, and it shows only when something is compiled.
+                  const jit::Kernel kernel = AddKernel(1);
+                  const jit::Kernel* kernels[] = {&kernel};
+                  const auto code = jit::GenerateCode(kernels, *jit::FindTarget(""), jit::CodeForm::kObject);
+                  return code.status().code() == absl::StatusCode::kUnimplemented &&
+                         code.status().message().find(path) != std::string::npos;
+                }
+                return path != text && backend.status().code() == absl::StatusCode::kUnimplemented &&
+                       backend.status().message().find("WEIR_LLVM_LIBRARY: " + path) != std::string::npos;
+              }),
+              1)
+        << path;
+  }
 }
 
 TEST(ObjectLoader, LoadsObjectsSideBySideAndCallsTheHost) {
@@ -74,8 +140,12 @@ TEST(ObjectLoader, LoadsObjectsSideBySideAndCallsTheHost) {
   EXPECT_EQ((*code)->Find(1, jit::KernelSymbol(1)), nullptr);
   EXPECT_EQ((*code)->Find(0, "main"), nullptr);
   KernelErrors errors;
-  reinterpret_cast<KernelFn>((*code)->Find(0, jit::KernelSymbol(1)))({.state = nullptr, .inputs = nullptr, .outputs = nullptr,
-                                                                      .workspace = nullptr, .scratch = nullptr, .task = 12,
+  reinterpret_cast<KernelFn>((*code)->Find(0, jit::KernelSymbol(1)))({.state = nullptr,
+                                                                      .inputs = nullptr,
+                                                                      .outputs = nullptr,
+                                                                      .workspace = nullptr,
+                                                                      .scratch = nullptr,
+                                                                      .task = 12,
                                                                       .errors = &errors});
   EXPECT_EQ(errors.ToStatus().message(), "Test: label 12 at row 7 is outside [0, 10)");
 }
@@ -163,66 +233,6 @@ TEST(Processors, ThisOneIsTheSameEachTime) {
   const auto named = jit::FindTarget("x86-64-v3");
   ASSERT_TRUE(named.ok()) << named.status().message();
   EXPECT_NE(jit::TargetKey(*first), jit::TargetKey(*named));
-}
-
-bool LlvmIsLoaded() {
-  std::ifstream maps("/proc/self/maps");
-  for (std::string line; std::getline(maps, line);) {
-    if (line.find("libLLVM") != std::string::npos) return true;
-  }
-  return false;
-}
-
-// What `body` returns, in a process of its own.
-template <class Body>
-int InChild(const Body& body) {
-  const pid_t child = fork();
-  if (child == 0) _exit(body());
-  int status = -1;
-  EXPECT_EQ(waitpid(child, &status, 0), child);
-  EXPECT_TRUE(WIFEXITED(status)) << status;
-  return WEXITSTATUS(status);
-}
-
-TEST(LlvmLibrary, IsLoadedOnlyWhereSomethingIsCompiled) {
-  if (LlvmIsLoaded()) GTEST_SKIP() << "another test of this process has compiled something: run it alone";
-  const TempFolder folder;
-  const auto compute = [&] {
-    const auto runtime = MakeLlvmRuntime({.cache_folder = folder.path()});
-    const auto graph = Graph::Create();
-    const Value y = Sum(Tanh(graph->Data(Tensor::Full(DType::kFloat32, {3, 50}, 0.3))), {1});
-    return std::abs(runtime->Evaluate({&y, 1})[0].data<float>()[0] - 50 * std::tanh(0.3f)) < 1e-4f;
-  };
-  enum { kWrong, kLoaded, kNotLoaded };
-  const auto loads = [&] { return !compute() ? kWrong : LlvmIsLoaded() ? kLoaded : kNotLoaded; };
-  EXPECT_EQ(InChild(loads), kLoaded);
-  EXPECT_EQ(InChild(loads), kNotLoaded);
-  EXPECT_FALSE(LlvmIsLoaded());
-}
-
-TEST(LlvmLibrary, SaysWhereItIsMissing) {
-  if (LlvmIsLoaded()) GTEST_SKIP() << "another test of this process has compiled something: run it alone";
-  const TempFolder folder;
-  const std::string text = folder.path() + "/text.so";
-  std::ofstream(text) << "no library";
-  for (const std::string& path : {folder.path() + "/missing.so", text}) {
-    EXPECT_EQ(InChild([&] {
-                setenv("WEIR_LLVM_LIBRARY", path.c_str(), 1);
-                const auto backend = MakeLlvmBackend({});
-                if (backend.ok()) {
-                  // It is there, and it shows only when something is compiled.
-                  const jit::Kernel kernel = AddKernel(1);
-                  const jit::Kernel* kernels[] = {&kernel};
-                  const auto code = jit::GenerateCode(kernels, *jit::FindTarget(""), jit::CodeForm::kObject);
-                  return code.status().code() == absl::StatusCode::kUnimplemented &&
-                         code.status().message().find(path) != std::string::npos;
-                }
-                return path != text && backend.status().code() == absl::StatusCode::kUnimplemented &&
-                       backend.status().message().find("WEIR_LLVM_LIBRARY: " + path) != std::string::npos;
-              }),
-              1)
-        << path;
-  }
 }
 
 }  // namespace

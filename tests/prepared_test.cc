@@ -134,7 +134,8 @@ TEST(Prepared, EachStepKeepsItsOwn) {
   EXPECT_EQ(executable->plan().kept_bytes, 3 * (64 + 64)) << ToText(executable->plan());
   EXPECT_TRUE(VerifyPlan(executable->plan()).ok());
   for (int round = 0; round < 3; ++round) {
-    std::vector<Tensor> inputs = {Tensor::Of<float>({4}, {1, -2, 3, 4}), Tensor::Of<float>({4}, {1, 2, 3, 4})}, outputs(2);
+    std::vector<Tensor> inputs = {Tensor::Of<float>({4}, {1, -2, 3, 4}), Tensor::Of<float>({4}, {1, 2, 3, 4})},
+                        outputs(2);
     ASSERT_TRUE(executable->Run(inputs, outputs, {}).ok());
     EXPECT_EQ(Numbers(outputs[0]), (std::vector<float>{4, 32, 108, 256}));
     EXPECT_EQ(Numbers(outputs[1]), (std::vector<float>{2, -8, 18, 32}));

@@ -41,8 +41,8 @@ absl::StatusOr<Owned<LLVMTargetMachineRef>> MakeMachine(const LlvmApi& llvm, con
   llvm.TargetMachineOptionsSetCodeGenOptLevel(options.get(), LLVMCodeGenLevelDefault);
   llvm.TargetMachineOptionsSetRelocMode(options.get(), LLVMRelocPIC);
   llvm.TargetMachineOptionsSetCodeModel(options.get(), LLVMCodeModelSmall);
-  Owned<LLVMTargetMachineRef> machine(
-      llvm.CreateTargetMachineWithOptions(found, triple.c_str(), options.get()), llvm.DisposeTargetMachine);
+  Owned<LLVMTargetMachineRef> machine(llvm.CreateTargetMachineWithOptions(found, triple.c_str(), options.get()),
+                                      llvm.DisposeTargetMachine);
   if (machine == nullptr) return absl::InternalError(StrCat("LLVM: no code generator for ", triple));
   return machine;
 }

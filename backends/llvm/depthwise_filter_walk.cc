@@ -79,8 +79,7 @@ class Walk : public DepthwiseFilterSums {
     }
     // Each round before the first and after the last that all rows of the window meet rows of dy in has its own code.
     for (int64_t round = 0; round < std::min(first, rounds); ++round) of_round({b_.I64(round), round, round});
-    if (first < rows)
-      b_.Loop(b_.I64(first), b_.I64(rows), 1, [&](Val round) { of_round({round, first, rows - 1}); });
+    if (first < rows) b_.Loop(b_.I64(first), b_.I64(rows), 1, [&](Val round) { of_round({round, first, rows - 1}); });
     for (int64_t round = std::max(first, rows); round < rounds; ++round) of_round({b_.I64(round), round, round});
   }
 
@@ -161,7 +160,8 @@ class Walk : public DepthwiseFilterSums {
         Meeting only = m;
         only.window_row = 0;
         std::vector<Val> taps = task_.LoadTaps(sums, b_.I64(m.window_row), 1, c);
-        taps = AddTerms({only}, tile, first, [&](size_t cell) { return x[cell]; }, c, std::move(taps));
+        taps = AddTerms(
+            {only}, tile, first, [&](size_t cell) { return x[cell]; }, c, std::move(taps));
         task_.StoreTaps(taps, sums, b_.I64(m.window_row), c);
       };
       if (m.exists == Is::kAlways) {

@@ -50,7 +50,7 @@ class Emitter {
   }
 
  private:
-  // ---- Functions and blocks --------------------------------------------------------------------------------------------
+  // ---- Functions and blocks -----------------------------------------------------------------------------------------
   Type FunctionType(std::vector<Type> parameters) {
     return llvm_.FunctionType(llvm_.VoidTypeInContext(context_), parameters.data(),
                               static_cast<unsigned>(parameters.size()), false);
@@ -81,7 +81,7 @@ class Emitter {
     return Intrinsic(name, {llvm_.TypeOf(*args.begin())}, args);
   }
 
-  // ---- Types and constants ---------------------------------------------------------------------------------------------
+  // ---- Types and constants -----------------------------------------------------------------------------------------
   Type Scalar(Elem elem) {
     switch (elem) {
       case Elem::kBool: return llvm_.Int1TypeInContext(context_);
@@ -121,7 +121,7 @@ class Emitter {
     return value;
   }
 
-  // ---- Memory ----------------------------------------------------------------------------------------------------------
+  // ---- Memory -----------------------------------------------------------------------------------------
   Value LoadOf(Type type, Value at) { return llvm_.BuildLoad2(b_, type, at, kNoName); }
   Value At(Type elem, Value base, Value index) { return llvm_.BuildGEP2(b_, elem, base, &index, 1, kNoName); }
   Value Inside(Type elem, Value base, Value index) {
@@ -226,7 +226,7 @@ class Emitter {
     Intrinsic("llvm.prefetch", {at, I32(0), I32(locality), I32(1)});
   }
 
-  // ---- Control ---------------------------------------------------------------------------------------------------------
+  // ---- Control -----------------------------------------------------------------------------------------
   void EmitRegion(const Region& region) {
     for (Val v : region.code) values_[static_cast<size_t>(v)] = EmitInst(v, inst(v));
   }
@@ -288,11 +288,10 @@ class Emitter {
       AddAttribute(host, "nounwind");
     }
     Value text = llvm_.BuildGlobalString(b_, kernel_.label_error.c_str(), kNoName);
-    Call(host,
-         {CallField(offsetof(KernelCall, errors), pointer_), text, Get(i.args[0]), Get(i.args[1]), I64(i.imm)});
+    Call(host, {CallField(offsetof(KernelCall, errors), pointer_), text, Get(i.args[0]), Get(i.args[1]), I64(i.imm)});
   }
 
-  // ---- Operations ------------------------------------------------------------------------------------------------------
+  // ---- Operations -----------------------------------------------------------------------------------------
   Value Shuffle(Value a, Value b, const std::vector<int>& from) {
     std::vector<Value> lanes;
     for (int lane : from) lanes.push_back(I32(lane));
@@ -338,7 +337,8 @@ class Emitter {
     Value a = Get(i.args[0]), b = Get(i.args[1]);
     const Elem elem = inst(i.args[0]).type.elem;
     const bool lt = i.op == IrOp::kLt, le = i.op == IrOp::kLe;
-    if (elem == Elem::kF32) return llvm_.BuildFCmp(b_, lt ? LLVMRealOLT : le ? LLVMRealOLE : LLVMRealOEQ, a, b, kNoName);
+    if (elem == Elem::kF32)
+      return llvm_.BuildFCmp(b_, lt ? LLVMRealOLT : le ? LLVMRealOLE : LLVMRealOEQ, a, b, kNoName);
     if (i.op == IrOp::kEq) return llvm_.BuildICmp(b_, LLVMIntEQ, a, b, kNoName);
     if (elem == Elem::kU8) return llvm_.BuildICmp(b_, lt ? LLVMIntULT : LLVMIntULE, a, b, kNoName);
     return llvm_.BuildICmp(b_, lt ? LLVMIntSLT : LLVMIntSLE, a, b, kNoName);

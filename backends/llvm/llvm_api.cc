@@ -43,7 +43,8 @@ absl::StatusOr<const LlvmApi*> Load() {
 #undef WEIR_LOAD
   unsigned major = 0;
   api.GetVersion(&major, nullptr, nullptr);
-  if (std::to_string(major) != WEIR_LLVM_MAJOR) return fault(StrCat(asked != nullptr ? asked : kName, " is version ", major));
+  if (std::to_string(major) != WEIR_LLVM_MAJOR)
+    return fault(StrCat(asked != nullptr ? asked : kName, " is version ", major));
   api.InitializeX86TargetInfo();
   api.InitializeX86Target();
   api.InitializeX86TargetMC();

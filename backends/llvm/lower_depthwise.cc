@@ -306,10 +306,10 @@ class DepthwiseConv {
       WindowRow row;
       std::vector<std::pair<int64_t, int64_t>> uses;  // row of outputs, row of the window
     };
-    int64_t count = 0;                  // rows of outputs
-    std::vector<WindowRow> window;      // of the first
-    std::vector<SourceRow> source;      // from the first on
-    std::vector<size_t> last;           // of each row of outputs, the row of the source that completes it
+    int64_t count = 0;              // rows of outputs
+    std::vector<WindowRow> window;  // of the first
+    std::vector<SourceRow> source;  // from the first on
+    std::vector<size_t> last;       // of each row of outputs, the row of the source that completes it
   };
   template <class RowOf>
   Band BandOf(const Class& one, const RowOf& window_row, int64_t count) {

@@ -30,7 +30,8 @@ class Object {
 
   absl::Status Parse(std::string_view bytes) {
     bytes_ = bytes;
-    if (!ReadArray(0, std::span(&header_, 1)) || std::memcmp(header_.e_ident, ELFMAG, SELFMAG) != 0) return Fault("no ELF file");
+    if (!ReadArray(0, std::span(&header_, 1)) || std::memcmp(header_.e_ident, ELFMAG, SELFMAG) != 0)
+      return Fault("no ELF file");
     if (header_.e_ident[EI_CLASS] != ELFCLASS64 || header_.e_ident[EI_DATA] != ELFDATA2LSB ||
         header_.e_machine != EM_X86_64 || header_.e_type != ET_REL || header_.e_shentsize != sizeof(Elf64_Shdr)) {
       return Fault("no relocatable object of x86-64");
@@ -92,10 +93,11 @@ class Object {
           return Fault("a relocation lies outside of its section");
         WEIR_ASSIGN_OR_RETURN(const std::byte* target, Resolve(ELF64_R_SYM(entry.r_info), memory, host, stubs));
         std::byte* place = memory + offsets_[table.sh_info] + entry.r_offset;
-        int64_t value = static_cast<int64_t>(reinterpret_cast<uintptr_t>(target)) + entry.r_addend;
+        // Modulo 2^64, whatever a damaged addend says.
+        uint64_t value = reinterpret_cast<uintptr_t>(target) + static_cast<uint64_t>(entry.r_addend);
         if (bytes == 4) {
-          value -= static_cast<int64_t>(reinterpret_cast<uintptr_t>(place));
-          if (value != static_cast<int32_t>(value)) return Fault("a relocation reaches too far");
+          value -= reinterpret_cast<uintptr_t>(place);
+          if (static_cast<int64_t>(value) != static_cast<int32_t>(value)) return Fault("a relocation reaches too far");
         }
         std::memcpy(place, &value, bytes);
       }

@@ -22,24 +22,12 @@ struct Named {
   Vectors vectors;
 };
 constexpr Named kNamed[] = {
-    {"x86-64", Vectors::kNone},
-    {"x86-64-v2", Vectors::kNone},
-    {"nehalem", Vectors::kNone},
-    {"x86-64-v3", Vectors::kAvx2},
-    {"x86-64-v4", Vectors::kAvx512},
-    {"haswell", Vectors::kAvx2},
-    {"broadwell", Vectors::kAvx2},
-    {"skylake", Vectors::kAvx2},
-    {"alderlake", Vectors::kAvx2},
-    {"skylake-avx512", Vectors::kAvx512},
-    {"cascadelake", Vectors::kAvx512},
-    {"icelake-server", Vectors::kAvx512},
-    {"sapphirerapids", Vectors::kAvx512},
-    {"znver1", Vectors::kAvx2},
-    {"znver2", Vectors::kAvx2},
-    {"znver3", Vectors::kAvx2},
-    {"znver4", Vectors::kAvx512},
-    {"znver5", Vectors::kAvx512},
+    {"x86-64", Vectors::kNone},           {"x86-64-v2", Vectors::kNone},     {"nehalem", Vectors::kNone},
+    {"x86-64-v3", Vectors::kAvx2},        {"x86-64-v4", Vectors::kAvx512},   {"haswell", Vectors::kAvx2},
+    {"broadwell", Vectors::kAvx2},        {"skylake", Vectors::kAvx2},       {"alderlake", Vectors::kAvx2},
+    {"skylake-avx512", Vectors::kAvx512}, {"cascadelake", Vectors::kAvx512}, {"icelake-server", Vectors::kAvx512},
+    {"sapphirerapids", Vectors::kAvx512}, {"znver1", Vectors::kAvx2},        {"znver2", Vectors::kAvx2},
+    {"znver3", Vectors::kAvx2},           {"znver4", Vectors::kAvx512},      {"znver5", Vectors::kAvx512},
 };
 
 // The first instruction set of those that vectors need which this machine, or its operating system, has not; or none.
@@ -113,7 +101,8 @@ absl::StatusOr<Target> FindTarget(const std::string& cpu) {
     zen5 = AmdFamily() == kFamilyOfZen5;
     target.identity = IdentityOfThis();
   } else {
-    const Named* found = std::find_if(std::begin(kNamed), std::end(kNamed), [&](const Named& n) { return n.name == cpu; });
+    const Named* found =
+        std::find_if(std::begin(kNamed), std::end(kNamed), [&](const Named& n) { return n.name == cpu; });
     if (found == std::end(kNamed)) {
       return absl::InvalidArgumentError(
           StrCat("LLVM: unknown processor '", cpu, "': expected one of ", StrJoin(ProcessorNames(), ", ")));
