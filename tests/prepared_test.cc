@@ -56,7 +56,9 @@ class Doubling : public Backend {
                            reinterpret_cast<float*>(call.outputs[0])[i] = x[i] * w[i];
                        },
                    .state = state};
-    Lowering lowering{.kernel = "doubled", .stages = {prepare, multiply}};
+    Lowering lowering;
+    lowering.kernel = "doubled";
+    lowering.stages = {prepare, multiply};
     lowering.workspace_bytes = state->count * 4;
     lowering.prepared_input = 1;
     return lowering;

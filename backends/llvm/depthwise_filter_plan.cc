@@ -15,15 +15,6 @@ constexpr int64_t kSpareRegisters = 7;   // for x, and what is loaded ahead of i
 constexpr size_t kMostPieces = 6;        // of code for a row
 constexpr int64_t kTileRows = 2;         // of dy in a tile
 constexpr int64_t kManyRegisters = 32;   // vectors; with fewer, a tile is of one row
-constexpr double kTaskFlops = 4e5;       // 5 us at the rate of loads
-constexpr int64_t kTasks = 16;           // enough for eight threads
-constexpr int64_t kNearBytes = 1 << 20;  // of operands that the second-level cache holds. Larger ones are to be read in
-constexpr int64_t kNearVectors = 8;      // pieces of a pixel of so many vectors at least,
-constexpr int64_t kNearOfOneChunk = 4;   // or of so many if there is no other way to make tasks.
-constexpr int64_t kLastBytes = 8 << 20;  // Of those that the last-level cache holds, the rows that rows of dy share
-constexpr int64_t kLastVectors = 4;      // stay in the first-level cache in pieces of so many,
-constexpr int64_t kTasksOfLast = 32;     // for more and smaller tasks: not all cores are equally far from that cache.
-constexpr double kTaskFlopsOfLast = 1e5;
 constexpr double kLongTask = 8e6;        // flops; instead of longer tasks, rows of the window are tasks too
 constexpr int64_t kWayBytes = 4096;      // of a first-level cache: what is so far apart shares a set,
 constexpr int64_t kWays = 8;             // which holds so many lines, or more
@@ -38,6 +29,21 @@ constexpr int64_t kKeptBytes = 1 << 17;  // of the second-level cache, for the r
 constexpr int64_t kKeptNearBytes = 22 << 10;  // and of the first-level cache
 constexpr int64_t kSpareOfRows = 6;           // registers of half a vector, besides sums: for x and what arrives of it,
 constexpr int64_t kSourceOfRows = 3;          // which take these; the others are for dy
+
+// How channels are cut into tasks, by the cache that holds x and dy.
+struct Cut {
+  int64_t most_bytes = INT64_MAX;  // of operands
+  int64_t vectors = 1;             // of channels of a task, at least
+  int64_t tasks = 16;              // at most: enough for eight threads
+  double task_flops = 4e5;         // 5 us at the rate of loads
+};
+constexpr Cut kNear{.most_bytes = 1 << 20};
+// Rows of x that rows of dy share stay in the first-level cache. Tasks are more and smaller: not all cores are equally far
+// from the last-level cache.
+constexpr Cut kLast{.most_bytes = 8 << 20, .vectors = 4, .tasks = 32, .task_flops = 1e5};
+// Memory is read in long pieces of a pixel, less long if there is no other way to make tasks.
+constexpr Cut kMemory{.vectors = 8};
+constexpr int64_t kVectorsOfOneChunk = 4;
 
 int64_t MostSums(int64_t registers) { return std::min(kMostSums, registers / 2); }
 
@@ -96,13 +102,12 @@ int64_t OperandBytes(const DepthwiseFilterPlan& p) {
 
 void Split(DepthwiseFilterPlan& p) {
   const int64_t bytes = OperandBytes(p);
-  const bool far = bytes > kNearBytes, last = far && bytes <= kLastBytes;
-  p.by_chunks = p.chunks > 1 && far;
-  const bool narrow = last && p.by_chunks;
-  const int64_t wanted = std::clamp<int64_t>(
-      static_cast<int64_t>(p.flops() / (narrow ? kTaskFlopsOfLast : kTaskFlops)), 1, narrow ? kTasksOfLast : kTasks);
-  const int64_t near = !far ? 1 : narrow ? kLastVectors : p.by_chunks ? kNearVectors : kNearOfOneChunk;
-  const int64_t parts = std::min(CeilDiv(p.vectors(), near), p.by_chunks ? CeilDiv(wanted, p.chunks) : wanted);
+  const bool near = bytes <= kNear.most_bytes;
+  p.by_chunks = p.chunks > 1 && !near;
+  const Cut& cut = near ? kNear : p.by_chunks && bytes <= kLast.most_bytes ? kLast : kMemory;
+  const int64_t vectors = near || p.by_chunks ? cut.vectors : kVectorsOfOneChunk;
+  const int64_t wanted = std::clamp<int64_t>(static_cast<int64_t>(p.flops() / cut.task_flops), 1, cut.tasks);
+  const int64_t parts = std::min(CeilDiv(p.vectors(), vectors), p.by_chunks ? CeilDiv(wanted, p.chunks) : wanted);
   p.task_vectors = CeilDiv(p.vectors(), parts);
 }
 
@@ -161,7 +166,7 @@ std::optional<DepthwiseFilterPlan> PlanDepthwiseFilter(const ConvGeometry& geome
   p.tile_width = TileWidth(p, p.tile_rows, registers);
   // Nothing is fetched: wide pixels are to be read in order.
   const int64_t bytes = OperandBytes(p);
-  if (bytes > kLastBytes && bytes <= limits.far_bytes && p.task_vectors >= kNearVectors)
+  if (bytes > kLast.most_bytes && bytes <= limits.far_bytes && p.task_vectors >= kMemory.vectors)
     p.tile_width = std::min(p.tile_width, kFewPixels);
   if (p.Row(p.tile_width).pieces() > kMostPieces) return std::nullopt;
   const int64_t cells = registers - p.columns - kSpareOfWalk;
