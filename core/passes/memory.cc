@@ -192,10 +192,10 @@ class Planner {
     const Location place = lives_.at(input).location;
     const int64_t from_bytes = graph_.type(input).bytes();
     if (place.kind != Location::Kind::kInput || plan_.input_written[static_cast<size_t>(place.index)]) return false;
-    if (from_bytes > kMostPreparedFrom || step.lowering.workspace_bytes > kMostKept) return false;
+    if (from_bytes == 0 || from_bytes > kMostPreparedFrom || step.lowering.workspace_bytes > kMostKept) return false;
     const auto take = [&](int64_t bytes) {
       const Location at{Location::Kind::kKept, plan_.kept_bytes};
-      plan_.kept_bytes += Align(std::max<int64_t>(bytes, 1));
+      plan_.kept_bytes += Align(bytes);
       return at;
     };
     step.workspace = take(step.lowering.workspace_bytes);
