@@ -15,19 +15,23 @@ constexpr unsigned kFamilyOfZen5 = 0x1a;
 
 enum class Vectors { kNone, kAvx2, kAvx512 };
 
-// Processors that can be named: levels of the psABI, and those of Intel's and AMD's that are about in machines that
-// train or serve. The three of kNone are there to be refused with the reason.
+// Processors that can be named: levels of the psABI, and Intel's and AMD's. The three of kNone are there to be refused with
+// the reason.
 struct Named {
   std::string_view name;
   Vectors vectors;
 };
 constexpr Named kNamed[] = {
-    {"x86-64", Vectors::kNone},           {"x86-64-v2", Vectors::kNone},     {"nehalem", Vectors::kNone},
-    {"x86-64-v3", Vectors::kAvx2},        {"x86-64-v4", Vectors::kAvx512},   {"haswell", Vectors::kAvx2},
-    {"broadwell", Vectors::kAvx2},        {"skylake", Vectors::kAvx2},       {"alderlake", Vectors::kAvx2},
-    {"skylake-avx512", Vectors::kAvx512}, {"cascadelake", Vectors::kAvx512}, {"icelake-server", Vectors::kAvx512},
-    {"sapphirerapids", Vectors::kAvx512}, {"znver1", Vectors::kAvx2},        {"znver2", Vectors::kAvx2},
-    {"znver3", Vectors::kAvx2},           {"znver4", Vectors::kAvx512},      {"znver5", Vectors::kAvx512},
+    {"x86-64", Vectors::kNone},           {"x86-64-v2", Vectors::kNone},       {"nehalem", Vectors::kNone},
+    {"x86-64-v3", Vectors::kAvx2},        {"x86-64-v4", Vectors::kAvx512},     {"haswell", Vectors::kAvx2},
+    {"broadwell", Vectors::kAvx2},        {"skylake", Vectors::kAvx2},         {"alderlake", Vectors::kAvx2},
+    {"raptorlake", Vectors::kAvx2},       {"meteorlake", Vectors::kAvx2},      {"arrowlake", Vectors::kAvx2},
+    {"gracemont", Vectors::kAvx2},        {"sierraforest", Vectors::kAvx2},    {"skylake-avx512", Vectors::kAvx512},
+    {"cascadelake", Vectors::kAvx512},    {"cooperlake", Vectors::kAvx512},    {"icelake-client", Vectors::kAvx512},
+    {"icelake-server", Vectors::kAvx512}, {"rocketlake", Vectors::kAvx512},    {"tigerlake", Vectors::kAvx512},
+    {"sapphirerapids", Vectors::kAvx512}, {"emeraldrapids", Vectors::kAvx512}, {"graniterapids", Vectors::kAvx512},
+    {"znver1", Vectors::kAvx2},           {"znver2", Vectors::kAvx2},          {"znver3", Vectors::kAvx2},
+    {"znver4", Vectors::kAvx512},         {"znver5", Vectors::kAvx512},
 };
 
 // The first instruction set of those that vectors need which this machine, or its operating system, has not; or none.
