@@ -16,7 +16,7 @@ namespace {
 constexpr int64_t kPackTaskFloats = 32 * 1024;
 constexpr int64_t kLineFloats = 16;
 constexpr int64_t kUnroll = 4;         // terms of a round, whose fetches share a line
-constexpr int64_t kSweptElements = 8;  // of rows, in registers while columns are passed over
+constexpr int64_t kSweptElements = 16;  // of rows, in half of the registers while columns are passed over
 
 using Span = MatMulSpan;
 
@@ -122,7 +122,7 @@ class MatMulKernel {
   // some terms are passed over before the next terms, while sums wait in the first-level cache, at `dst` in the
   // workspace.
   void SweepColumns(Val k, Val terms, Val dst) {
-    const int64_t rows = p_.rows.size, columns = p_.columns.size, together = kSweptElements / rows;
+    const int64_t rows = p_.rows.size, columns = p_.columns.size, together = kSweptElements / p_.tile.parts / rows;
     const Val from = b_.Add(source_.column_base(), b_.Mul(k, p_.columns.inner));
     const auto add = [&](Val t, int64_t count) {
       std::vector<Val> elements;  // of the rows, row by row
