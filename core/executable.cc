@@ -68,10 +68,12 @@ struct Executable::Context {
 
   // Whether the first stage of a step has nothing to do: what it would prepare is there, from the same data. Notes the
   // data if not, since the stage is going to run.
-  bool IsPrepared(const PlanStep& step, size_t index, const std::byte* data, int64_t bytes) {
+  bool IsPrepared(const PlanStep& step, size_t index, std::span<std::byte* const> operands) {
     if (step.prepared_from.kind == Location::Kind::kNone) return false;
+    const auto input = static_cast<size_t>(*step.lowering.prepared_input);
+    const std::byte* data = operands[input];
     std::byte* from = Address(step.prepared_from);
-    const auto size = static_cast<size_t>(bytes);
+    const auto size = static_cast<size_t>(step.cluster.type(step.cluster.inputs[input]).bytes());
     if (prepared[index] && std::memcmp(from, data, size) == 0) return true;
     std::memcpy(from, data, size);
     prepared[index] = true;
@@ -196,11 +198,7 @@ absl::Status Executable::RunSteps(Context& context, const RunOptions& options) c
     std::byte** operands = context.operands.data() + next;
     next += step.inputs.size() + step.outputs.size();
     std::span<const Stage> stages = step.lowering.stages;
-    if (const std::optional<int> input = step.lowering.prepared_input; input.has_value()) {
-      const auto i = static_cast<size_t>(*input);
-      const int64_t bytes = step.cluster.type(step.cluster.inputs[i]).bytes();
-      if (context.IsPrepared(step, s, operands[i], bytes)) stages = stages.subspan(1);
-    }
+    if (context.IsPrepared(step, s, {operands, step.inputs.size()})) stages = stages.subspan(1);
     for (const Stage& stage : stages) {
       Job job{&stage,
               {.state = stage.state.get(),

@@ -1,7 +1,8 @@
 // LLVM's C interface, out of its shared library and only when code has to be generated. Loading that library takes tens
-// of milliseconds (345,000 relocations) that a program whose kernels are all in the object cache does without; and a
-// machine that has no such library still runs the program, on another backend. The library is the file that the build
-// found, else what the system's loader finds by its name; or the file that the environment names, WEIR_LLVM_LIBRARY.
+// of milliseconds (hundreds of thousands of relocations) that a program whose kernels are all in the object cache does
+// without; and a machine that has no such library still runs the program, on another backend. The library is the file
+// that the build found, else what the system's loader finds by its name; or the file that the environment names,
+// WEIR_LLVM_LIBRARY.
 #ifndef WEIR_BACKENDS_LLVM_LLVM_API_H_
 #define WEIR_BACKENDS_LLVM_LLVM_API_H_
 
