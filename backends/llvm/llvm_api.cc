@@ -8,6 +8,12 @@
 
 #include "weir/core/error.h"
 
+#if defined(__SANITIZE_THREAD__)
+// LLVM's library isn't built for the thread sanitizer, which thus sees its locks but not the atomics by which LLVM makes
+// them on first use, and would report the lock of one thread as a race with another's making it.
+extern "C" [[gnu::weak]] const char* __tsan_default_suppressions() { return "called_from_lib:libLLVM\n"; }
+#endif
+
 namespace weir::jit {
 namespace {
 
