@@ -8,6 +8,7 @@
 #include <ostream>
 #include <span>
 #include <string>
+#include <utility>
 
 #include "absl/container/inlined_vector.h"
 #include "weir/core/dtype.h"
@@ -35,6 +36,10 @@ class Shape {
   Dims Strides() const;
 
   friend bool operator==(const Shape& a, const Shape& b) { return a.dims_ == b.dims_; }
+  template <class H>
+  friend H AbslHashValue(H h, const Shape& shape) {
+    return H::combine(std::move(h), shape.dims_);
+  }
 
  private:
   Dims dims_;
@@ -53,6 +58,10 @@ struct TensorType {
 
   int64_t bytes() const { return shape.size() * SizeOf(dtype); }
   friend bool operator==(const TensorType&, const TensorType&) = default;
+  template <class H>
+  friend H AbslHashValue(H h, const TensorType& type) {
+    return H::combine(std::move(h), type.dtype, type.shape);
+  }
 };
 // "f32[8,32,32,3]".
 std::ostream& operator<<(std::ostream& out, const TensorType& type);

@@ -66,12 +66,6 @@ DType TargetDType(DType given) {
   return given == DType::kFloat64 ? DType::kFloat32 : given;
 }
 
-TensorType BatchType(const Tensor& data, DType dtype, int64_t count) {
-  Dims dims(data.shape().begin(), data.shape().end());
-  dims[0] = count;
-  return {dtype, Shape(dims)};
-}
-
 }  // namespace
 
 Examples::Examples(Tensor x_value, Tensor y_value, Tensor sample_weight) {
@@ -142,21 +136,15 @@ void BoundExamples::BindTargets(const ModelBase& model, const Examples& examples
 
 void BoundExamples::CheckSizes() {
   size_ = inputs_[0].data.shape()[0];
-  std::vector<std::string> sizes[2];
-  bool equal = true;
-  int side = 0;
-  for (const auto* columns : {&inputs_, &targets_}) {
-    for (const Column& column : *columns) {
-      equal = equal && column.data.shape()[0] == size_;
-      sizes[side].push_back(std::to_string(column.data.shape()[0]));
-    }
-    ++side;
-  }
-  if (!equal) {
-    ThrowInvalidArgument("Data cardinality is ambiguous: x sizes: ", StrJoin(sizes[0], ", "),
-                         "; y sizes: ", StrJoin(sizes[1], ", "),
-                         ". Make sure all arrays contain the same number of samples.");
-  }
+  const auto fits = [&](const Column& column) { return column.data.shape()[0] == size_; };
+  if (std::all_of(inputs_.begin(), inputs_.end(), fits) && std::all_of(targets_.begin(), targets_.end(), fits)) return;
+  const auto sizes = [](const std::vector<Column>& columns) {
+    std::vector<int64_t> found;
+    for (const Column& column : columns) found.push_back(column.data.shape()[0]);
+    return StrJoin(found, ", ");
+  };
+  ThrowInvalidArgument("Data cardinality is ambiguous: x sizes: ", sizes(inputs_), "; y sizes: ", sizes(targets_),
+                       ". Make sure all arrays contain the same number of samples.");
 }
 
 void BoundExamples::BindWeights(const ModelBase& model, const Examples& examples) {
@@ -200,45 +188,54 @@ BoundExamples BoundExamples::Part(int64_t begin, int64_t end) const {
   return part;
 }
 
-std::vector<TensorType> BoundExamples::InputTypes(int64_t count) const {
+TensorType BoundExamples::Column::BatchType(int64_t count) const {
+  Dims dims(data.shape().begin(), data.shape().end());
+  dims[0] = count;
+  return {dtype, Shape(dims)};
+}
+
+std::vector<TensorType> BoundExamples::BatchTypes(const std::vector<Column>& columns, int64_t count) {
   std::vector<TensorType> types;
-  for (const Column& column : inputs_) types.push_back(BatchType(column.data, column.dtype, count));
+  for (const Column& column : columns) types.push_back(column.BatchType(count));
   return types;
 }
 
-std::vector<TensorType> BoundExamples::TargetTypes(int64_t count) const {
-  std::vector<TensorType> types;
-  for (const Column& column : targets_) types.push_back(BatchType(column.data, column.dtype, count));
-  return types;
-}
-
-std::vector<TensorType> BoundExamples::WeightTypes(int64_t count) const {
-  std::vector<TensorType> types;
-  for (const Column& column : weights_) types.push_back(BatchType(column.data, column.dtype, count));
-  return types;
-}
-
-void BoundExamples::Gather(std::span<const int64_t> rows, std::span<Tensor> batch) const {
-  size_t next = 0;
+std::vector<Tensor> BoundExamples::Batch(std::span<const int64_t> rows, std::span<Tensor> buffers) const {
+  const auto count = static_cast<int64_t>(rows.size());
+  const bool neighbours = count > 0 && std::adjacent_find(rows.begin(), rows.end(), [](int64_t a, int64_t b) {
+                                         return b != a + 1;
+                                       }) == rows.end();
+  std::vector<Tensor> batch;
   for (const auto* columns : {&inputs_, &targets_, &weights_}) {
     for (const Column& column : *columns) {
-      Tensor& dst = batch[next++];
-      const int64_t row_size = rows.empty() ? 0 : dst.size() / static_cast<int64_t>(rows.size());
-      const int64_t src_bytes = row_size * SizeOf(column.data.dtype()), dst_bytes = row_size * SizeOf(dst.dtype());
-      for (size_t i = 0; i < rows.size(); ++i) {
-        const std::byte* src = column.data.raw() + (offset_ + rows[i]) * src_bytes;
-        std::byte* out = dst.raw() + static_cast<int64_t>(i) * dst_bytes;
-        if (column.data.dtype() == dst.dtype() && column.scale == 1) {
-          std::memcpy(out, src, static_cast<size_t>(src_bytes));
-          continue;
-        }
-        VisitDType(column.data.dtype(), [&]<class From>(From) {
-          VisitDType(dst.dtype(), [&]<class To>(To) {
-            CopyScaled(reinterpret_cast<const From*>(src), reinterpret_cast<To*>(out), row_size, column.scale);
-          });
-        });
+      if (neighbours && column.data.dtype() == column.dtype && column.scale == 1) {
+        batch.push_back(column.data.Rows(offset_ + rows[0], offset_ + rows[0] + count));
+        continue;
       }
+      Tensor& buffer = buffers[batch.size()];
+      if (!buffer.defined()) buffer = Tensor::Uninitialized(column.BatchType(count));
+      column.CopyRows(rows, offset_, buffer);
+      batch.push_back(buffer);
     }
+  }
+  return batch;
+}
+
+void BoundExamples::Column::CopyRows(std::span<const int64_t> rows, int64_t offset, Tensor& dst) const {
+  const int64_t row_size = rows.empty() ? 0 : dst.size() / static_cast<int64_t>(rows.size());
+  const int64_t src_bytes = row_size * SizeOf(data.dtype()), dst_bytes = row_size * SizeOf(dst.dtype());
+  for (size_t i = 0; i < rows.size(); ++i) {
+    const std::byte* src = data.raw() + (offset + rows[i]) * src_bytes;
+    std::byte* out = dst.raw() + static_cast<int64_t>(i) * dst_bytes;
+    if (data.dtype() == dst.dtype() && scale == 1) {
+      std::memcpy(out, src, static_cast<size_t>(src_bytes));
+      continue;
+    }
+    VisitDType(data.dtype(), [&]<class From>(From) {
+      VisitDType(dst.dtype(), [&]<class To>(To) {
+        CopyScaled(reinterpret_cast<const From*>(src), reinterpret_cast<To*>(out), row_size, scale);
+      });
+    });
   }
 }
 

@@ -1,5 +1,5 @@
 // Examples: what a model is fed, one tensor an input and one an output, and how batches are cut from it. Nothing is
-// copied but the batch: pictures of 8 bits a channel become float32 on the way into it.
+// copied but the batch, and that only where it must be: pictures of 8 bits a channel become float32 on the way into it.
 #ifndef WEIR_FRONTEND_EXAMPLES_H_
 #define WEIR_FRONTEND_EXAMPLES_H_
 
@@ -48,19 +48,25 @@ class BoundExamples {
   BoundExamples Part(int64_t begin, int64_t end) const;
 
   // Leaves of one batch of `count` examples: inputs, then targets, then sample weights.
-  std::vector<TensorType> InputTypes(int64_t count) const;
-  std::vector<TensorType> TargetTypes(int64_t count) const;
-  std::vector<TensorType> WeightTypes(int64_t count) const;
-  // Copies the rows with these numbers to the batch's tensors, converted and scaled.
-  void Gather(std::span<const int64_t> rows, std::span<Tensor> batch) const;
+  std::vector<TensorType> InputTypes(int64_t count) const { return BatchTypes(inputs_, count); }
+  std::vector<TensorType> TargetTypes(int64_t count) const { return BatchTypes(targets_, count); }
+  std::vector<TensorType> WeightTypes(int64_t count) const { return BatchTypes(weights_, count); }
+  // The batch of the rows with these numbers, converted and scaled. Tensors that need a copy are filled in `buffers`,
+  // one a tensor, which are made where undefined; rows that lie together as the batch has them share their data.
+  std::vector<Tensor> Batch(std::span<const int64_t> rows, std::span<Tensor> buffers) const;
 
  private:
   struct Column {
     Tensor data;
     DType dtype = DType::kFloat32;  // in the batch
     double scale = 1;
+
+    TensorType BatchType(int64_t count) const;
+    // To a batch's tensor, converted and scaled.
+    void CopyRows(std::span<const int64_t> rows, int64_t offset, Tensor& dst) const;
   };
 
+  static std::vector<TensorType> BatchTypes(const std::vector<Column>& columns, int64_t count);
   void BindInputs(const ModelBase& model, const Examples& examples, double scale);
   void BindTargets(const ModelBase& model, const Examples& examples);
   void BindWeights(const ModelBase& model, const Examples& examples);

@@ -1,6 +1,7 @@
 #include "weir/frontend/train_step.h"
 
 #include <limits>
+#include <set>
 
 #include "weir/core/error.h"
 #include "weir/ops/gradients.h"
@@ -8,20 +9,8 @@
 
 namespace weir {
 
-std::string StepRequest::Key() const {
-  std::ostringstream key;
-  key << static_cast<int>(mode) << (guard ? "g" : "");
-  for (const auto* types : {&inputs, &targets, &weights}) {
-    key << "|";
-    for (const TensorType& type : *types) key << type << ",";
-  }
-  for (const TapRequest& tap : taps) key << "|" << tap.pattern << (tap.options.gradient ? "!" : "");
-  return std::move(key).str();
-}
-
 StepProgram::StepProgram(const ModelBase& model, const CompiledModel* compiled, const StepRequest& request)
     : runtime_(model.runtime()), graph_(Graph::Create()), compiled_(compiled) {
-  for (const Variable& variable : model.trainable_weights()) trainable_.insert(variable.id());
   CallContext context(graph_, request.mode == RunMode::kTrain, model.seed());
   const std::vector<std::string> input_names = model.InputNames();
   std::vector<Value> inputs, targets, weights;
@@ -133,15 +122,15 @@ void StepProgram::RecordTaps(const CompiledModel* compiled, const StepRequest& r
   std::vector<TapPlan*> gradient_taps;
   taps_.resize(request.taps.size());
   for (size_t i = 0; i < request.taps.size(); ++i) {
-    const TapRequest& tap = request.taps[i];
+    const StepRequest::Tap& tap = request.taps[i];
     const std::vector<NamedValue> found = ResolveTap(tap.pattern, named_, graph_);
     for (const NamedValue& value : found) {
-      if (tap.options.gradient && !IsFloating(value.value.dtype())) {
+      if (tap.gradient && !IsFloating(value.value.dtype())) {
         ThrowInvalidArgument("Tap: '", value.path, "' is ", value.value.type(), ": it has no gradient");
       }
-      taps_[i].push_back({value.path, tap.options.gradient, {}});
-      if (tap.options.gradient) gradient_of.push_back(value.value);
-      if (!tap.options.gradient) taps_[i].back().root = AddRoot(value.value);
+      taps_[i].push_back({value.path, tap.gradient, {}});
+      if (tap.gradient) gradient_of.push_back(value.value);
+      if (!tap.gradient) taps_[i].back().root = AddRoot(value.value);
     }
   }
   if (!gradient_of.empty() && request.mode == RunMode::kPredict) {
@@ -168,8 +157,9 @@ void StepProgram::RecordUpdate(const CompiledModel& compiled, const StepRequest&
   slot_specs_ = optimizer.slots();
   std::vector<size_t> trained;  // positions among variables_
   std::vector<Value> xs;
+  const std::set<const void*> wanted(request.trained.begin(), request.trained.end());
   for (size_t i = 0; i < variables_.size(); ++i) {
-    if (!trainable_.contains(variables_[i].id())) continue;
+    if (!wanted.contains(variables_[i].id())) continue;
     trained.push_back(i);
     xs.push_back(context.weights()[i].second);
   }
@@ -253,10 +243,8 @@ void StepProgram::Run(std::span<const Tensor> batch, TrainingState& state) {
     if (assigned_[i] || fresh_[i]) outputs_[i] = Tensor();
   }
   const absl::Status status = executable_ == nullptr ? absl::OkStatus() : runtime_.Run(*executable_, inputs_, outputs_);
-  // A handle kept here would make the next step copy what it updates.
-  for (size_t i = 0; i < leaves_.size(); ++i) {
-    if (leaves_[i].kind == Leaf::kVariable || leaves_[i].kind == Leaf::kSlot) inputs_[i] = Tensor();
-  }
+  // A handle kept here would make the next step copy what it updates, and keep a caller's batch alive.
+  for (Tensor& input : inputs_) input = Tensor();
   for (size_t i = 0; i < outputs_.size(); ++i) {
     if (assigned_[i]) outputs_[i] = Tensor();
   }

@@ -6,9 +6,9 @@
 #include <cstdint>
 #include <map>
 #include <memory>
-#include <set>
 #include <span>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "weir/core/runtime.h"
@@ -42,13 +42,30 @@ struct TrainingState {
 
 enum class RunMode { kPredict, kEvaluate, kTrain };
 
+// Equal requests of a model are served by one program.
 struct StepRequest {
-  RunMode mode = RunMode::kPredict;
-  std::vector<TensorType> inputs, targets, weights;
-  std::vector<TapRequest> taps;
-  bool guard = false;  // a step with a loss that is not finite changes nothing
+  // Of a TapRequest, what the program depends on.
+  struct Tap {
+    std::string pattern;
+    bool gradient = false;
+    friend bool operator==(const Tap&, const Tap&) = default;
+    template <class H>
+    friend H AbslHashValue(H h, const Tap& tap) {
+      return H::combine(std::move(h), tap.pattern, tap.gradient);
+    }
+  };
 
-  std::string Key() const;
+  RunMode mode = RunMode::kPredict;
+  std::vector<TensorType> inputs, targets, weights;  // of a batch
+  std::vector<Tap> taps;
+  std::vector<const void*> trained;  // ids of the variables that training changes
+  bool guard = false;                // a step with a loss that is not finite changes nothing
+
+  friend bool operator==(const StepRequest&, const StepRequest&) = default;
+  template <class H>
+  friend H AbslHashValue(H h, const StepRequest& r) {
+    return H::combine(std::move(h), r.mode, r.inputs, r.targets, r.weights, r.taps, r.trained, r.guard);
+  }
 };
 
 class StepProgram {
@@ -119,7 +136,6 @@ class StepProgram {
   std::vector<Value> leaf_values_;
   std::vector<Leaf> leaves_;
   std::vector<Variable> variables_;
-  std::set<const void*> trainable_;  // variables that training changes
   std::vector<std::string> scalar_names_;
   std::vector<SlotSpec> slot_specs_;
   const CompiledModel* compiled_;  // the trainer's: its learning rate may change between runs

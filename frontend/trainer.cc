@@ -55,8 +55,6 @@ std::vector<std::string> MetricKeys(const OutputPlan& plan, bool several) {
   return keys;
 }
 
-std::string TypesKey(const std::vector<TensorType>& types) { return StrJoin(types, ","); }
-
 }  // namespace
 
 EpochMeans::EpochMeans(const CompiledModel& compiled) {
@@ -155,30 +153,11 @@ void Trainer::EnsureBuilt(const std::vector<Tensor>& x) {
   model_.EnsureBuilt(specs);
 }
 
-StepProgram& Trainer::StepFor(RunMode mode, const BoundExamples& data, int64_t count,
-                              const std::vector<TapRequest>& taps, bool guard) {
-  StepRequest request{
-      .mode = mode, .inputs = data.InputTypes(count), .targets = {}, .weights = {}, .taps = taps, .guard = guard};
-  if (mode != RunMode::kPredict) {
-    request.targets = data.TargetTypes(count);
-    request.weights = data.WeightTypes(count);
-  }
-  std::string key = request.Key();
-  if (mode == RunMode::kTrain) {
-    // Which weights training changes is part of the program.
-    key += "|";
-    for (const Variable& variable : model_.trainable_weights()) key += StrCat(variable.id(), ",");
-  }
-  std::unique_ptr<StepProgram>& step = steps_[key];
-  if (step == nullptr) {
-    try {
-      step = std::make_unique<StepProgram>(model_, compiled_ ? &*compiled_ : nullptr, request);
-    } catch (...) {
-      steps_.erase(key);
-      throw;
-    }
-  }
-  return *step;
+StepProgram& Trainer::StepFor(const StepRequest& request) {
+  const auto found = steps_.find(request);
+  if (found != steps_.end()) return *found->second;
+  auto step = std::make_unique<StepProgram>(model_, compiled_ ? &*compiled_ : nullptr, request);
+  return *(steps_[request] = std::move(step));
 }
 
 StepProgram& Trainer::RunBatch(RunMode mode, const BoundExamples& data, std::span<const int64_t> rows,
@@ -194,18 +173,24 @@ StepProgram& Trainer::RunBatch(RunMode mode, const BoundExamples& data, std::spa
     all.push_back(handle->request);
   }
   const int64_t count = static_cast<int64_t>(rows.size());
-  StepProgram& step = StepFor(mode, data, count, all, guard);
-  std::vector<TensorType> types = data.InputTypes(count);
+  StepRequest request;
+  request.mode = mode;
+  request.guard = guard;
+  request.inputs = data.InputTypes(count);
+  std::vector<TensorType> types = request.inputs;
   if (mode != RunMode::kPredict) {
-    for (const auto& more : {data.TargetTypes(count), data.WeightTypes(count)})
-      types.insert(types.end(), more.begin(), more.end());
+    request.targets = data.TargetTypes(count);
+    request.weights = data.WeightTypes(count);
+    for (const auto* more : {&request.targets, &request.weights}) types.insert(types.end(), more->begin(), more->end());
   }
-  std::vector<Tensor>& batch = buffers_[TypesKey(types)];
-  if (batch.empty()) {
-    for (const TensorType& type : types) batch.push_back(Tensor::Uninitialized(type));
+  for (const TapRequest& tap : all) request.taps.push_back({tap.pattern, tap.options.gradient});
+  if (mode == RunMode::kTrain) {
+    for (const Variable& variable : model_.trainable_weights()) request.trained.push_back(variable.id());
   }
-  data.Gather(rows, batch);
-  step.Run(batch, state_);
+  StepProgram& step = StepFor(request);
+  std::vector<Tensor>& buffers = buffers_[types];
+  buffers.resize(types.size());
+  step.Run(data.Batch(rows, buffers), state_);
   for (size_t i = 0; i < all.size(); ++i) {
     std::vector<TapReading> readings = step.Readings(i);
     for (TapReading& reading : readings) {

@@ -11,6 +11,7 @@
 #include <string>
 #include <vector>
 
+#include "absl/container/flat_hash_map.h"
 #include "weir/frontend/train_step.h"
 #include "weir/frontend/training_options.h"
 
@@ -80,8 +81,7 @@ class Trainer {
 
   void EnsureBuilt(const std::vector<Tensor>& x);
   void Adopt(CompiledModel compiled);
-  StepProgram& StepFor(RunMode mode, const BoundExamples& data, int64_t count, const std::vector<TapRequest>& taps,
-                       bool guard);
+  StepProgram& StepFor(const StepRequest& request);
   // One batch through the right program, its taps delivered.
   StepProgram& RunBatch(RunMode mode, const BoundExamples& data, std::span<const int64_t> rows,
                         const std::vector<TapRequest>& taps, int64_t tap_step, bool guard);
@@ -93,8 +93,8 @@ class Trainer {
   ModelBase& model_;
   std::optional<CompiledModel> compiled_;
   TrainingState state_;
-  std::map<std::string, std::unique_ptr<StepProgram>> steps_;
-  std::map<std::string, std::vector<Tensor>> buffers_;  // batch tensors, by their types
+  absl::flat_hash_map<StepRequest, std::unique_ptr<StepProgram>> steps_;
+  absl::flat_hash_map<std::vector<TensorType>, std::vector<Tensor>> buffers_;  // of batches, by their types
   std::vector<std::weak_ptr<TapHandle::State>> handles_;
   History history_;
   std::unique_ptr<nlohmann::json> callback_states_;

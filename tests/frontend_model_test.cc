@@ -318,5 +318,19 @@ TEST(Errors, UnknownLayersAreListed) {
   EXPECT_EQ(model.layer(-1).name(), "dense");
 }
 
+// Batches of neighbouring rows are the caller's own data, wherever those begin.
+TEST(Predict, BatchesShareTheCallersRows) {
+  for (const std::string& backend : BackendNames()) {
+    const Sequential model({Dense({.units = 3, .activation = "relu", .input_shape = {5}}), Dense(2)},
+                           {.seed = 3, .runtime = &TestRuntime(backend, 2)});
+    const Tensor all = UniformTensor({40, 5}, 1), before = all.Clone();
+    const Tensor expected = model.PredictOne(all);
+    EXPECT_TRUE(BitEqual(model.PredictOne(all.Rows(7, 20)), expected.Rows(7, 20))) << backend;
+    EXPECT_TRUE(BitEqual(model.PredictOne(all, {.batch_size = 7}), expected)) << backend;
+    EXPECT_TRUE(BitEqual(all, before)) << backend;
+    EXPECT_EQ(all.use_count(), 1) << backend << " keeps the data of a call";
+  }
+}
+
 }  // namespace
 }  // namespace weir

@@ -39,6 +39,20 @@ TEST_P(Taps, TheTappedValueIsWhatTheLayerMade) {
   EXPECT_FALSE(BitEqual(before.value(), copy));
 }
 
+// A layer that only renames what it is given hands out the caller's elements.
+TEST_P(Taps, AViewOfTheInputIsACopy) {
+  const Sequential model({Flatten({.input_shape = {2, 3}}), Dense(2)}, {.runtime = &runtime()});
+  Tensor x = UniformTensor({4, 2, 3}, 1);
+  const TapHandle flat = model.Tap("flatten");
+  model.PredictOne(x);
+  const Tensor kept = flat.value(), copy = x.Clone().Reshaped({4, 6});
+  EXPECT_TRUE(BitEqual(kept, copy));
+  model.PredictOne(UniformTensor({4, 2, 3}, 2));
+  EXPECT_TRUE(BitEqual(kept, copy)) << "a later run";
+  x.data<float>()[0] = 5;
+  EXPECT_TRUE(BitEqual(kept, copy)) << "the caller's change";
+}
+
 TEST_P(Taps, TrainingIsBitEqualWithAndWithout) {
   const Tensor x = UniformTensor({10, 8, 8, 3}, 1), y = Labels(10, 5);
   const auto train = [&](std::vector<TapRequest> taps) {

@@ -8,7 +8,7 @@ namespace weir::jit {
 namespace {
 
 constexpr double kTaskFlops = 4e6;          // 20 us
-constexpr double kLeastFlops = 6e5;         // of parts of an image, and of parts of the output channels
+constexpr double kLeastFlops = 4e5;         // of parts of an image, and of parts of the output channels
 constexpr double kCopyFlops = 200;          // of a part of the output channels, for each element of a copied source
 constexpr int64_t kTasks = 16;              // enough for eight threads
 constexpr int64_t kMostPixels = 12;         // of a tile
