@@ -15,8 +15,11 @@ namespace {
 
 constexpr int64_t kPackTaskFloats = 32 * 1024;
 constexpr int64_t kLineFloats = 16;
-constexpr int64_t kUnroll = 4;         // terms of a round, whose fetches share a line
-constexpr int64_t kSweptElements = 16;  // of rows, in half of the registers while columns are passed over
+constexpr int64_t kUnroll = 4;  // terms of a round, whose fetches share a line
+// While columns are passed over: elements of rows in registers, and vectors of columns a round. Four terms are two pages
+// of 512 columns; with more of them at a time, or one vector a round, some runs read a tenth slower.
+constexpr int64_t kSweptElements = 4, kSweptVectors = 2;
+constexpr int64_t kSweptElementsOfPairs = 8;  // where a vector is two registers
 
 using Span = MatMulSpan;
 
@@ -107,14 +110,14 @@ class MatMulKernel {
   }
 
   // ---- Sums that wait in memory ------------------------------------------------------------------------------------
-  // body(c, lanes that exist, or kNoVal for all) for each vector of `count` neighbours.
-  void OverVectors(int64_t count, const std::function<void(Val, Val)>& body) {
-    b_.Loop(b_.I64(0), b_.I64(count), kLanes,
-            [&](Val c) { body(c, count % kLanes == 0 ? kNoVal : b_.Binary(IrOp::kSub, b_.I64(count), c)); });
+  // body(c, lanes that exist, or kNoVal for all) for each vector of neighbours from `begin` to `end`.
+  void OverVectors(int64_t begin, int64_t end, const std::function<void(Val, Val)>& body) {
+    b_.Loop(b_.I64(begin), b_.I64(end), kLanes,
+            [&](Val c) { body(c, (end - begin) % kLanes == 0 ? kNoVal : b_.Binary(IrOp::kSub, b_.I64(end), c)); });
   }
   // Sums of a block of terms, at `dst` in the workspace.
   void ClearSums(Val dst) {
-    OverVectors(p_.m * p_.n,
+    OverVectors(0, p_.m * p_.n,
                 [&](Val at, Val left) { b_.Store(Workspace(), b_.F32(0, kLanes), b_.Add(dst, at), left); });
   }
 
@@ -122,7 +125,8 @@ class MatMulKernel {
   // some terms are passed over before the next terms, while sums wait in the first-level cache, at `dst` in the
   // workspace.
   void SweepColumns(Val k, Val terms, Val dst) {
-    const int64_t rows = p_.rows.size, columns = p_.columns.size, together = kSweptElements / p_.tile.parts / rows;
+    const int64_t rows = p_.rows.size, columns = p_.columns.size, whole = columns - columns % (kSweptVectors * kLanes);
+    const int64_t together = (p_.tile.parts == 1 ? kSweptElements : kSweptElementsOfPairs) / rows;
     const Val from = b_.Add(source_.column_base(), b_.Mul(k, p_.columns.inner));
     const auto add = [&](Val t, int64_t count) {
       std::vector<Val> elements;  // of the rows, row by row
@@ -133,7 +137,7 @@ class MatMulKernel {
         }
       }
       const Val first = b_.Add(from, b_.Mul(t, p_.columns.inner));
-      OverVectors(columns, [&](Val c, Val left) {
+      const auto pass = [&](Val c, Val left) {
         std::vector<Val> v;
         for (int64_t j = 0; j < count; ++j)
           v.push_back(b_.Load(source_.columns(), b_.Add(b_.Add(first, c), b_.I64(j * p_.columns.inner)), kLanes, left));
@@ -144,13 +148,18 @@ class MatMulKernel {
             sum = b_.Fma(elements[static_cast<size_t>(i * count + j)], v[static_cast<size_t>(j)], sum);
           b_.Store(Workspace(), sum, at, left);
         }
-      });
+      };
+      const auto round = [&](Val c) {
+        for (int64_t j = 0; j < kSweptVectors; ++j) pass(b_.Add(c, b_.I64(j * kLanes)), kNoVal);
+      };
+      if (whole > 0) b_.Loop(b_.I64(0), b_.I64(whole), kSweptVectors * kLanes, round);
+      if (whole < columns) OverVectors(whole, columns, pass);
     };
     ClearSums(dst);
-    const Val whole = b_.Mul(b_.Div(terms, together), together);
-    b_.Loop(b_.I64(0), whole, together, [&](Val t) { add(t, together); });
+    const Val rounds = b_.Mul(b_.Div(terms, together), together);
+    b_.Loop(b_.I64(0), rounds, together, [&](Val t) { add(t, together); });
     if (b_.IsConst(terms) && b_.ConstBits(terms) % together == 0) return;
-    b_.Loop(whole, terms, 1, [&](Val t) { add(t, 1); });
+    b_.Loop(rounds, terms, 1, [&](Val t) { add(t, 1); });
   }
 
   // ---- Tiles -------------------------------------------------------------------------------------------------------
