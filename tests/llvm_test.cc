@@ -332,7 +332,7 @@ TEST(LlvmClusters, EveryElementOfAProloguesOutputHasOneTask) {
   const auto graph = Graph::Create();
   const struct {
     Shape x, w;
-  } problems[] = {{{1, 40, 30, 8}, {3, 3, 8, 16}}, {{1, 1500, 64}, {4, 64, 16}}, {{1, 40, 4, 5, 8}, {3, 3, 3, 8, 10}}};
+  } problems[] = {{{1, 40, 30, 8}, {3, 3, 8, 9}}, {{1, 1500, 64}, {4, 64, 16}}, {{1, 40, 4, 5, 8}, {3, 3, 3, 8, 5}}};
   for (const auto& problem : problems) {
     const Value x = graph->Input({DType::kFloat32, problem.x}), w = graph->Input({DType::kFloat32, problem.w});
     const Value p = x * 0.5 + 1;
