@@ -8,7 +8,8 @@ namespace weir::jit {
 namespace {
 
 constexpr double kTaskFlops = 4e6;          // 20 us
-constexpr double kLeastFlops = 4e5;         // of parts of an image, and of parts of the output channels
+constexpr double kLeastOfImage = 4e5;       // of parts of an image,
+constexpr double kLeastFlops = 6e5;         // and of parts of the output channels
 constexpr double kCopyFlops = 200;          // of a part of the output channels, for each element of a copied source
 constexpr int64_t kTasks = 16;              // enough for eight threads
 constexpr int64_t kMostPixels = 12;         // of a tile
@@ -113,7 +114,7 @@ void ConvPlan::Split(const FilterLayout& layout) {
   } else {
     const double image = flops / static_cast<double>(p.batch);
     images = TaskSize(p.batch, per_task(image), 1);
-    int64_t cuts = std::min(CeilDiv(kTasks, p.batch), static_cast<int64_t>(image / kLeastFlops));
+    int64_t cuts = std::min(CeilDiv(kTasks, p.batch), static_cast<int64_t>(image / kLeastOfImage));
     // Tasks by output channels read the source again, which is small beside such a filter.
     if (filter_bytes > kHugeFilter) cuts = std::min(cuts, std::max<int64_t>(1, p.dst_pixels() / kUnitOfLarge));
     if (images == 1 && cuts > 1) block = CeilDiv(steps, cuts);
