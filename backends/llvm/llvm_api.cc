@@ -8,10 +8,15 @@
 
 #include "weir/core/error.h"
 
+// LLVM's library comes without a sanitizer, and late.
 #if defined(__SANITIZE_THREAD__)
-// LLVM's library isn't built for the thread sanitizer, which thus sees its locks but not the atomics by which LLVM makes
-// them on first use, and would report the lock of one thread as a race with another's making it.
+// The thread sanitizer sees its locks but not the atomics by which LLVM makes them on first use, and would report the
+// lock of one thread as a race with another's making it.
 extern "C" [[gnu::weak]] const char* __tsan_default_suppressions() { return "called_from_lib:libLLVM\n"; }
+#elif defined(__SANITIZE_ADDRESS__)
+// Where a thread's variables of a library loaded by dlopen lie, the address sanitizer takes from a header in front of
+// them that the C library does not write: its search for leaks may read anywhere.
+extern "C" [[gnu::weak]] const char* __asan_default_options() { return "intercept_tls_get_addr=0"; }
 #endif
 
 namespace weir::jit {
