@@ -36,9 +36,12 @@ constexpr int64_t kFewPasses = 4;               // over a task's own terms, whic
 constexpr int64_t kTogetherFloats = 32 * 1024;  // columns' terms that are passed over together, in order of memory
 constexpr int64_t kPanelsTogether = 64;         // columns at a time of blocks of terms
 constexpr int64_t kFewPanels = 4;               // so few, and large rows cost the time it takes to read them
-// Rows a multiple of this apart share few sets of a cache: they are copied to a pitch that does not.
+// Rows a multiple of this apart share few sets of a cache: they are copied to a pitch that does not, or, where each task
+// would copy them for a few columns, tiles have so few of them that they share a set with some columns.
 constexpr int64_t kBadPitch = 1024;
 constexpr int64_t kRowGap = 16;
+constexpr int64_t kSetRows = 6;
+constexpr int64_t kFewRows = 32, kFewColumns = 128;  // are sooner copied, or few tasks' work
 
 int64_t RoundDown(int64_t a, int64_t b) { return a / b * b; }
 
@@ -148,6 +151,8 @@ void SplitTasks(MatMulPlan& p, const TileLimits& limits) {
   p.column_blocks = CeilDiv(columns, p.column_block);
 }
 
+bool HasBadPitch(const MatMulPlan& p) { return p.rows.inner == 1 && p.rows.outer % kBadPitch == 0; }
+
 void ChooseSources(MatMulPlan& p) {
   p.terms = std::min(p.k, kMatMulBlock);
   const int64_t passes = CeilDiv(p.row_block, p.tile.rows);  // over a panel
@@ -163,7 +168,8 @@ void ChooseSources(MatMulPlan& p) {
   p.panel_terms = RoundUp(room, kLanes) + 1;
   if (p.rows.inner != 1) {
     p.row_source = RowSource::kByTerms;
-  } else if (p.rows.outer % kBadPitch == 0 && p.rows.size > p.tile.rows && p.columns.size > 2 * p.tile.width()) {
+  } else if (HasBadPitch(p) && p.rows.size > p.tile.rows && p.columns.size > 2 * p.tile.width() &&
+             (p.column_blocks == 1 || p.tile.rows > kSetRows || p.tile.parts > 1)) {
     p.row_source = RowSource::kCopied;
   }
   // Tiles of halves of vectors load so often already that one more costs what it brings.
@@ -233,10 +239,16 @@ Val MatMulOperand::Matrix(KernelBuilder& b, Val product) const {
 }
 
 MatMulPlan PlanMatMul(const Cluster& cluster, const TileLimits& limits) {
-  MatMulPlan p;
-  DescribeOperands(p, cluster);
-  p.tile = ChooseTile(p.rows.size, p.columns.size, p.k, limits);
-  SplitTasks(p, limits);
+  const auto split = [&](int64_t most_rows) {
+    MatMulPlan p;
+    DescribeOperands(p, cluster);
+    p.tile = ChooseTile(p.rows.size, p.columns.size, p.k, limits, /*alike=*/true, most_rows);
+    SplitTasks(p, limits);
+    return p;
+  };
+  MatMulPlan p = split(kMostTileRows);
+  const bool many = p.rows.size > kFewRows && p.columns.size > kFewColumns;
+  if (HasBadPitch(p) && p.column_blocks > 1 && many) p = split(kSetRows);
   ChooseSources(p);
   ChooseChunks(p, IsLight(cluster, p.tile));
   BookScratch(p);

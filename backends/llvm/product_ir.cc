@@ -8,7 +8,7 @@
 namespace weir::jit {
 namespace {
 
-constexpr int64_t kMostRows = 16, kMostVectors = 16;
+constexpr int64_t kMostVectors = 16;
 constexpr double kNearVectors = 640;                // of columns that stay in the first-level cache: 40 KiB
 constexpr int64_t kShortEpilogue = 24;              // instructions a vector
 constexpr int64_t kLightWork = 64;                  // operations of an epilogue repeated for a tile
@@ -18,7 +18,8 @@ constexpr int64_t kCombineTask = int64_t{1} << 16;  // floats added by a task: s
 // sum waits four cycles for its last term. Vectors of columns come from farther away than elements of rows, from the
 // second-level cache if they are `far`.
 double TermCycles(int64_t rows, int64_t registers, bool far) {
-  const double products = static_cast<double>(rows * registers) / 2, loads = 0.6 * static_cast<double>(rows + registers);
+  const double products = static_cast<double>(rows * registers) / 2,
+               loads = 0.6 * static_cast<double>(rows + registers);
   return std::max({products, loads, 4.0}) + (far ? 1 : 0.25) * static_cast<double>(registers);
 }
 // To begin and to store a tile.
@@ -26,7 +27,8 @@ double TileCycles(int64_t rows, int64_t registers) { return 12 + 1.5 * static_ca
 
 }  // namespace
 
-TileShape ChooseTile(int64_t rows, int64_t columns, int64_t terms, const TileLimits& limits, bool alike) {
+TileShape ChooseTile(int64_t rows, int64_t columns, int64_t terms, const TileLimits& limits, bool alike,
+                     int64_t most_rows) {
   const int64_t all_vectors = std::max<int64_t>(1, CeilDiv(columns, int64_t{kLanes}));
   const double depth = static_cast<double>(std::max<int64_t>(1, std::min(terms, kMatMulBlock)));
   const double two_tiles = alike ? 1.08 : 1;  // a second tile has to be worth its code
@@ -34,7 +36,7 @@ TileShape ChooseTile(int64_t rows, int64_t columns, int64_t terms, const TileLim
   TileShape best;
   double least = 0;
   for (int64_t vectors = 1; vectors <= std::min(kMostVectors, all_vectors); ++vectors) {
-    for (int64_t height = 1; height <= std::min(kMostRows, rows); ++height) {
+    for (int64_t height = 1; height <= std::min(most_rows, rows); ++height) {
       if (height * vectors + std::min(height, vectors) + 1 > limits.vector_registers) break;
       const int64_t wide = vectors * limits.vector_parts;
       const auto cycles = [&](int64_t h) { return depth * TermCycles(h, wide, far) + TileCycles(h, wide); };

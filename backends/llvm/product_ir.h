@@ -18,8 +18,10 @@ struct TileShape {
   int64_t width() const { return vectors * kLanes; }
 };
 // The tile that covers rows x columns of sums, of `terms` terms each, in the fewest cycles. If tiles are alike, one
-// loop runs them all, and one of another height for the last rows costs code.
-TileShape ChooseTile(int64_t rows, int64_t columns, int64_t terms, const TileLimits& limits, bool alike = true);
+// loop runs them all, and one of another height for the last rows costs code. Of `most_rows` at most.
+inline constexpr int64_t kMostTileRows = 16;
+TileShape ChooseTile(int64_t rows, int64_t columns, int64_t terms, const TileLimits& limits, bool alike = true,
+                     int64_t most_rows = kMostTileRows);
 
 // Element (i, t) of the rows lies at row + i * row_pitch + t * row_step, vector j of term t of the columns at
 // column + t * column_step + j * kLanes.

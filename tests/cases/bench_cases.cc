@@ -106,6 +106,7 @@ void AddBenchCases(OpCases& cases) {
   product("dense_dw_32x8192,32x512_ta", {kBatch, 8192}, {kBatch, 512}, {.transpose_a = true});
   product("dense_32x512,512x10", {kBatch, 512}, {512, 10}, {});
   product("square_512", {512, 512}, {512, 512}, {});
+  product("1024_terms", {128, 1024}, {1024, 512}, {});
   product("dense_1x8192,8192x512", {1, 8192}, {8192, 512}, {});
   Add(cases,
       {.name = "matmul/dense_dw_adam_32x8192,32x512_ta",

@@ -70,6 +70,15 @@ void AddMatMulCases(OpCases& cases) {
   AddProduct(cases, {}, {}, 1, 8 * kMatMulBlock + 3, 300, false, false);
   AddProduct(cases, {2}, {}, 20, 8 * kMatMulBlock + 3, 200, false, false);
   AddProduct(cases, {}, {}, 70, 8 * kMatMulBlock + 3, 200, false, false);
+  // Rows of one set of the first-level cache, copied, or few a tile.
+  for (bool tb : {false, true}) {
+    AddProduct(cases, {}, {}, 40, 2 * kMatMulBlock, 160, false, tb);
+    AddProduct(cases, {2}, {}, 37, 2 * kMatMulBlock, 197, false, tb);
+  }
+  AddProduct(cases, {}, {}, 300, 2 * kMatMulBlock, 300, false, false);
+  // One row or two over columns that are no whole rounds.
+  AddProduct(cases, {}, {}, 1, 8 * kMatMulBlock + 3, 340, false, false);
+  AddProduct(cases, {}, {}, 2, 8 * kMatMulBlock, 340, false, false);
   // Terms in order, of which the last ones are fewer; a tile has more to fetch than a vector a term.
   AddProduct(cases, {}, {}, 3, 4 * kMatMulBlock - 5, 530, false, false);
   AddProduct(cases, {}, {}, 7, 4 * kMatMulBlock, 530, true, false);
