@@ -11,21 +11,11 @@
 #include <string>
 #include <vector>
 
-#include "absl/status/status.h"
+#include "fault.h"
 #include "temp_folder.h"
 #include "weir/frontend/io/file.h"
 
 namespace weir {
-
-inline bool Contains(const absl::Status& status, const std::string& text) {
-  return std::string(status.message()).find(text) != std::string::npos;
-}
-#define EXPECT_FAULT(status, expected_code, text)                                              \
-  do {                                                                                         \
-    const absl::Status weir_fault = (status);                                                  \
-    EXPECT_EQ(weir_fault.code(), expected_code) << weir_fault;                                 \
-    EXPECT_TRUE(Contains(weir_fault, text)) << weir_fault << "\nlacks: " << std::string(text); \
-  } while (false)
 
 class DataTest : public testing::Test {
  protected:

@@ -12,6 +12,7 @@
 #include <limits>
 #include <thread>
 
+#include "fault.h"
 #include "temp_folder.h"
 #include "weir/frontend/io/file.h"
 #include "weir/frontend/io/npy.h"
@@ -35,16 +36,6 @@ class IoTest : public testing::Test {
   const TempFolder temp_;
   const fs::path folder_ = temp_.path();
 };
-
-bool Contains(const absl::Status& status, const std::string& text) {
-  return std::string(status.message()).find(text) != std::string::npos;
-}
-#define EXPECT_FAULT(status, expected_code, text)                                              \
-  do {                                                                                         \
-    const absl::Status weir_fault = (status);                                                  \
-    EXPECT_EQ(weir_fault.code(), expected_code) << weir_fault;                                 \
-    EXPECT_TRUE(Contains(weir_fault, text)) << weir_fault << "\nlacks: " << std::string(text); \
-  } while (false)
 
 // While it lives, no file of this process grows beyond `bytes`: a full disk without one.
 class FileSizeLimit {

@@ -11,6 +11,7 @@
 #include <filesystem>
 #include <fstream>
 
+#include "fault.h"
 #include "temp_folder.h"
 #include "weir/frontend/pictures/colormap.h"
 #include "weir/frontend/pictures/image.h"
@@ -20,16 +21,6 @@ namespace {
 
 namespace fs = std::filesystem;
 using absl::StatusCode;
-
-bool Contains(const absl::Status& status, const std::string& text) {
-  return std::string(status.message()).find(text) != std::string::npos;
-}
-#define EXPECT_FAULT(status, expected_code, text)                                              \
-  do {                                                                                         \
-    const absl::Status weir_fault = (status);                                                  \
-    EXPECT_EQ(weir_fault.code(), expected_code) << weir_fault;                                 \
-    EXPECT_TRUE(Contains(weir_fault, text)) << weir_fault << "\nlacks: " << std::string(text); \
-  } while (false)
 
 struct PngSpec {
   int width = 1, height = 1;
