@@ -8,7 +8,7 @@ namespace weir::jit {
 namespace {
 
 constexpr double kTaskFlops = 4e6;          // 20 us
-constexpr double kLeastOfImage = 4e5;       // of parts of an image,
+constexpr double kLeastOfImage = 4e5;       // flops of parts of an image,
 constexpr double kLeastFlops = 6e5;         // and of parts of the output channels
 constexpr double kCopyFlops = 200;          // of a part of the output channels, for each element of a copied source
 constexpr int64_t kTasks = 16;              // enough for eight threads

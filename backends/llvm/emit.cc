@@ -81,7 +81,7 @@ class Emitter {
     return Intrinsic(name, {llvm_.TypeOf(*args.begin())}, args);
   }
 
-  // ---- Types and constants -----------------------------------------------------------------------------------------
+  // ---- Types and constants ------------------------------------------------------------------------------------------
   Type Scalar(Elem elem) {
     switch (elem) {
       case Elem::kBool: return llvm_.Int1TypeInContext(context_);
@@ -121,7 +121,7 @@ class Emitter {
     return value;
   }
 
-  // ---- Memory -----------------------------------------------------------------------------------------
+  // ---- Memory -------------------------------------------------------------------------------------------------------
   Value LoadOf(Type type, Value at) { return llvm_.BuildLoad2(b_, type, at, kNoName); }
   Value At(Type elem, Value base, Value index) { return llvm_.BuildGEP2(b_, elem, base, &index, 1, kNoName); }
   Value Inside(Type elem, Value base, Value index) {
@@ -226,7 +226,7 @@ class Emitter {
     Intrinsic("llvm.prefetch", {at, I32(0), I32(locality), I32(1)});
   }
 
-  // ---- Control -----------------------------------------------------------------------------------------
+  // ---- Control ------------------------------------------------------------------------------------------------------
   void EmitRegion(const Region& region) {
     for (Val v : region.code) values_[static_cast<size_t>(v)] = EmitInst(v, inst(v));
   }
@@ -291,7 +291,7 @@ class Emitter {
     Call(host, {CallField(offsetof(KernelCall, errors), pointer_), text, Get(i.args[0]), Get(i.args[1]), I64(i.imm)});
   }
 
-  // ---- Operations -----------------------------------------------------------------------------------------
+  // ---- Operations ---------------------------------------------------------------------------------------------------
   Value Shuffle(Value a, Value b, const std::vector<int>& from) {
     std::vector<Value> lanes;
     for (int lane : from) lanes.push_back(I32(lane));

@@ -16,8 +16,8 @@ namespace {
 constexpr int64_t kPackTaskFloats = 32 * 1024;
 constexpr int64_t kLineFloats = 16;
 constexpr int64_t kUnroll = 4;  // terms of a round, whose fetches share a line
-// While columns are passed over: elements of rows in registers, and vectors of columns a round. Four terms are two pages
-// of 512 columns; with more of them at a time, or one vector a round, some runs read a tenth slower.
+// While columns are passed over: elements of rows in registers, and vectors of columns a round. With more elements, or
+// one vector, one row takes a sixth longer where a core reads slowly.
 constexpr int64_t kSweptElements = 4, kSweptVectors = 2;
 constexpr int64_t kSweptElementsOfPairs = 8;  // where a vector is two registers
 

@@ -10,7 +10,8 @@ namespace weir::jit {
 namespace {
 
 constexpr double kTaskFlops = 4e6;  // 20 us at 200 GFLOP/s
-// And work that a pair of threads takes less for: to start and join them costs some 0.3 us. Lanes without a column count.
+// And work that a pair of threads takes less for: to start and join them costs some 0.3 us. Lanes without a column
+// count.
 constexpr double kPairFlops = 0.3e6;
 constexpr double kTaskBytes = 512e3;  // or 25 us at 20 GB/s, where each element is used a few times only
 constexpr int64_t kTasks = 16;
@@ -36,12 +37,12 @@ constexpr int64_t kFewPasses = 4;               // over a task's own terms, whic
 constexpr int64_t kTogetherFloats = 32 * 1024;  // columns' terms that are passed over together, in order of memory
 constexpr int64_t kPanelsTogether = 64;         // columns at a time of blocks of terms
 constexpr int64_t kFewPanels = 4;               // so few, and large rows cost the time it takes to read them
-// Rows a multiple of this apart share few sets of a cache: they are copied to a pitch that does not, or, where each task
-// would copy them for a few columns, tiles have so few of them that they share a set with some columns.
+// Rows a multiple of this apart share few sets of a cache: they are copied to a pitch that does not, or, where each
+// task would copy them for a few columns, tiles have so few of them that they share a set with some columns.
 constexpr int64_t kBadPitch = 1024;
 constexpr int64_t kRowGap = 16;
 constexpr int64_t kSetRows = 6;
-constexpr int64_t kFewRows = 32, kFewColumns = 128;  // are sooner copied, or few tasks' work
+constexpr int64_t kFewRows = 32, kFewColumns = 128;  // so few rows are soon copied, so few columns few tasks
 
 int64_t RoundDown(int64_t a, int64_t b) { return a / b * b; }
 

@@ -15,9 +15,9 @@
 namespace weir::jit {
 namespace {
 
-// A call reaches 2 GiB; the host's functions may be farther and are called by way of a stub: jmp *[rip]; the address.
-constexpr size_t kStubBytes = 16;
-constexpr unsigned char kStubJump[] = {0xff, 0x25, 0x00, 0x00, 0x00, 0x00};
+// A call reaches 2 GiB; the host's functions may be farther and are called by way of a jump: jmp *[rip]; the address.
+constexpr size_t kJumpBytes = 16;
+constexpr unsigned char kJump[] = {0xff, 0x25, 0x00, 0x00, 0x00, 0x00};
 
 constexpr size_t kNotLoaded = std::numeric_limits<size_t>::max();
 
@@ -75,8 +75,8 @@ class Object {
     }
   }
 
-  // `stubs` are those of the host's functions, in order.
-  absl::Status Relocate(std::byte* memory, std::span<const HostFunction> host, const std::byte* stubs) const {
+  // `jumps` are those of the host's functions, in order.
+  absl::Status Relocate(std::byte* memory, std::span<const HostFunction> host, const std::byte* jumps) const {
     for (const Elf64_Shdr& table : sections_) {
       if (table.sh_type == SHT_REL) return Fault("relocations without addends");
       if (table.sh_type != SHT_RELA) continue;
@@ -91,7 +91,7 @@ class Object {
         if (bytes == 0) return Fault(StrCat("a relocation of type ", type, " is not supported"));
         if (!Fits(entry.r_offset, bytes, sections_[table.sh_info].sh_size))
           return Fault("a relocation lies outside of its section");
-        WEIR_ASSIGN_OR_RETURN(const std::byte* target, Resolve(ELF64_R_SYM(entry.r_info), memory, host, stubs));
+        WEIR_ASSIGN_OR_RETURN(const std::byte* target, Resolve(ELF64_R_SYM(entry.r_info), memory, host, jumps));
         std::byte* place = memory + offsets_[table.sh_info] + entry.r_offset;
         // Modulo 2^64, whatever a damaged addend says.
         uint64_t value = reinterpret_cast<uintptr_t>(target) + static_cast<uint64_t>(entry.r_addend);
@@ -145,12 +145,12 @@ class Object {
            offsets_[symbol.st_shndx] != kNotLoaded && symbol.st_value <= sections_[symbol.st_shndx].sh_size;
   }
   absl::StatusOr<const std::byte*> Resolve(size_t index, const std::byte* memory, std::span<const HostFunction> host,
-                                           const std::byte* stubs) const {
+                                           const std::byte* jumps) const {
     if (index >= symbols_.size()) return Fault("a relocation to no symbol");
     const Elf64_Sym& symbol = symbols_[index];
     if (IsDefined(symbol)) return memory + offsets_[symbol.st_shndx] + symbol.st_value;
     for (size_t h = 0; h < host.size(); ++h) {
-      if (symbol.st_shndx == SHN_UNDEF && NameOf(symbol) == host[h].symbol) return stubs + h * kStubBytes;
+      if (symbol.st_shndx == SHN_UNDEF && NameOf(symbol) == host[h].symbol) return jumps + h * kJumpBytes;
     }
     return Fault(StrCat("nothing here is called '", NameOf(symbol), "'"));
   }
@@ -176,12 +176,12 @@ absl::StatusOr<std::shared_ptr<const LoadedCode>> LoadedCode::Load(std::span<con
     parsed.emplace_back(o);
     WEIR_RETURN_IF_ERROR(parsed.back().Parse(objects[o]));
   }
-  // Code, with the stubs behind it, and constants: pages that are run, and pages that are read.
+  // Code, with the jumps behind it, and constants: pages that are run, and pages that are read.
   const size_t page = static_cast<size_t>(sysconf(_SC_PAGESIZE));
   size_t end = 0;
   for (Object& object : parsed) WEIR_RETURN_IF_ERROR(object.Place(/*code=*/true, &end));
-  const size_t stubs = RoundUp(end, kStubBytes);
-  const size_t code_bytes = RoundUp(stubs + host.size() * kStubBytes, page);
+  const size_t jumps = RoundUp(end, kJumpBytes);
+  const size_t code_bytes = RoundUp(jumps + host.size() * kJumpBytes, page);
   end = code_bytes;
   for (Object& object : parsed) WEIR_RETURN_IF_ERROR(object.Place(/*code=*/false, &end));
 
@@ -196,13 +196,13 @@ absl::StatusOr<std::shared_ptr<const LoadedCode>> LoadedCode::Load(std::span<con
   code->memory_ = static_cast<std::byte*>(memory);
   code->bytes_ = bytes;
   for (size_t h = 0; h < host.size(); ++h) {
-    std::byte* stub = code->memory_ + stubs + h * kStubBytes;
-    std::memcpy(stub, kStubJump, sizeof(kStubJump));
-    std::memcpy(stub + sizeof(kStubJump), &host[h].function, sizeof(host[h].function));
+    std::byte* jump = code->memory_ + jumps + h * kJumpBytes;
+    std::memcpy(jump, kJump, sizeof(kJump));
+    std::memcpy(jump + sizeof(kJump), &host[h].function, sizeof(host[h].function));
   }
   for (const Object& object : parsed) {
     object.Copy(code->memory_);
-    WEIR_RETURN_IF_ERROR(object.Relocate(code->memory_, host, code->memory_ + stubs));
+    WEIR_RETURN_IF_ERROR(object.Relocate(code->memory_, host, code->memory_ + jumps));
     object.Export(code->memory_, &code->functions_.emplace_back());
   }
   if (mprotect(memory, code_bytes, PROT_READ | PROT_EXEC) != 0 ||
