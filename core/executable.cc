@@ -135,10 +135,12 @@ absl::Status Executable::CheckTensors(std::span<const Tensor> inputs, std::span<
                                                graph.type(leaf)));
     }
     // Two operands in one buffer would be read after they have been overwritten.
-    for (size_t j = 0; j < i && plan_.input_written[i]; ++j) {
-      if (inputs[i].raw() == inputs[j].raw() && inputs[i].bytes() > 0) {
-        return absl::InvalidArgumentError(StrCat("run: variable ", graph.Path(leaf.node), " shares its buffer with input ", j));
-      }
+    for (size_t j = 0; j < i; ++j) {
+      if (inputs[i].raw() != inputs[j].raw() || inputs[i].bytes() == 0) continue;
+      if (!plan_.input_written[i] && !plan_.input_written[j]) continue;
+      const auto [variable, other] = plan_.input_written[i] ? std::pair(leaf, j) : std::pair(plan_.program.inputs[j], i);
+      return absl::InvalidArgumentError(
+          StrCat("run: variable ", graph.Path(variable.node), " shares its buffer with input ", other));
     }
   }
   for (size_t i = 0; i < outputs.size(); ++i) {

@@ -3,22 +3,14 @@
 // taps inside it, with poisoned memory and with sentinels round the buffers.
 #include <gtest/gtest.h>
 
-#include <bit>
 #include <cmath>
 #include <map>
 #include <optional>
 #include <set>
 
 #include "sanitized.h"
-#include "temp_folder.h"
-#include "weir/backends/highway/highway_backend.h"
-#ifdef WEIR_HAS_LLVM
-#include "weir/backends/llvm/llvm_backend.h"
-#endif
-#include "weir/backends/reference/reference_backend.h"
-#include "weir/core/runtime.h"
+#include "test_runtimes.h"
 #include "weir/ops/ops.h"
-#include "weir/ops/registry.h"
 #include "weir/tests/cases/op_case.h"
 
 namespace weir {
@@ -27,33 +19,6 @@ namespace {
 const std::vector<OpCase>& Cases() {
   static const std::vector<OpCase> cases = AllOpCases();
   return cases;
-}
-
-// A runtime of `target` and, for what it does not take, the reference; "" is the reference alone. LLVM is to take what
-// Highway takes: where Highway would come in, compiling is an error.
-std::unique_ptr<Runtime> MakeTestRuntime(const std::string& target, int threads, CompileOptions options = {}) {
-  OpRegistry ops;
-  RegisterAllOps(ops);
-  std::vector<std::unique_ptr<Backend>> backends;
-  std::string highway_target = target;
-#ifdef WEIR_HAS_LLVM
-  if (target.rfind("llvm", 0) == 0) {
-    // Numbers of threads differ and kernels do not: the cache saves compiling them anew for each.
-    static const TempFolder cache;
-    auto llvm = MakeLlvmBackend({.cpu = target == "llvm" ? "" : "x86-64-v3", .cache_folder = cache.path()});
-    EXPECT_TRUE(llvm.ok()) << llvm.status().message();
-    backends.push_back(*std::move(llvm));
-    highway_target = HighwayTargets().front();
-    options.forbid = {"highway"};
-  }
-#endif
-  if (!target.empty()) {
-    auto highway = MakeHighwayBackend({.target = highway_target});
-    EXPECT_TRUE(highway.ok()) << highway.status().message();
-    backends.push_back(*std::move(highway));
-  }
-  backends.push_back(MakeReferenceBackend());
-  return std::make_unique<Runtime>(std::move(ops), std::move(backends), threads, std::move(options));
 }
 
 // One recorded problem: a case as it is, or with an epilogue behind it.
@@ -158,21 +123,6 @@ std::vector<Tensor> RunGuarded(Runtime& runtime, const Recorded& recorded, const
   return outputs;
 }
 
-// Equal bits; any NaN equals any other, since which operand's payload an instruction keeps is the processor's choice.
-::testing::AssertionResult SameBits(const Tensor& a, const Tensor& b) {
-  if (a.type() != b.type()) return ::testing::AssertionFailure() << a.type() << " against " << b.type();
-  if (a.dtype() != DType::kFloat32) {
-    return BitEqual(a, b) ? ::testing::AssertionSuccess() : ::testing::AssertionFailure() << "values differ";
-  }
-  for (int64_t i = 0; i < a.size(); ++i) {
-    const float x = a.data<float>()[static_cast<size_t>(i)], y = b.data<float>()[static_cast<size_t>(i)];
-    if (std::bit_cast<uint32_t>(x) == std::bit_cast<uint32_t>(y) || (std::isnan(x) && std::isnan(y))) continue;
-    return ::testing::AssertionFailure() << "element " << i << " of " << a.type() << " is " << std::hexfloat << x
-                                         << ", the reference has " << y;
-  }
-  return ::testing::AssertionSuccess();
-}
-
 void ExpectSame(const std::vector<Tensor>& got, const std::vector<Tensor>& expected, const std::string& what) {
   ASSERT_EQ(got.size(), expected.size()) << what;
   for (size_t o = 0; o < got.size(); ++o) EXPECT_TRUE(SameBits(got[o], expected[o])) << what << ", output " << o;
@@ -240,18 +190,6 @@ std::vector<std::string> OpsOfCases() {
   return {ops.begin(), ops.end()};
 }
 
-// Highway's targets, and "llvm" (this machine) and "llvm_v3" (AVX2) where they can run.
-std::vector<std::string> Targets() {
-  std::vector<std::string> targets = HighwayTargets();
-  if (kSanitized) targets.resize(1);  // the best
-#ifdef WEIR_HAS_LLVM
-  if (MakeLlvmBackend({}).ok()) targets.push_back("llvm");
-  const bool more = HighwayTargets().front() != "AVX2";  // where AVX2 is all there is, "llvm" is the same code
-  if (!kSanitized && more && MakeLlvmBackend({.cpu = "x86-64-v3"}).ok()) targets.push_back("llvm_v3");
-#endif
-  return targets;
-}
-
 INSTANTIATE_TEST_SUITE_P(All, Conformance,
                          ::testing::Combine(::testing::ValuesIn(Targets()), ::testing::ValuesIn(OpsOfCases())),
                          [](const auto& info) { return std::get<0>(info.param) + "_" + std::get<1>(info.param); });
@@ -299,12 +237,6 @@ TEST_P(Padding, TakesPartByTheShareOfPairsInside) {
     EXPECT_EQ(std::isnan(results[0].data<float>().front()), p.takes_part) << "y of " << x.type() << weights.type();
     EXPECT_EQ(std::isnan(results[1].data<float>().back()), p.takes_part) << "dx of " << x.type() << weights.type();
   }
-}
-
-std::vector<std::string> TargetsAndReference() {
-  std::vector<std::string> targets = Targets();
-  targets.push_back("");
-  return targets;
 }
 
 INSTANTIATE_TEST_SUITE_P(All, Padding, ::testing::ValuesIn(TargetsAndReference()),

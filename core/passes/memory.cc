@@ -33,6 +33,7 @@ class Planner {
       : plan_(plan), graph_(*plan.program.graph), reuse_(reuse), last_step_(static_cast<int>(plan.steps.size())) {}
 
   void Run() {
+    FindAssigns();
     FindLives();
     PlaceLeaves();
     PlaceAssigned();
@@ -46,12 +47,19 @@ class Planner {
   struct Life {
     int def = -1;       // step that computes it; -1 for a leaf
     int last_use = -1;  // last step that reads it
-    bool kept = false;  // needed when all steps are done: a root, or copied then
+    bool kept = false;  // needed when all steps are done: a root, or what an assignment stores
     Location location;
     int slot = -1;
   };
 
   Ref Base(Ref ref) const { return ResolveAlias(graph_, ref); }
+
+  void FindAssigns() {
+    const std::vector<bool> needed = Reachable(plan_.program);
+    for (NodeId id = 0; id < graph_.size(); ++id) {
+      if (needed[static_cast<size_t>(id)] && graph_.node(id).op->kind == OpKind::kAssign) assigns_.push_back(id);
+    }
+  }
 
   void FindLives() {
     for (Ref input : plan_.program.inputs) lives_[input];
@@ -68,6 +76,9 @@ class Planner {
     for (Ref root : plan_.program.roots) {
       if (graph_.node(root.node).op->kind != OpKind::kAssign) lives_.at(Base(root)).kept = true;
     }
+    // All of them before any is placed: the new value of one variable may be computed from that of another, or be the
+    // old value of a third.
+    for (NodeId id : assigns_) lives_.at(Base(graph_.node(id).inputs[1])).kept = true;
   }
 
   void PlaceLeaves() {
@@ -96,9 +107,7 @@ class Planner {
 
   // New values of variables: in the variable's own buffer, and with them the stages they were made in place from.
   void PlaceAssigned() {
-    const std::vector<bool> needed = Reachable(plan_.program);
-    for (NodeId id = 0; id < graph_.size(); ++id) {
-      if (!needed[static_cast<size_t>(id)] || graph_.node(id).op->kind != OpKind::kAssign) continue;
+    for (NodeId id : assigns_) {
       const Ref variable = graph_.node(id).inputs[0];
       const Ref value = Base(graph_.node(id).inputs[1]);
       const Life& old = lives_.at(variable);
@@ -111,7 +120,6 @@ class Planner {
       };
       if (!reuse_ || old.kept || !fits(value)) {
         pending_.push_back({variable, value});
-        lives_.at(value).kept = true;
         continue;
       }
       Ref stage = value;
@@ -305,6 +313,7 @@ class Planner {
   const Graph& graph_;
   const bool reuse_;
   const int last_step_;
+  std::vector<NodeId> assigns_;
   absl::flat_hash_map<Ref, Life> lives_;
   std::vector<Slot> slots_;
   std::vector<int> workspace_slot_;
