@@ -21,7 +21,32 @@ Value CallContext::Weight(const Variable& variable) {
     weights_.emplace_back(variable, leaf);
     named_.push_back({path_.empty() ? variable.leaf_name() : StrCat(path_, "/", variable.leaf_name()), leaf});
   }
+  for (const Assignment& assigned : assignments_) {
+    if (assigned.variable == variable) return StopGradient(assigned.value);
+  }
   return weights_[found->second].second;
+}
+
+void CallContext::Assign(const Variable& variable, const Value& value) {
+  const auto where = [&] { return StrCat("Assign: variable ", variable.path(), " at ", path_); };
+  if (!training_) {
+    ThrowFailedPrecondition(where(), ": only a training step changes variables, ask context.training() first");
+  }
+  if (variable.trainable()) {
+    ThrowInvalidArgument(where(), " is trainable, what changes it is the optimizer: make it with .trainable = false");
+  }
+  if (!value.defined() || value.type() != variable.type()) {
+    ThrowInvalidArgument(where(), " is ", variable.type(), ", cannot be assigned ",
+                         value.defined() ? StrCat(value.type()) : "an undefined value");
+  }
+  Weight(variable);  // there is a leaf to store it in, though nobody may have read it
+  Name(value, StrCat(variable.leaf_name(), "/assigned"));
+  for (Assignment& assigned : assignments_) {
+    if (assigned.variable != variable) continue;
+    assigned.value = value;
+    return;
+  }
+  assignments_.push_back({variable, weights_[weight_index_.at(variable.id())].second, value});
 }
 
 Value CallContext::Activate(const Activation& activation, const Value& x) {

@@ -40,8 +40,15 @@ class CallContext {
   bool training() const { return training_; }
 
   // ---- For layers --------------------------------------------------------------------------------------------
-  // The leaf that stands for a variable; the same one for each call.
+  // A variable's value at this point of the run: the leaf that stands for it, the same one for each call, until
+  // something is assigned to it; from then on that, through which no gradient flows.
   Value Weight(const Variable& variable);
+  // A training step gives a variable that is not trainable this value: how a layer keeps a moving mean or counts
+  // batches. It is stored when all of the step is done, unless the step changes nothing (a loss that is not finite,
+  // where a callback guards the weights). Of several assignments, also by other uses of a layer, the last is stored,
+  // and each sees those before. Throws Error outside of training (ask training() first), for a trainable variable, and
+  // for a value of another type.
+  void Assign(const Variable& variable, const Value& value);
   // Applies an activation and names its argument "pre_activation".
   Value Activate(const Activation& activation, const Value& x);
   // Dropout in training, the same values otherwise. Each use has its own stream of random numbers; `seed` replaces
@@ -58,6 +65,14 @@ class CallContext {
   // ---- For models and trainers -------------------------------------------------------------------------------------
   // Calls a layer under `scope` ("conv2d", or "dense#1" for the second use) and names its outputs.
   std::vector<Value> CallLayer(const LayerBase& layer, std::string_view scope, std::span<const Value> inputs);
+
+  // What layers assigned: the variable's leaf, and the value it gets.
+  struct Assignment {
+    Variable variable;
+    Value leaf;
+    Value value;
+  };
+  const std::vector<Assignment>& assignments() const { return assignments_; }
 
   const std::vector<std::pair<Variable, Value>>& weights() const { return weights_; }
   const std::vector<NamedValue>& named() const { return named_; }
@@ -76,6 +91,7 @@ class CallContext {
   absl::flat_hash_map<const void*, size_t> weight_index_;
   std::vector<NamedValue> named_;
   std::vector<Value> losses_;
+  std::vector<Assignment> assignments_;
 };
 
 }  // namespace weir

@@ -44,7 +44,8 @@ class LayerBase : public std::enable_shared_from_this<LayerBase> {
   virtual void Check(std::span<const TensorSpec> inputs) const;
   // Makes the weights (AddWeight) for inputs of these types. Called once, before the first call.
   virtual void Build(std::span<const TensorSpec> inputs);
-  // Records the layer's ops. Inputs have the rank and channels that Check has seen.
+  // Records the layer's ops. Inputs have the rank and channels that Check has seen. What a training step is to keep for
+  // the next (a moving mean) is a weight that is not trainable, read with context.Weight and set with context.Assign.
   virtual std::vector<Value> Call(CallContext& context, std::span<const Value> inputs) const = 0;
   // The options in Keras's spelling, without name, trainable and dtype.
   virtual nlohmann::json Config() const = 0;
@@ -67,6 +68,8 @@ class LayerBase : public std::enable_shared_from_this<LayerBase> {
   bool trainable() const { return trainable_; }
   virtual void SetTrainable(bool trainable) { trainable_ = trainable; }
   bool built() const { return built_; }
+  // Whether it has weights that are not trainable: state that its own training steps may change.
+  bool has_state() const { return !other_weights_.empty(); }
   const std::vector<int64_t>& input_shape_option() const { return input_shape_; }
   // Order of creation in this process: what names are counted by.
   int64_t serial() const { return serial_; }

@@ -269,6 +269,24 @@ std::vector<Variable> ModelBase::trainable_weights() const {
   return Unique(std::move(all));
 }
 
+std::vector<const void*> ModelBase::Trained() const {
+  std::vector<const void*> ids;
+  for (const Variable& variable : trainable_weights()) ids.push_back(variable.id());
+  AddTrainableStates(ids);
+  return ids;
+}
+
+void ModelBase::AddTrainableStates(std::vector<const void*>& ids) const {
+  for (const Layer& layer : network().layers) {
+    const LayerBase& base = layer.base();
+    if (base.is_model()) {
+      AsModel(layer).AddTrainableStates(ids);
+    } else if (base.has_state() && base.trainable()) {
+      ids.push_back(&base);
+    }
+  }
+}
+
 void ModelBase::SetTrainable(bool trainable) {
   LayerBase::SetTrainable(trainable);
   for (const Layer& layer : layers()) layer.set_trainable(trainable);

@@ -41,6 +41,10 @@ class ModelBase : public LayerBase {
   std::vector<std::string> OutputNames() const;
   std::vector<std::string> InputNames() const;
 
+  // What the recording of a training step depends on besides types: the ids of the weights to train, and the layers
+  // with state that are trainable, since a frozen one may keep its state.
+  std::vector<const void*> Trained() const;
+
   uint64_t seed() const { return seed_; }
   // Weights that have no value yet will come from this seed.
   void SetSeed(uint64_t seed);
@@ -61,6 +65,7 @@ class ModelBase : public LayerBase {
   nlohmann::json ToJson() const override;
 
  private:
+  void AddTrainableStates(std::vector<const void*>& ids) const;
   std::vector<TensorSpec> KnownInput() const;
   void NameOwnLayers();
   void ConnectSequential(const SymbolicTensor& input);

@@ -6,6 +6,8 @@
 //   "conv2d/pre_activation"         before the activation; also "conv2d/output", "conv2d/kernel", "conv2d/bias"
 //   "**/conv2d*/pre_activation"     all that match: * within one part of the path, ** across parts
 //   "sequential/conv2d/conv_5"      any other node of the graph, by its path
+//   "dropout/mask"                  what exists in training only is read in training; an inference leaves its readings
+//   "loss", "adam/**"               also the loss, and what the optimizer computes, once the model is compiled
 // The path may leave out the model's name and whatever outer models there are, as long as one value remains.
 #ifndef WEIR_FRONTEND_TAP_H_
 #define WEIR_FRONTEND_TAP_H_
@@ -72,7 +74,7 @@ class TapHandle {
   TapHandle() = default;
   explicit TapHandle(std::shared_ptr<State> state) : state_(std::move(state)) {}
 
-  // One for each value that matches, of the last batch that ran. Empty before the first run.
+  // One for each value that matches, of the last batch that ran and had such values. Empty before.
   const std::vector<TapReading>& readings() const;
   // The only one; throws Error if there is none, or more.
   const TapReading& reading() const;

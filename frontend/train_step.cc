@@ -1,5 +1,6 @@
 #include "weir/frontend/train_step.h"
 
+#include <algorithm>
 #include <limits>
 #include <set>
 
@@ -8,6 +9,32 @@
 #include "weir/ops/ops.h"
 
 namespace weir {
+
+namespace {
+
+void CheckHasGradient(const NamedValue& value) {
+  if (IsFloating(value.value.dtype())) return;
+  ThrowInvalidArgument("Tap: '", value.path, "' is ", value.value.type(), ": it has no gradient");
+}
+
+}  // namespace
+
+bool ForwardHas(const ModelBase& model, std::span<const TensorType> inputs, bool training, const std::string& pattern,
+                bool gradient) {
+  CallContext context(Graph::Create(), training, model.seed());
+  std::vector<Value> values;
+  for (const TensorType& type : inputs) values.push_back(context.graph()->Input(type));
+  context.CallLayer(model, model.name(), values);
+  try {
+    for (const NamedValue& value : ResolveTap(pattern, context.named(), context.graph())) {
+      if (gradient) CheckHasGradient(value);
+    }
+  } catch (const Error& error) {
+    if (error.code() != absl::StatusCode::kNotFound) throw;
+    return false;
+  }
+  return true;
+}
 
 StepProgram::StepProgram(const ModelBase& model, const CompiledModel* compiled, const StepRequest& request)
     : runtime_(model.runtime()), graph_(Graph::Create()), compiled_(compiled) {
@@ -35,18 +62,21 @@ StepProgram::StepProgram(const ModelBase& model, const CompiledModel* compiled, 
   if (request.mode == RunMode::kPredict) {
     for (const Value& output : outputs) output_roots_.push_back(AddRoot(output));
   } else {
-    RecordLosses(*compiled, context, outputs, targets, weights, request.mode == RunMode::kTrain);
+    RecordLosses(model, *compiled, context, outputs, targets, weights, request.mode == RunMode::kTrain);
     named_.push_back({model.name() + "/loss", total_});
   }
-  RecordTaps(compiled, request, context);
+  RecordTaps(model, compiled, request, context);
+  inputs_.resize(leaves_.size());
+  outputs_.resize(root_values_.size());
+}
+
+void StepProgram::Compile() {
   absl::StatusOr<std::shared_ptr<const Executable>> made = std::shared_ptr<const Executable>();
   if (!root_values_.empty()) {
     made = runtime_.Compile(leaf_values_, root_values_);
     ThrowIfError(made.status());
   }
   executable_ = *std::move(made);
-  inputs_.resize(leaves_.size());
-  outputs_.resize(root_values_.size());
 }
 
 Value StepProgram::AddLeaf(const Value& value, Leaf leaf) {
@@ -68,8 +98,9 @@ StepProgram::Root StepProgram::AddRoot(const Value& value) {
   return {.output = found->second};
 }
 
-void StepProgram::RecordLosses(const CompiledModel& compiled, CallContext& context, std::span<const Value> outputs,
+void StepProgram::RecordLosses(const ModelBase& model, const CompiledModel& compiled, CallContext& context, std::span<const Value> outputs,
                                std::span<const Value> targets, std::span<const Value> weights, bool trains) {
+  Graph::LayerScope scope(*graph_, "loss");
   const auto add = [&](const Value& value) { total_ = total_.defined() ? total_ + value : value; };
   for (size_t i = 0; i < compiled.outputs.size(); ++i) {
     const OutputPlan& plan = compiled.outputs[i];
@@ -79,6 +110,7 @@ void StepProgram::RecordLosses(const CompiledModel& compiled, CallContext& conte
     Value loss = plan.loss(targets[i], outputs[i], FindLogits(outputs[i]), weight);
     if (loss.shape().rank() > 0) loss = Mean(loss);
     output_loss_roots_.push_back(AddRoot(loss));
+    if (compiled.outputs.size() > 1) named_.push_back({StrCat(model.name(), "/", plan.name, "_loss"), loss});
     add(plan.loss_weight == 1 ? loss : loss * plan.loss_weight);
   }
   for (const auto& [variable, leaf] : context.weights()) {
@@ -115,23 +147,44 @@ void StepProgram::RecordMetrics(const OutputPlan& plan, const Value& y_true, con
   }
 }
 
+// Nothing for an optional tap of what is not there. A value that the other kind of run has is told as such.
+std::vector<NamedValue> StepProgram::FindTap(const ModelBase& model, const StepRequest& request,
+                                             const StepRequest::Tap& tap) {
+  try {
+    return ResolveTap(tap.pattern, named_, graph_);
+  } catch (const Error& error) {
+    if (error.code() != absl::StatusCode::kNotFound) throw;
+    if (tap.optional) return {};
+    const bool training = request.mode == RunMode::kTrain;
+    if (!ForwardHas(model, request.inputs, !training, tap.pattern, tap.gradient)) throw;
+    ThrowFailedPrecondition("Tap: '", tap.pattern, "' exists in ",
+                            training ? "inference only: tap Predict or Evaluate" : "training only: tap Fit or TrainOnBatch");
+  }
+}
+
 // Values first, then all gradients in one call: those of taps are among those of the weights, so that a tapped run is
 // the same program with more roots.
-void StepProgram::RecordTaps(const CompiledModel* compiled, const StepRequest& request, CallContext& context) {
+void StepProgram::RecordTaps(const ModelBase& model, const CompiledModel* compiled, const StepRequest& request,
+                             CallContext& context) {
   std::vector<Value> gradient_of;
-  std::vector<TapPlan*> gradient_taps;
+  std::vector<size_t> later;  // not among the values: perhaps among what the optimizer computes
   taps_.resize(request.taps.size());
-  for (size_t i = 0; i < request.taps.size(); ++i) {
-    const StepRequest::Tap& tap = request.taps[i];
-    const std::vector<NamedValue> found = ResolveTap(tap.pattern, named_, graph_);
+  const auto add = [&](size_t i, const std::vector<NamedValue>& found) {
+    const bool gradient = request.taps[i].gradient;
     for (const NamedValue& value : found) {
-      if (tap.gradient && !IsFloating(value.value.dtype())) {
-        ThrowInvalidArgument("Tap: '", value.path, "' is ", value.value.type(), ": it has no gradient");
-      }
-      taps_[i].push_back({value.path, tap.gradient, {}});
-      if (tap.gradient) gradient_of.push_back(value.value);
-      if (!tap.gradient) taps_[i].back().root = AddRoot(value.value);
+      if (gradient) CheckHasGradient(value);
+      taps_[i].push_back({value.path, gradient, {}});
+      if (gradient) gradient_of.push_back(value.value);
+      if (!gradient) taps_[i].back().root = AddRoot(value.value);
     }
+  };
+  for (size_t i = 0; i < request.taps.size(); ++i) {
+    StepRequest::Tap tap = request.taps[i];
+    const bool updates = request.mode == RunMode::kTrain && !tap.gradient;
+    if (updates) tap.optional = true;
+    const std::vector<NamedValue> found = FindTap(model, request, tap);
+    if (updates && found.empty()) later.push_back(i);
+    add(i, found);
   }
   if (!gradient_of.empty() && request.mode == RunMode::kPredict) {
     ThrowFailedPrecondition("Tap: Predict has no loss, so there is no gradient of '", request.taps[0].pattern,
@@ -149,6 +202,7 @@ void StepProgram::RecordTaps(const CompiledModel* compiled, const StepRequest& r
       if (plan.gradient) plan.root = AddRoot(gradients[next++]);
     }
   }
+  for (size_t i : later) add(i, FindTap(model, request, request.taps[i]));
 }
 
 void StepProgram::RecordUpdate(const CompiledModel& compiled, const StepRequest& request, CallContext& context,
@@ -180,6 +234,11 @@ void StepProgram::RecordUpdate(const CompiledModel& compiled, const StepRequest&
     const Root root = AddRoot(Assign(leaf, request.guard ? Where(finite, value, leaf) : value));
     assigned_[static_cast<size_t>(root.output)] = true;
   };
+  const auto writes = [&](size_t variable) {
+    for (Leaf& known : leaves_) {
+      if (known.kind == Leaf::kVariable && known.index == variable) known.written = true;
+    }
+  };
   gradients = optimizer.Clip(gradients);
   for (size_t i = 0; i < trained.size(); ++i) {
     const Variable& variable = variables_[trained[i]];
@@ -189,12 +248,14 @@ void StepProgram::RecordUpdate(const CompiledModel& compiled, const StepRequest&
       slots.push_back(AddLeaf(graph_->Input(leaf.type(), StrCat(variable.path(), "_", slot_specs_[s].name)),
                               {Leaf::kSlot, trained[i], s, true}));
     }
-    for (Leaf& known : leaves_) {
-      if (known.kind == Leaf::kVariable && known.index == trained[i]) known.written = true;
-    }
+    writes(trained[i]);
     const UpdateResult result = optimizer.Update(leaf, gradients[i], slots, scalars);
     assign(leaf, variable.constraint().Apply(result.weight));
     for (size_t s = 0; s < slots.size(); ++s) assign(slots[s], result.slots[s]);
+  }
+  for (const CallContext::Assignment& state : context.assignments()) {
+    writes(static_cast<size_t>(std::find(variables_.begin(), variables_.end(), state.variable) - variables_.begin()));
+    assign(state.leaf, state.value);
   }
 }
 

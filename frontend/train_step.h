@@ -48,17 +48,18 @@ struct StepRequest {
   struct Tap {
     std::string pattern;
     bool gradient = false;
+    bool optional = false;  // nothing to read, and no error, where this kind of run has no such value
     friend bool operator==(const Tap&, const Tap&) = default;
     template <class H>
     friend H AbslHashValue(H h, const Tap& tap) {
-      return H::combine(std::move(h), tap.pattern, tap.gradient);
+      return H::combine(std::move(h), tap.pattern, tap.gradient, tap.optional);
     }
   };
 
   RunMode mode = RunMode::kPredict;
   std::vector<TensorType> inputs, targets, weights;  // of a batch
   std::vector<Tap> taps;
-  std::vector<const void*> trained;  // ids of the variables that training changes
+  std::vector<const void*> trained;  // ModelBase::Trained: ids of the variables that training changes, and more
   bool guard = false;                // a step with a loss that is not finite changes nothing
 
   friend bool operator==(const StepRequest&, const StepRequest&) = default;
@@ -68,6 +69,11 @@ struct StepRequest {
   }
 };
 
+// Whether a model's forward pass, in training or in inference, has values that a tap of this pattern means. Throws
+// Error for an ambiguous pattern, or one of values without a gradient where that is wanted.
+bool ForwardHas(const ModelBase& model, std::span<const TensorType> inputs, bool training, const std::string& pattern,
+                bool gradient);
+
 class StepProgram {
  public:
   // Sums over the batch, to be divided by the counts.
@@ -76,9 +82,12 @@ class StepProgram {
     double count = 0;
   };
 
-  // Records and compiles. `compiled` is null for kPredict, and must outlive the program otherwise. Throws Error where
-  // the model, its loss or a tap does.
+  // Records. `compiled` is null for kPredict, and must outlive the program otherwise. Throws Error where the model, its
+  // loss or a tap does.
   StepProgram(const ModelBase& model, const CompiledModel* compiled, const StepRequest& request);
+
+  // To be called once before the first run.
+  void Compile();
 
   // Runs on a batch: inputs, targets and weights in the order of the request. Weights and slots are updated in place
   // unless somebody holds them. Throws Error for what the data causes (a label out of range).
@@ -119,13 +128,15 @@ class StepProgram {
     int weight = -1;   // batch tensor of the sample weights whose sum counts instead
   };
 
-  void RecordLosses(const CompiledModel& compiled, CallContext& context, std::span<const Value> outputs,
+  void RecordLosses(const ModelBase& model, const CompiledModel& compiled, CallContext& context, std::span<const Value> outputs,
                     std::span<const Value> targets, std::span<const Value> weights, bool trains);
   void RecordMetrics(const OutputPlan& plan, const Value& y_true, const Value& y_pred, const Value& weight,
                      size_t output);
   void RecordUpdate(const CompiledModel& compiled, const StepRequest& request, CallContext& context,
                     std::span<const Value> tapped, std::vector<Value>& tap_gradients);
-  void RecordTaps(const CompiledModel* compiled, const StepRequest& request, CallContext& context);
+  void RecordTaps(const ModelBase& model, const CompiledModel* compiled, const StepRequest& request,
+                  CallContext& context);
+  std::vector<NamedValue> FindTap(const ModelBase& model, const StepRequest& request, const StepRequest::Tap& tap);
   Value AddLeaf(const Value& value, Leaf leaf);
   Root AddRoot(const Value& value);
   void Bind(std::span<const Tensor> batch, TrainingState& state);

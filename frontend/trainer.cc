@@ -157,6 +157,7 @@ StepProgram& Trainer::StepFor(const StepRequest& request) {
   const auto found = steps_.find(request);
   if (found != steps_.end()) return *found->second;
   auto step = std::make_unique<StepProgram>(model_, compiled_ ? &*compiled_ : nullptr, request);
+  step->Compile();
   return *(steps_[request] = std::move(step));
 }
 
@@ -183,10 +184,10 @@ StepProgram& Trainer::RunBatch(RunMode mode, const BoundExamples& data, std::spa
     request.weights = data.WeightTypes(count);
     for (const auto* more : {&request.targets, &request.weights}) types.insert(types.end(), more->begin(), more->end());
   }
-  for (const TapRequest& tap : all) request.taps.push_back({tap.pattern, tap.options.gradient});
-  if (mode == RunMode::kTrain) {
-    for (const Variable& variable : model_.trainable_weights()) request.trained.push_back(variable.id());
+  for (size_t i = 0; i < all.size(); ++i) {
+    request.taps.push_back({all[i].pattern, all[i].options.gradient, /*optional=*/i >= taps.size()});
   }
+  if (mode == RunMode::kTrain) request.trained = model_.Trained();
   StepProgram& step = StepFor(request);
   std::vector<Tensor>& buffers = buffers_[types];
   buffers.resize(types.size());
@@ -199,25 +200,64 @@ StepProgram& Trainer::RunBatch(RunMode mode, const BoundExamples& data, std::spa
       if (all[i].options.statistics_only) reading.value = Tensor();
       if (all[i].options.receive) all[i].options.receive(reading);
     }
-    if (i >= taps.size()) handles[i - taps.size()]->readings = std::move(readings);
+    if (i >= taps.size() && !readings.empty()) handles[i - taps.size()]->readings = std::move(readings);
   }
   return step;
 }
 
-std::shared_ptr<TapHandle::State> Trainer::AddTap(const TapRequest& request) {
-  model_.network();  // throws if not built
-  // A wrong name is reported here, not in the middle of a training.
+// Types of targets that losses and metrics take, for a recording that never runs: like the output, or class numbers.
+// Nothing if neither will do.
+std::optional<std::vector<TensorType>> Trainer::GuessTargets(const std::vector<TensorType>& inputs) const {
   CallContext context(Graph::Create(), /*training=*/true, model_.seed());
-  std::vector<Value> inputs;
-  for (const SymbolicTensor& input : model_.network().inputs) {
+  Graph& graph = *context.graph();
+  std::vector<Value> values;
+  for (const TensorType& type : inputs) values.push_back(graph.Input(type));
+  const std::vector<Value> outputs = context.CallLayer(model_, model_.name(), values);
+  std::vector<TensorType> targets;
+  for (size_t i = 0; i < outputs.size(); ++i) {
+    const OutputPlan& plan = compiled_->outputs[i];
+    const Shape& shape = outputs[i].shape();
+    std::vector<TensorType> candidates{outputs[i].type()};
+    if (shape.rank() > 1) candidates.push_back({DType::kInt32, Shape(Dims(shape.begin(), shape.end() - 1))});
+    const auto takes = [&](const TensorType& type) {
+      try {
+        const Value target = graph.Input(type);
+        if (plan.loss.defined()) plan.loss(target, outputs[i], FindLogits(outputs[i]), {});
+        for (const auto* metrics : {&plan.metrics, &plan.weighted_metrics}) {
+          for (const Metric& metric : *metrics) metric.PerSample(target, outputs[i], FindLogits(outputs[i]));
+        }
+        return true;
+      } catch (const Error&) {
+        return false;
+      }
+    };
+    const auto fits = std::find_if(candidates.begin(), candidates.end(), takes);
+    if (fits == candidates.end()) return std::nullopt;
+    targets.push_back(*fits);
+  }
+  return targets;
+}
+
+// A wrong name is reported here, not in the middle of a training. A right one is that of a value in any kind of run.
+std::shared_ptr<TapHandle::State> Trainer::AddTap(const TapRequest& request) {
+  std::vector<TensorType> inputs;
+  for (const SymbolicTensor& input : model_.network().inputs) {  // throws if not built
     Dims dims(input.shape().begin(), input.shape().end());
     for (int64_t& dim : dims) dim = dim == kNone ? 1024 : dim;
-    inputs.push_back(context.graph()->Input({input.spec().dtype, Shape(dims)}));
+    inputs.push_back({input.spec().dtype, Shape(dims)});
   }
-  context.CallLayer(model_, model_.name(), inputs);
-  std::vector<NamedValue> named = context.named();
-  named.push_back({model_.name() + "/loss", inputs[0]});
-  ResolveTap(request.pattern, named, context.graph());
+  if (!ForwardHas(model_, inputs, /*training=*/true, request.pattern, request.options.gradient) &&
+      !ForwardHas(model_, inputs, /*training=*/false, request.pattern, request.options.gradient)) {
+    // What is left is of the loss, the gradients or the optimizer: known once the model is compiled.
+    StepRequest step{.mode = RunMode::kTrain, .inputs = inputs, .taps = {{request.pattern, request.options.gradient}}};
+    const std::optional<std::vector<TensorType>> targets = compiled_ ? GuessTargets(inputs) : std::nullopt;
+    step.mode = targets ? RunMode::kTrain : RunMode::kPredict;
+    if (targets) step.targets = *targets;
+    if (targets) step.trained = model_.Trained();
+    step.taps[0].gradient = targets && request.options.gradient;
+    const bool loss = request.pattern == "loss" || request.pattern == model_.name() + "/loss";
+    if (targets || !loss) StepProgram(model_, compiled_ ? &*compiled_ : nullptr, step);  // throws if it has none either
+  }
   auto state = std::make_shared<TapHandle::State>(TapHandle::State{request, {}});
   handles_.push_back(state);
   return state;

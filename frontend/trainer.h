@@ -80,6 +80,7 @@ class Trainer {
   };
 
   void EnsureBuilt(const std::vector<Tensor>& x);
+  std::optional<std::vector<TensorType>> GuessTargets(const std::vector<TensorType>& inputs) const;
   void Adopt(CompiledModel compiled);
   StepProgram& StepFor(const StepRequest& request);
   // One batch through the right program, its taps delivered.

@@ -19,6 +19,7 @@ struct Variable::State {
     if (value.defined()) return;
     RandomStream random(seed, stream);
     value = options.initializer(type.shape, random);
+    if (value.dtype() == DType::kFloat32 && type.dtype != DType::kFloat32) value = value.Cast(type.dtype);
     if (value.type() != type) {
       ThrowInvalidArgument("initializer ", options.initializer.class_name(), " of ", owner, "/", options.name, " made ",
                            value.type(), ", expected ", type);
@@ -29,7 +30,11 @@ struct Variable::State {
 };
 
 Variable::Variable(VariableOptions options, std::string owner) : state_(std::make_shared<State>()) {
-  state_->type = {DType::kFloat32, options.shape};
+  if (options.trainable && options.dtype != DType::kFloat32) {
+    ThrowInvalidArgument("weight ", owner, "/", options.name, " is ", TensorType{options.dtype, options.shape},
+                         ": what is trained is float32, other types are for .trainable = false");
+  }
+  state_->type = {options.dtype, options.shape};
   state_->options = std::move(options);
   state_->owner = std::move(owner);
 }

@@ -1,4 +1,4 @@
-// Variable: a layer's weight. A shared handle: copies are the same variable. Its value is made from the initializer
+// Variable: a layer's weight, or state that its training steps change (CallContext::Assign). A shared handle: copies are the same variable. Its value is made from the initializer
 // when it is first asked for, so that a model's seed may be set after its layers are built.
 #ifndef WEIR_FRONTEND_VARIABLE_H_
 #define WEIR_FRONTEND_VARIABLE_H_
@@ -22,12 +22,13 @@ struct VariableOptions {
   Regularizer regularizer = {};
   Constraint constraint = {};
   bool trainable = true;
+  DType dtype = DType::kFloat32;  // anything else only for what is not trainable
 };
 
 class Variable {
  public:
   Variable() = default;
-  // float32. `owner` is the layer's name.
+  // `owner` is the layer's name. Throws Error for a trainable variable that is not float32.
   Variable(VariableOptions options, std::string owner);
 
   bool defined() const { return state_ != nullptr; }

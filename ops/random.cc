@@ -67,6 +67,7 @@ Value Dropout(const Operand& x, double rate, const Value& step, uint64_t seed, u
   if (rate == 1) return Constant(*value.graph, 0, value.dtype(), value.shape(), x.where);
   const Value draw = RandomUniform(step, noise_shape.value_or(value.shape()), seed, stream, x.where);
   const Value keep = GreaterEqual({draw, x.where}, {rate, x.where});
+  value.graph->SetName(keep.ref.node, "mask");
   const Value scaled = Operand(value, x.where) * Operand(1 / (1 - rate), x.where);
   return Where({keep, x.where}, {scaled, x.where}, {0, x.where});
 }

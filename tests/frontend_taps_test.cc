@@ -175,6 +175,76 @@ TEST_P(Taps, StatisticsOnly) {
   EXPECT_GT(s.std, 0);
 }
 
+// A handle on what only training has reads trainings, and disturbs no other run.
+TEST_P(Taps, WhatOnlyTrainingHas) {
+  const Sequential model = SmallModel({.seed = 4, .runtime = &runtime()}, /*dropout=*/0.5);
+  const TapHandle early = model.Tap("dropout/mask");  // before there is a loss
+  CompileTutorial(model);
+  const TapHandle mask = model.Tap("dropout/mask"), output = model.Tap("dropout"), input = model.Tap("flatten"),
+                  loss = model.Tap("loss"), gradients = model.Tap("**/conv_filter_gradient*"),
+                  moments = model.Tap("adam/**_momentum", {.statistics_only = true});
+  const Tensor x = UniformTensor({6, 8, 8, 3}, 1), y = Labels(6, 5);
+  const Tensor untapped = model.PredictOne(x);
+  EXPECT_TRUE(mask.readings().empty());
+  EXPECT_TRUE(moments.readings().empty());
+  const double trained = model.TrainOnBatch({x, y})["loss"];
+  const Tensor keep = mask.value();
+  ASSERT_EQ(keep.dtype(), DType::kBool);
+  ASSERT_TRUE(BitEqual(keep, early.value()));
+  const std::vector<float> before = Floats(input.value()), after = Floats(output.value());
+  int64_t kept = 0;
+  for (size_t i = 0; i < before.size(); ++i) {
+    const bool keeps = keep.data<bool>()[i];
+    kept += keeps;
+    ASSERT_EQ(after[i], keeps ? before[i] * 2 : 0) << i;
+  }
+  EXPECT_GT(kept, 0);
+  EXPECT_LT(kept, keep.size());
+  EXPECT_EQ(loss.value().item<double>(), trained);
+  ASSERT_EQ(gradients.readings().size(), 1u);
+  EXPECT_EQ(gradients.value().shape(), (Shape{3, 3, 3, 4}));
+  EXPECT_EQ(moments.readings().size(), 4u);
+  // Other runs go on, and leave what was read.
+  model.PredictOne(x);
+  const double evaluated = model.Evaluate(x, y)["loss"];
+  EXPECT_EQ(loss.value().item<double>(), evaluated);
+  EXPECT_TRUE(BitEqual(mask.value(), keep));
+  EXPECT_EQ(gradients.readings().size(), 1u);
+  model.Fit(x, y, {.validation_split = 0.5, .epochs = 1, .batch_size = 3, .verbose = 0});
+  EXPECT_EQ(mask.value().shape()[0], 3);
+}
+
+// Of a call's own taps one that this kind of run can't serve is a mistake, told as what it is.
+TEST_P(Taps, AskedOfTheWrongKindOfRun) {
+  const Sequential model = SmallModel({.runtime = &runtime()}, /*dropout=*/0.5);
+  CompileTutorial(model);
+  const Tensor x = UniformTensor({6, 8, 8, 3}, 1), y = Labels(6, 5);
+  for (const std::string& message : {MessageOf([&] { model.Predict(x, {.taps = {"dropout/mask"}}); }),
+                                     MessageOf([&] { model.Evaluate(x, y, {.taps = {"dropout/mask"}}); })}) {
+    EXPECT_EQ(message, "Tap: 'dropout/mask' exists in training only: tap Fit or TrainOnBatch");
+  }
+  EXPECT_NE(MessageOf([&] { model.Evaluate(x, y, {.taps = {"adam/**"}}); }).find("unknown value 'adam/**'"),
+            std::string::npos);
+  EXPECT_NE(MessageOf([&] { model.Tap("dropout/musk"); }).find("unknown value 'dropout/musk'"), std::string::npos);
+  EXPECT_NE(MessageOf([&] { model.Tap("dropout/mask", {.gradient = true}); }).find("it has no gradient"), std::string::npos);
+  const Sequential fresh = SmallModel({.runtime = &runtime()});
+  EXPECT_NE(MessageOf([&] { fresh.Tap("adam/**"); }).find("unknown value"), std::string::npos);
+  EXPECT_EQ(fresh.Tap("loss").readings().size(), 0u);
+}
+
+TEST_P(Taps, LossesOfSeveralOutputs) {
+  const SymbolicTensor input = Input({3});
+  const Model model(input, {Dense({.units = 2, .name = "small"})(input), Dense({.units = 4, .name = "big"})(input)},
+                    {.runtime = &runtime()});
+  model.Compile({.optimizer = "sgd", .loss = {{"small", "mse"}, {"big", "mae"}}});
+  const TapHandle small = model.Tap("small_loss"), big = model.Tap("big_loss"), both = model.Tap("loss");
+  const Logs logs = model.TrainOnBatch(Examples(std::vector<Tensor>{UniformTensor({5, 3}, 1)},
+                                                std::vector<Tensor>{UniformTensor({5, 2}, 2), UniformTensor({5, 4}, 3)}));
+  EXPECT_EQ(small.value().item<double>(), logs["small_loss"]);
+  EXPECT_EQ(big.value().item<double>(), logs["big_loss"]);
+  EXPECT_EQ(both.value().item<double>(), logs["loss"]);
+}
+
 TEST(TapNames, SharedLayersAreAddressedByUse) {
   const Layer dense = Dense({.units = 3, .activation = "relu"});
   const SymbolicTensor input = Input({3});
