@@ -1,7 +1,9 @@
 // Pictures: every kind of PNG and JPEG that turns up, damaged ones, resizing and colour maps.
 #include <gtest/gtest.h>
 #include <png.h>
+#include <sys/resource.h>
 #include <unistd.h>
+#include <zlib.h>
 
 #include <cstdio>
 // jpeglib.h needs the C library's FILE before it.
@@ -12,6 +14,7 @@
 #include <fstream>
 
 #include "fault.h"
+#include "sanitized.h"
 #include "temp_folder.h"
 #include "weir/frontend/pictures/colormap.h"
 #include "weir/frontend/pictures/image.h"
@@ -86,7 +89,7 @@ std::string Chunk(const std::string& type, const std::string& data) {
 constexpr size_t kAfterHeader = 8 + 25;  // signature and IHDR
 
 std::string MakeJpeg(int width, int height, int components, const std::vector<uint8_t>& bytes,
-                     bool progressive = false) {
+                     bool progressive = false, J_COLOR_SPACE stored = JCS_UNKNOWN) {
   jpeg_compress_struct jpeg;
   jpeg_error_mgr errors;
   jpeg.err = jpeg_std_error(&errors);
@@ -99,6 +102,7 @@ std::string MakeJpeg(int width, int height, int components, const std::vector<ui
   jpeg.input_components = components;
   jpeg.in_color_space = components == 1 ? JCS_GRAYSCALE : components == 3 ? JCS_RGB : JCS_CMYK;
   jpeg_set_defaults(&jpeg);
+  if (stored != JCS_UNKNOWN) jpeg_set_colorspace(&jpeg, stored);
   jpeg_set_quality(&jpeg, 100, TRUE);
   if (progressive) jpeg_simple_progression(&jpeg);
   jpeg_start_compress(&jpeg, TRUE);
@@ -294,8 +298,205 @@ TEST_F(PicturesTest, Jpeg) {
   ASSERT_TRUE(grey.ok()) << grey.status();
   EXPECT_EQ(grey->shape(), (Shape{5, 9, 1}));
   EXPECT_NEAR(grey->at<float>({4, 8, 0}), 77, 1);
-  EXPECT_FAULT(Load(MakeJpeg(8, 8, 4, std::vector<uint8_t>(256, 9))).status(), StatusCode::kInvalidArgument,
-               "4 channels (CMYK)");
+}
+
+// Without its segment of Adobe's, which also says that inks are stored inverted.
+std::string WithoutAdobe(std::string jpeg) {
+  const size_t at = jpeg.find("\xff\xee");
+  EXPECT_NE(at, std::string::npos);
+  return jpeg.erase(at, 16);
+}
+
+TEST_F(PicturesTest, CmykAndYcckJpegBecomeRgb) {
+  // Cyan, magenta, yellow, black as Adobe stores them: how much light is left.
+  std::vector<uint8_t> bytes;
+  for (int i = 0; i < 64; ++i) bytes.insert(bytes.end(), {200, 100, 51, 204});
+  const std::vector<double> light{200 * 0.8, 100 * 0.8, 51 * 0.8};      // of 204 / 255
+  const std::vector<double> ink{55 * 0.2, 155 * 0.2, 204 * 0.2};        // (255 - stored) * 51 / 255
+  const auto expect = [&](const std::string& contents, const std::vector<double>& colour) {
+    const absl::StatusOr<Tensor> image = Load(contents);
+    ASSERT_TRUE(image.ok()) << image.status();
+    ASSERT_EQ(image->shape(), (Shape{8, 8, 3}));
+    for (int c = 0; c < 3; ++c) EXPECT_NEAR(image->at<float>({3, 5, c}), colour[static_cast<size_t>(c)], 2) << c;
+  };
+  for (const J_COLOR_SPACE space : {JCS_CMYK, JCS_YCCK}) {
+    for (const bool progressive : {false, true}) {
+      expect(MakeJpeg(8, 8, 4, bytes, progressive, space), light);
+    }
+  }
+  expect(WithoutAdobe(MakeJpeg(8, 8, 4, bytes)), ink);
+  const std::string cmyk = MakeJpeg(8, 8, 4, bytes);
+  EXPECT_NEAR(Load(cmyk, kGrey)->at<float>({0, 0, 0}), 0.299 * light[0] + 0.587 * light[1] + 0.114 * light[2], 2);
+  EXPECT_EQ(Load(cmyk, kRgba)->at<float>({0, 0, 3}), 255);
+  EXPECT_FAULT(Load(cmyk, {.convert = false}).status(), StatusCode::kInvalidArgument,
+               "has 4 channels (CMYK), expected 3 (RGB)");
+  EXPECT_FAULT(Load(cmyk, {.channels = Channels::kRgba, .convert = false}).status(), StatusCode::kInvalidArgument,
+               "has 4 channels (CMYK), expected 4 (RGBA)");
+}
+
+// A TIFF structure with the orientation as its one entry, or two.
+std::string MakeExif(int orientation, bool big_endian, int format = 3) {
+  const auto number = [big_endian](uint32_t value, int bytes) {
+    std::string text;
+    for (int i = 0; i < bytes; ++i) text += static_cast<char>(value >> 8 * (big_endian ? bytes - 1 - i : i));
+    return text;
+  };
+  return (big_endian ? "MM" : "II") + number(42, 2) + number(8, 4) + number(1, 2) + number(0x0112, 2) +
+         number(static_cast<uint32_t>(format), 2) + number(1, 4) + number(static_cast<uint32_t>(orientation), 2) +
+         number(0, 2) + number(0, 4);
+}
+std::string WithExif(const std::string& jpeg, const std::string& tiff) {
+  const std::string data = std::string("Exif\0\0", 6) + tiff;
+  const auto size = static_cast<uint32_t>(data.size() + 2);
+  return jpeg.substr(0, 2) + "\xff\xe1" + BigEndian(size).substr(2) + data + jpeg.substr(2);
+}
+
+TEST_F(PicturesTest, OrientationIsApplied) {
+  // As stored:  10 20 30   Upright, by the corner that EXIF says the first row and column are:
+  //             40 50 60
+  const std::vector<uint8_t> stored{10, 20, 30, 40, 50, 60};
+  const std::vector<std::vector<float>> upright = {{10, 20, 30, 40, 50, 60},   // 1: top left
+                                                   {30, 20, 10, 60, 50, 40},   // 2: top right
+                                                   {60, 50, 40, 30, 20, 10},   // 3: bottom right
+                                                   {40, 50, 60, 10, 20, 30},   // 4: bottom left
+                                                   {10, 40, 20, 50, 30, 60},   // 5: left top
+                                                   {40, 10, 50, 20, 60, 30},   // 6: right top
+                                                   {60, 30, 50, 20, 40, 10},   // 7: right bottom
+                                                   {30, 60, 20, 50, 10, 40}};  // 8: left bottom
+  const std::string png = MakePng({.width = 3, .height = 2, .color = PNG_COLOR_TYPE_GRAY, .bytes = stored});
+  const size_t end = png.size() - 12;  // of IEND
+  const std::string jpeg = MakeJpeg(3, 2, 1, stored);
+  const absl::StatusOr<Tensor> plain = Load(jpeg, kGrey);
+  ASSERT_TRUE(plain.ok());
+  for (int orientation = 1; orientation <= 8; ++orientation) {
+    const Shape shape = orientation < 5 ? Shape{2, 3, 1} : Shape{3, 2, 1};
+    Tensor expected(DType::kFloat32, shape), expected_jpeg(DType::kFloat32, shape);
+    for (size_t i = 0; i < 6; ++i) {
+      expected.data<float>()[i] = upright[static_cast<size_t>(orientation - 1)][i];
+      expected_jpeg.data<float>()[i] = plain->data<float>()[static_cast<size_t>(expected.data<float>()[i] / 10) - 1];
+    }
+    for (const bool big_endian : {false, true}) {
+      const std::string exif = MakeExif(orientation, big_endian);
+      for (const size_t at : {kAfterHeader, end}) {
+        SCOPED_TRACE(StrCat("orientation ", orientation, big_endian ? ", big-endian" : "", ", chunk at byte ", at));
+        std::string contents = png;
+        ExpectValues(contents.insert(at, Chunk("eXIf", exif)), kGrey, expected);
+      }
+      ExpectValues(WithExif(jpeg, exif), kGrey, expected_jpeg);
+      ExpectValues(WithExif(jpeg, exif), {.channels = Channels::kGrey, .apply_orientation = false}, *plain);
+    }
+  }
+}
+
+TEST_F(PicturesTest, ExifThatTellsNoOrientationIsIgnored) {
+  const std::string jpeg = MakeJpeg(3, 2, 1, {10, 20, 30, 40, 50, 60});
+  const Tensor plain = *Load(jpeg, kGrey);
+  const std::string good = MakeExif(6, true);
+  for (const std::string& exif : {MakeExif(0, true), MakeExif(9, false), MakeExif(65535, true), MakeExif(6, true, 2),
+                                  std::string(), std::string("MM"), std::string(40, '\xff'), good.substr(0, 14)}) {
+    ExpectValues(WithExif(jpeg, exif), kGrey, plain);
+  }
+  // Any byte of it may be wrong.
+  for (size_t at = 0; at < good.size(); ++at) {
+    for (const int flip : {1, 0x80, 0xff}) {
+      std::string damaged = good;
+      damaged[at] = static_cast<char>(damaged[at] ^ flip);
+      EXPECT_TRUE(Load(WithExif(jpeg, damaged), kGrey).ok()) << at;
+    }
+  }
+}
+
+TEST_F(PicturesTest, JpegThatLacksItsEndMarkerAloneIsReadWithAWarning) {
+  std::vector<uint8_t> bytes;
+  for (int i = 0; i < 37 * 21 * 3; ++i) bytes.push_back(static_cast<uint8_t>(i * i >> 3));
+  for (const bool progressive : {false, true}) {
+    const std::string whole = MakeJpeg(37, 21, 3, bytes, progressive);
+    const absl::StatusOr<Tensor> expected = Load(whole);
+    ASSERT_TRUE(expected.ok());
+    for (const size_t lost : {1, 2}) {
+      testing::internal::CaptureStderr();
+      const absl::StatusOr<Tensor> image = Load(whole.substr(0, whole.size() - lost));
+      const std::string said = testing::internal::GetCapturedStderr();
+      ASSERT_TRUE(image.ok()) << image.status();
+      EXPECT_TRUE(BitEqual(*image, *expected));
+      EXPECT_EQ(said, StrCat("weir: warning: ", Path("x"), ": JPEG lacks its end marker; all of its pixels are there\n"));
+    }
+    // With any more it is cut: pixels are missing, or a progressive file's last scan.
+    for (size_t size = 20; size + 3 < whole.size(); size += size + 40 < whole.size() ? 23 : 1) {
+      EXPECT_EQ(Load(whole.substr(0, size)).status().code(), StatusCode::kDataLoss) << size << " of " << whole.size();
+    }
+    if (progressive) {
+      const size_t last_scan = whole.rfind("\xff\xda");
+      const size_t tables = whole.rfind("\xff\xc4", last_scan);
+      EXPECT_EQ(Load(whole.substr(0, tables)).status().code(), StatusCode::kDataLoss);
+    }
+  }
+}
+
+TEST_F(PicturesTest, PaletteIndexBeyondThePaletteIsRefused) {
+  for (const bool interlaced : {false, true}) {
+    PngSpec spec{.width = 4,
+                 .height = 3,
+                 .color = PNG_COLOR_TYPE_PALETTE,
+                 .depth = 2,
+                 .interlaced = interlaced,
+                 .bytes = {0b00'01'10'00, 0b00'01'01'01, 0b00'00'11'00},
+                 .palette = {{255, 0, 0, 255}, {0, 9, 0, 255}, {0, 0, 77, 255}}};
+    EXPECT_FAULT(Load(MakePng(spec)).status(), StatusCode::kDataLoss,
+                 "pixel (row 2, column 2) has palette index 3, the palette has 3 colours");
+    spec.palette[1][3] = 0;
+    EXPECT_FAULT(Load(MakePng(spec)).status(), StatusCode::kDataLoss, "palette index 3");
+    spec.bytes[2] = 0b00'00'10'00;
+    EXPECT_EQ(Load(MakePng(spec), kRgba)->at<float>({0, 1, 3}), 0);
+    EXPECT_EQ(Load(MakePng(spec), kRgba)->at<float>({2, 2, 2}), 77);
+    EXPECT_EQ(Load(MakePng(spec), kRgba)->at<float>({2, 2, 3}), 255);
+  }
+}
+
+// Peak of this process's resident memory, in bytes.
+int64_t PeakMemory() {
+  rusage usage{};
+  ::getrusage(RUSAGE_SELF, &usage);
+  return int64_t{usage.ru_maxrss} * 1024;
+}
+
+TEST_F(PicturesTest, ChunksThatClaimMuchTakeLittle) {
+  const std::string contents = MakePng({.bytes = {1, 2, 3}});
+  // Address space is what a claim takes before a byte of it is read.
+  rlimit old{};
+  ::getrlimit(RLIMIT_AS, &old);
+  std::ifstream sizes("/proc/self/statm");
+  int64_t pages = 0;
+  sizes >> pages;
+  const rlimit narrow{static_cast<rlim_t>(pages * ::sysconf(_SC_PAGESIZE) + (int64_t{256} << 20)), old.rlim_max};
+  const bool limited = !kSanitized && ::setrlimit(RLIMIT_AS, &narrow) == 0;
+  for (const std::string type : {"zTXt", "iTXt", "tEXt", "iCCP", "sPLT", "eXIf", "hIST", "pCAL", "sCAL", "prVt"}) {
+    std::string claim = contents.substr(0, kAfterHeader) + "\x7f\xff\xff\xff" + type + "abcdefg";
+    EXPECT_FAULT(Load(claim).status(), StatusCode::kDataLoss, StrCat("cut short after ", claim.size()));
+    EXPECT_FAULT(Load(claim + contents.substr(kAfterHeader)).status(), StatusCode::kDataLoss, "PNG");
+  }
+  if (limited) ::setrlimit(RLIMIT_AS, &old);
+  // Text that unpacks to much: 64 MB of zeros.
+  const int64_t before = PeakMemory();
+  std::string packed(compressBound(64 << 20), '\0');
+  uLongf size = packed.size();
+  {
+    const std::string zeros(64 << 20, '\0');
+    ASSERT_EQ(compress(reinterpret_cast<Bytef*>(packed.data()), &size, reinterpret_cast<const Bytef*>(zeros.data()), zeros.size()), Z_OK);
+  }
+  packed.resize(size);
+  std::string bomb = contents;
+  for (int i = 0; i < 8; ++i) {
+    bomb.insert(kAfterHeader, Chunk("zTXt", std::string("key\0\0", 5) + packed) + Chunk("iCCP", std::string("key\0\0", 5) + packed));
+  }
+  ExpectValues(bomb, kRgb, Tensor::Of<float>({1, 1, 3}, {1, 2, 3}));
+  EXPECT_LT(PeakMemory() - before, int64_t{200} << 20);
+  // A JPEG of a few hundred bytes can't have 60 million pixels.
+  std::string jpeg = MakeJpeg(8, 8, 1, std::vector<uint8_t>(64, 9));
+  const size_t frame = jpeg.find("\xff\xc0");
+  ASSERT_NE(frame, std::string::npos);
+  jpeg.replace(frame + 5, 4, "\x1f\x40\x1f\x40");
+  EXPECT_FAULT(Load(jpeg).status(), StatusCode::kDataLoss, "JPEG claims 8000 x 8000 pixels in a file of");
 }
 
 TEST_F(PicturesTest, SavePngRoundTrips) {

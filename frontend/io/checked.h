@@ -12,7 +12,7 @@
 namespace weir {
 
 // Dimensions beyond this are no array of anybody's (NumPy has the same limit).
-inline constexpr size_t kMaxFileRank = 32;
+inline constexpr size_t kMaxFileRank = 64;
 
 // kInvalidArgument or kOutOfRange if a dimension is negative, there are too many or the size does not fit.
 absl::StatusOr<Shape> CheckedShape(std::span<const int64_t> dims);

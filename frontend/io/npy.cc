@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "weir/frontend/io/checked.h"
+#include "weir/frontend/io/elements.h"
 #include "weir/frontend/io/file.h"
 
 namespace weir {
@@ -20,13 +21,6 @@ constexpr std::string_view kMagic("\x93NUMPY", 6);
 constexpr int64_t kMaxHeaderBytes = 1 << 20;
 // NumPy aligns the data to this, so that it can be mapped.
 constexpr size_t kDataAlignment = 64;
-
-struct TypeCode {
-  std::string_view code;
-  DType dtype;
-};
-constexpr TypeCode kTypeCodes[] = {{"|b1", DType::kBool},  {"|u1", DType::kUint8},   {"<i4", DType::kInt32},
-                                   {"<i8", DType::kInt64}, {"<f4", DType::kFloat32}, {"<f8", DType::kFloat64}};
 
 struct Header {
   std::optional<std::string> descr;
@@ -136,18 +130,24 @@ class HeaderParser {
   size_t at_ = 0;
 };
 
-absl::StatusOr<DType> DTypeOfDescr(const std::string& descr) {
-  std::vector<std::string> known;
-  for (const TypeCode& type : kTypeCodes) {
-    // The byte order of single bytes is written '|' by NumPy but '<' by other writers.
-    if (descr == type.code || (type.code[0] == '|' && descr == StrCat("<", type.code.substr(1)))) return type.dtype;
-    known.push_back(StrCat("'", type.code, "'"));
+struct ElementType {
+  const FileElement* element = nullptr;
+  bool big_endian = false;
+};
+
+// Byte order, kind and size: "<f4". '=' and nothing are the order of the machine, '|' is for bytes, which have none.
+absl::StatusOr<ElementType> TypeOfDescr(const std::string& descr) {
+  const bool has_order = !descr.empty() && std::string_view("<>=|").find(descr[0]) != std::string_view::npos;
+  const std::string_view code = std::string_view(descr).substr(has_order ? 1 : 0);
+  std::vector<std::string_view> known;
+  for (const FileElement& element : FileElements()) {
+    if (element.numpy.empty()) continue;
+    known.push_back(element.numpy);
+    if (code == element.numpy && (descr[0] != '|' || element.bytes == 1)) return ElementType{&element, descr[0] == '>'};
   }
-  const char* hint = descr.starts_with('>')                 ? " (big-endian)"
-                     : descr.find('O') != std::string::npos ? " (objects)"
-                                                            : "";
-  return absl::UnimplementedError(
-      StrCat("npy element type '", descr, "'", hint, " is not supported; known: ", StrJoin(known, ", ")));
+  const char* hint = descr.find('O') != std::string::npos ? " (objects)" : "";
+  return absl::UnimplementedError(StrCat("npy element type '", descr, "'", hint, " is not supported; known, in both byte orders: ",
+                                         StrJoin(known, ", ")));
 }
 
 // Where the dictionary lies in the file, checked against the file's size.
@@ -211,23 +211,23 @@ Tensor FromFortranOrder(const Tensor& tensor, Tensor result) {
   return result;
 }
 
-absl::StatusOr<Tensor> ReadElements(const InputFile& file, const HeaderPlace& place) {
+absl::StatusOr<Tensor> ReadArray(const InputFile& file, const HeaderPlace& place) {
   std::string text(static_cast<size_t>(place.size), '\0');
   WEIR_RETURN_IF_ERROR(file.ReadAt(place.begin, std::as_writable_bytes(std::span(text))));
   WEIR_ASSIGN_OR_RETURN(const Header header, HeaderParser(text).Parse());
-  WEIR_ASSIGN_OR_RETURN(const DType dtype, DTypeOfDescr(*header.descr));
+  WEIR_ASSIGN_OR_RETURN(const ElementType type, TypeOfDescr(*header.descr));
   WEIR_ASSIGN_OR_RETURN(const Shape shape, CheckedShape(*header.shape));
-  const TensorType type{dtype, shape};
+  const TensorType result_type{type.element->dtype, shape};
+  WEIR_ASSIGN_OR_RETURN(const int64_t bytes, BytesInFile(*type.element, shape));
   const int64_t data_begin = place.begin + place.size;
-  if (type.bytes() != file.size() - data_begin) {
-    return absl::DataLossError(
-        StrCat("has ", file.size() - data_begin, " bytes of elements, expected ", type.bytes(), " for ", type));
+  if (bytes != file.size() - data_begin) {
+    return absl::DataLossError(StrCat("has ", file.size() - data_begin, " bytes of elements, expected ", bytes, " for '",
+                                      *header.descr, "' ", PythonTuple(shape)));
   }
-  WEIR_ASSIGN_OR_RETURN(Tensor tensor, CheckedTensor(type));
-  WEIR_RETURN_IF_ERROR(file.ReadAt(data_begin, {tensor.raw(), static_cast<size_t>(tensor.bytes())}));
-  WEIR_RETURN_IF_ERROR(CheckBools(tensor));
+  WEIR_ASSIGN_OR_RETURN(Tensor tensor, CheckedTensor(result_type));
+  WEIR_RETURN_IF_ERROR(ReadElements(file, data_begin, *type.element, type.big_endian, tensor));
   if (*header.fortran_order && shape.rank() > 1) {
-    WEIR_ASSIGN_OR_RETURN(Tensor result, CheckedTensor(type));
+    WEIR_ASSIGN_OR_RETURN(Tensor result, CheckedTensor(result_type));
     return FromFortranOrder(tensor, std::move(result));
   }
   return tensor;
@@ -237,9 +237,10 @@ absl::StatusOr<Tensor> ReadElements(const InputFile& file, const HeaderPlace& pl
 
 absl::Status SaveNpy(const Tensor& tensor, const std::string& path) {
   if (!tensor.defined()) ThrowInvalidArgument("SaveNpy: the tensor holds nothing (", path, ")");
-  std::string_view code;
-  for (const TypeCode& type : kTypeCodes) {
-    if (type.dtype == tensor.dtype()) code = type.code;
+  std::string code;
+  for (const FileElement& element : FileElements()) {
+    if (element.dtype != tensor.dtype() || !IsStoredAsIs(element)) continue;
+    code = StrCat(element.bytes == 1 ? '|' : '<', element.numpy);
   }
   if (code.empty()) ThrowInvalidArgument("SaveNpy: ", tensor.type(), " can't be written (", path, ")");
   std::string header =
@@ -258,7 +259,7 @@ absl::Status SaveNpy(const Tensor& tensor, const std::string& path) {
 absl::StatusOr<Tensor> LoadNpy(const std::string& path) {
   WEIR_ASSIGN_OR_RETURN(const InputFile file, InputFile::Open(path));
   WEIR_ASSIGN_OR_RETURN(const HeaderPlace place, FindHeader(file));
-  absl::StatusOr<Tensor> tensor = ReadElements(file, place);
+  absl::StatusOr<Tensor> tensor = ReadArray(file, place);
   if (!tensor.ok() && tensor.status().message().find(path) == absl::string_view::npos) {
     return absl::Status(tensor.status().code(), StrCat(path, ": ", tensor.status().message()));
   }

@@ -13,8 +13,9 @@ namespace weir {
 // Writes `tensor` in C order, little-endian, atomically. Throws Error for a tensor that holds nothing or is complex.
 absl::Status SaveNpy(const Tensor& tensor, const std::string& path);
 
-// Reads an array of type bool, uint8, int32, int64, float32 or float64, little-endian; Fortran order is converted to
-// C order. The header is checked against the file's real size before anything is allocated: kDataLoss with expected
+// Reads an array of type bool, uint8, int32, int64, float32 or float64, and float16 as float32, int8, int16 and uint16
+// as int32, uint32 and uint64 as int64 (kOutOfRange for a value beyond), in either byte order and of up to 64
+// dimensions; Fortran order is converted to C order. The header is checked against the file's real size before anything is allocated: kDataLoss with expected
 // and found size for a file that is cut or too long, kInvalidArgument for a malformed header, kUnimplemented for an
 // element type that weir has not (objects are never unpickled).
 absl::StatusOr<Tensor> LoadNpy(const std::string& path);

@@ -8,6 +8,7 @@
 #include <set>
 
 #include "weir/frontend/io/checked.h"
+#include "weir/frontend/io/elements.h"
 #include "weir/frontend/io/file.h"
 
 namespace weir {
@@ -24,17 +25,12 @@ constexpr uint64_t kMaxHeaderBytes = 100'000'000;
 constexpr int kMaxJsonDepth = 64;
 constexpr const char* kMetadataKey = "__metadata__";
 
-struct TypeName {
-  const char* name;
-  DType dtype;
-};
-constexpr TypeName kTypeNames[] = {{"F32", DType::kFloat32}, {"F64", DType::kFloat64}, {"I32", DType::kInt32},
-                                   {"I64", DType::kInt64},   {"U8", DType::kUint8},    {"BOOL", DType::kBool}};
-
-// One tensor of a header: its type and its bytes [begin, end) of the data section.
+// One tensor of a header: its type and its bytes [begin, end) of the data section. A type that is not known is
+// an error where the tensor is wanted.
 struct Entry {
   std::string name;
-  TensorType type;
+  absl::StatusOr<const FileElement*> element;
+  Shape shape;
   int64_t begin = 0;
   int64_t end = 0;
 };
@@ -69,6 +65,11 @@ struct ParsedHeader {
 absl::StatusOr<ParsedHeader> ParseHeader(const std::string& text) {
   WEIR_RETURN_IF_ERROR(CheckDepth(text));
   if (!text.starts_with('{')) return absl::InvalidArgumentError("header does not begin with '{'");
+  // The parser takes one for the end of the text, whatever follows.
+  if (const size_t nul = text.find('\0'); nul != std::string::npos) {
+    return absl::InvalidArgumentError(StrCat("header has a NUL at byte ", nul, " of ", text.size(),
+                                             "; it may be filled up with spaces only"));
+  }
   ParsedHeader header;
   std::vector<std::set<std::string>> keys;
   absl::Status status;
@@ -110,23 +111,22 @@ absl::StatusOr<std::vector<int64_t>> Integers(const Json& json, const std::strin
   return values;
 }
 
-absl::StatusOr<DType> ParseType(const Json& json, const std::string& name) {
-  const auto found = json.find("dtype");
-  if (found == json.end() || !found->is_string()) {
-    return absl::InvalidArgumentError(StrCat("tensor '", name, "': 'dtype' is no string"));
+absl::StatusOr<const FileElement*> FindElement(const std::string& type, const std::string& name) {
+  std::vector<std::string_view> known;
+  for (const FileElement& element : FileElements()) {
+    if (type == element.safetensors) return &element;
+    known.push_back(element.safetensors);
   }
-  std::vector<std::string> known;
-  for (const TypeName& type : kTypeNames) {
-    if (found->get<std::string>() == type.name) return type.dtype;
-    known.push_back(type.name);
-  }
-  return absl::UnimplementedError(StrCat("tensor '", name, "': element type ", found->get<std::string>(),
-                                         " is not supported; known: ", StrJoin(known, ", ")));
+  return absl::UnimplementedError(
+      StrCat("tensor '", name, "': element type ", type, " is not supported; known: ", StrJoin(known, ", ")));
 }
 
 absl::StatusOr<Entry> ParseEntry(const std::string& name, const Json& json) {
   if (!json.is_object()) return absl::InvalidArgumentError(StrCat("tensor '", name, "': its entry is no object"));
-  WEIR_ASSIGN_OR_RETURN(const DType dtype, ParseType(json, name));
+  const auto type = json.find("dtype");
+  if (type == json.end() || !type->is_string()) {
+    return absl::InvalidArgumentError(StrCat("tensor '", name, "': 'dtype' is no string"));
+  }
   WEIR_ASSIGN_OR_RETURN(const std::vector<int64_t> dims, Integers(json, name, "shape"));
   WEIR_ASSIGN_OR_RETURN(const std::vector<int64_t> range, Integers(json, name, "data_offsets"));
   const absl::StatusOr<Shape> shape = CheckedShape(dims);
@@ -137,10 +137,13 @@ absl::StatusOr<Entry> ParseEntry(const std::string& name, const Json& json) {
     return absl::InvalidArgumentError(StrCat("tensor '", name, "': data_offsets [", StrJoin(range, ", "),
                                              "], expected [begin, end] with begin <= end"));
   }
-  Entry entry{name, {dtype, *shape}, range[0], range[1]};
-  if (entry.type.bytes() != entry.end - entry.begin) {
-    return absl::InvalidArgumentError(StrCat("tensor '", name, "': ", entry.type, " takes ", entry.type.bytes(),
-                                             " bytes, its data_offsets span ", entry.end - entry.begin));
+  Entry entry{name, FindElement(type->get<std::string>(), name), *shape, range[0], range[1]};
+  if (!entry.element.ok()) return entry;
+  WEIR_ASSIGN_OR_RETURN(const int64_t bytes, BytesInFile(**entry.element, *shape));
+  if (bytes != entry.end - entry.begin) {
+    return absl::InvalidArgumentError(StrCat("tensor '", name, "': ", (*entry.element)->safetensors, " ",
+                                             PythonTuple(*shape), " takes ", bytes, " bytes, its data_offsets span ",
+                                             entry.end - entry.begin));
   }
   return entry;
 }
@@ -209,18 +212,19 @@ absl::StatusOr<SafetensorsFile> Read(const InputFile& file, const std::function<
   WEIR_RETURN_IF_ERROR(CheckRanges(entries, file.size() - data_begin));
   for (const Entry& entry : entries) {
     if (wanted && !wanted(entry.name)) continue;
-    WEIR_ASSIGN_OR_RETURN(Tensor tensor, CheckedTensor(entry.type));
-    WEIR_RETURN_IF_ERROR(file.ReadAt(data_begin + entry.begin, {tensor.raw(), static_cast<size_t>(tensor.bytes())}));
-    WEIR_RETURN_IF_ERROR(CheckBools(tensor));
+    WEIR_ASSIGN_OR_RETURN(const FileElement* element, entry.element);
+    WEIR_ASSIGN_OR_RETURN(Tensor tensor, CheckedTensor({element->dtype, entry.shape}));
+    const absl::Status read = ReadElements(file, data_begin + entry.begin, *element, /*big_endian=*/false, tensor);
+    if (!read.ok()) return absl::Status(read.code(), StrCat("tensor '", entry.name, "': ", read.message()));
     result.tensors.emplace_back(entry.name, std::move(tensor));
   }
   return result;
 }
 
-const char* TypeNameOf(const std::string& name, const Tensor& tensor) {
+std::string_view TypeNameOf(const std::string& name, const Tensor& tensor) {
   if (!tensor.defined()) ThrowInvalidArgument("SaveSafetensors: tensor '", name, "' holds nothing");
-  for (const TypeName& type : kTypeNames) {
-    if (type.dtype == tensor.dtype()) return type.name;
+  for (const FileElement& element : FileElements()) {
+    if (element.dtype == tensor.dtype() && IsStoredAsIs(element)) return element.safetensors;
   }
   ThrowInvalidArgument("SaveSafetensors: tensor '", name, "' is ", tensor.type(), ", a type the format has not");
 }

@@ -29,11 +29,12 @@ struct SafetensorsFile {
 absl::Status SaveSafetensors(const NamedTensors& tensors, const std::map<std::string, std::string>& metadata,
                              const std::string& path);
 
-// Reads all tensors. Everything is checked before a tensor is allocated: header length against the file, nesting of
+// Reads all tensors: F32, F64, I32, I64, U8 and BOOL as they are, F16 and BF16 as float32, I8, I16 and U16 as int32,
+// U32 and U64 as int64 (kOutOfRange for a value beyond). Everything is checked before a tensor is allocated: header length against the file, nesting of
 // the JSON, names (unique), types, shapes (product fits, agrees with the byte range) and ranges (adjacent, covering
 // the rest of the file exactly). kDataLoss with expected and found size for a file that is cut or too long,
 // kInvalidArgument for a malformed header, kUnimplemented for an unknown element type. With `wanted`, only tensors
-// whose names it takes are read and in the result; all are checked.
+// whose names it takes are read and in the result; ranges of all are checked, types of others may be unknown.
 absl::StatusOr<SafetensorsFile> LoadSafetensors(const std::string& path,
                                                 const std::function<bool(const std::string& name)>& wanted = {});
 

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstdio>
 #include <vector>
 
 #include "weir/frontend/io/checked.h"
@@ -42,9 +43,9 @@ std::array<float, 4> Pixel(const RawImage& raw, int64_t i) {
 
 absl::StatusOr<Tensor> Convert(const RawImage& raw, const ImageOptions& options) {
   const int wanted = static_cast<int>(options.channels);
-  if (!options.convert && raw.channels != wanted) {
-    return absl::InvalidArgumentError(StrCat("picture has ", raw.channels, " channels (", ChannelsName(raw.channels),
-                                             "), expected ", wanted, " (", ChannelsName(wanted), ")"));
+  if (!options.convert && (raw.channels != wanted || raw.is_cmyk)) {
+    return absl::InvalidArgumentError(StrCat("picture has ", raw.is_cmyk ? 4 : raw.channels, " channels (",
+                                             raw.is_cmyk ? "CMYK" : ChannelsName(raw.channels), "), expected ", wanted, " (", ChannelsName(wanted), ")"));
   }
   WEIR_ASSIGN_OR_RETURN(Tensor image, CheckedTensor({DType::kFloat32, {raw.height, raw.width, wanted}}));
   float* dst = image.data<float>().data();
@@ -66,17 +67,42 @@ absl::StatusOr<Tensor> Convert(const RawImage& raw, const ImageOptions& options)
   return image;
 }
 
-absl::StatusOr<Tensor> Load(std::string_view contents, const ImageOptions& options) {
+// The picture set upright: `orientation` as EXIF has it, 1 to 8. From 5 on rows were stored as columns.
+absl::StatusOr<Tensor> Upright(Tensor image, int orientation) {
+  if (orientation == 1) return image;
+  const int64_t height = image.shape()[0], width = image.shape()[1], channels = image.shape()[2];
+  const bool transposed = orientation >= 5;
+  // Whether rows and columns, as stored, run backwards.
+  const bool rows_back = orientation == 3 || orientation == 4 || orientation == 6 || orientation == 7;
+  const bool columns_back = orientation == 2 || orientation == 3 || orientation == 7 || orientation == 8;
+  Shape shape = transposed ? Shape{width, height, channels} : image.shape();
+  WEIR_ASSIGN_OR_RETURN(Tensor result, CheckedTensor({DType::kFloat32, shape}));
+  const float* src = image.data<float>().data();
+  float* dst = result.data<float>().data();
+  for (int64_t y = 0; y < shape[0]; ++y) {
+    for (int64_t x = 0; x < shape[1]; ++x, dst += channels) {
+      int64_t row = transposed ? x : y, column = transposed ? y : x;
+      if (rows_back) row = height - 1 - row;
+      if (columns_back) column = width - 1 - column;
+      std::copy_n(src + (row * width + column) * channels, channels, dst);
+    }
+  }
+  return result;
+}
+
+absl::StatusOr<RawImage> Decode(std::string_view contents, int64_t max_pixels) {
   if (contents.empty()) return absl::DataLossError("is empty (0 bytes), expected a PNG or JPEG");
-  if (internal::IsPng(contents)) {
-    WEIR_ASSIGN_OR_RETURN(const RawImage raw, internal::DecodePng(contents, options.max_pixels));
-    return Convert(raw, options);
-  }
-  if (internal::IsJpeg(contents)) {
-    WEIR_ASSIGN_OR_RETURN(const RawImage raw, internal::DecodeJpeg(contents, options.max_pixels));
-    return Convert(raw, options);
-  }
+  if (internal::IsPng(contents)) return internal::DecodePng(contents, max_pixels);
+  if (internal::IsJpeg(contents)) return internal::DecodeJpeg(contents, max_pixels);
   return absl::InvalidArgumentError(StrCat("is neither PNG nor JPEG (", contents.size(), " bytes)"));
+}
+
+absl::StatusOr<Tensor> Load(std::string_view contents, const ImageOptions& options, const std::string& path) {
+  WEIR_ASSIGN_OR_RETURN(const RawImage raw, Decode(contents, options.max_pixels));
+  WEIR_ASSIGN_OR_RETURN(Tensor image, Convert(raw, options));
+  if (!raw.warning.empty()) std::fprintf(stderr, "weir: warning: %s: %s\n", path.c_str(), raw.warning.c_str());
+  if (!options.apply_orientation || raw.exif.empty()) return image;
+  return Upright(std::move(image), internal::ExifOrientation(raw.exif));
 }
 
 // The weights with which input elements make up one output element.
@@ -127,7 +153,7 @@ absl::StatusOr<Tensor> LoadImage(const std::string& path, const ImageOptions& op
   if (options.max_pixels < 1) ThrowInvalidArgument("LoadImage: max_pixels is ", options.max_pixels, " (", path, ")");
   const int64_t pixels = std::min(options.max_pixels, INT64_MAX / 16);
   WEIR_ASSIGN_OR_RETURN(const std::string contents, ReadFile(path, pixels * kMaxBytesPerPixel + kMaxOtherBytes));
-  absl::StatusOr<Tensor> image = Load(contents, options);
+  absl::StatusOr<Tensor> image = Load(contents, options, path);
   if (!image.ok()) return absl::Status(image.status().code(), StrCat(path, ": ", image.status().message()));
   return image;
 }

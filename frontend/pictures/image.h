@@ -24,13 +24,18 @@ struct ImageOptions {
   std::optional<std::array<float, 3>> background = std::nullopt;
   // Width times height of the largest picture that is read; checked before memory is taken for it.
   int64_t max_pixels = int64_t{1} << 26;
+  // Whether a picture that its camera or EXIF data calls turned or mirrored is set upright, so that height and width
+  // may change places. If false, rows are as stored (as Keras's load_img and TensorFlow's decode_jpeg give them).
+  bool apply_orientation = true;
 };
 
 // Reads a PNG or JPEG file, told apart by content: float32 (height, width, channels) in 0..255. 16-bit values keep
 // their precision (v / 257). Grey becomes RGB by repetition, RGB becomes grey by 0.299 R + 0.587 G + 0.114 B
-// (ITU-R BT.601), missing alpha is 255. Gamma, colour profiles and EXIF orientation are not applied. Failures name
-// the file: kInvalidArgument (neither format, wrong channels, CMYK), kDataLoss (empty, cut or damaged),
-// kResourceExhausted (more than max_pixels).
+// (ITU-R BT.601), missing alpha is 255. CMYK and YCCK (JPEG) become RGB as the product of each ink's share of light with
+// black's, inverted where Adobe's marker says so. EXIF orientation is applied; gamma and colour profiles are not.
+// Failures name the file: kInvalidArgument (neither format, wrong channels), kDataLoss (empty, cut or damaged, a
+// palette index beyond the palette), kResourceExhausted (more than max_pixels). A JPEG that lacks its end marker alone
+// is read, with a warning on standard error.
 absl::StatusOr<Tensor> LoadImage(const std::string& path, const ImageOptions& options = {});
 
 // float32 (height, width, C) from uint8 or float32 (H, W, C). Bilinear with half-pixel centres: the output pixel's

@@ -5,6 +5,7 @@
 #include <csetjmp>
 #include <cstdio>
 #include <cstring>
+#include <span>
 
 #include "weir/frontend/io/file.h"
 #include "weir/frontend/pictures/decode.h"
@@ -17,6 +18,8 @@ namespace {
 constexpr size_t kMessageBytes = 128;
 // Deflate packs at most about 1032 bytes into one.
 constexpr int64_t kMaxDeflateRatio = 1040;
+constexpr png_byte kExifChunk[] = "eXIf";
+constexpr png_uint_32 kMaxKeptChunks = 8;
 
 struct Failure {
   bool truncated = false;
@@ -50,7 +53,7 @@ void OnRead(png_structp png, png_bytep destination, size_t count) {
 
 struct Header {
   png_uint_32 width, height;
-  int channels, bit_depth;
+  int color_type, channels, bit_depth;
   size_t row_bytes;
   int passes;
 };
@@ -74,17 +77,29 @@ class Reader {
     png_set_read_fn(png_, &source_, &OnRead);
     // Larger claims are left to the caller's limit, whose message says more.
     png_set_user_limits(png_, PNG_UINT_31_MAX, PNG_UINT_31_MAX);
+    // Texts, profiles and the like are skipped: read, they take as much memory as they claim to have, or unpack to.
+    // Of what is not pixels only what the camera noted is kept, which can be no longer than the file.
+    png_set_keep_unknown_chunks(png_, PNG_HANDLE_CHUNK_NEVER, nullptr, -1);
+    png_set_keep_unknown_chunks(png_, PNG_HANDLE_CHUNK_ALWAYS, kExifChunk, 1);
+    png_set_chunk_malloc_max(png_, source_.left);
+    png_set_chunk_cache_max(png_, kMaxKeptChunks);
     png_read_info(png_, info_);
+    header->color_type = png_get_color_type(png_, info_);
     header->width = png_get_image_width(png_, info_);
     header->height = png_get_image_height(png_, info_);
     header->row_bytes = png_get_rowbytes(png_, info_);
     return true;
   }
 
-  // Has palettes, transparency chunks and small depths expanded: sizes as ReadRows gives them. Takes memory for rows.
+  // Has transparency chunks and small depths expanded, indices into a palette to a byte each: sizes as ReadRows gives
+  // them. Takes memory for rows.
   bool Expand(Header* header) {
     if (setjmp(png_jmpbuf(png_)) != 0) return false;
-    png_set_expand(png_);
+    if (header->color_type == PNG_COLOR_TYPE_PALETTE) {
+      png_set_packing(png_);
+    } else {
+      png_set_expand(png_);
+    }
     header->passes = png_set_interlace_handling(png_);
     png_read_update_info(png_, info_);
     header->channels = png_get_channels(png_, info_);
@@ -99,8 +114,34 @@ class Reader {
     for (int pass = 0; pass < header->passes; ++pass) {
       for (png_uint_32 y = 0; y < header->height; ++y) png_read_row(png_, pixels + y * header->row_bytes, nullptr);
     }
-    png_read_end(png_, nullptr);
+    png_read_end(png_, info_);
     return true;
+  }
+
+  // Of a picture with a palette: its colours, and the alpha of the first of them (the others are opaque).
+  std::span<const png_color> Palette() {
+    png_colorp colors = nullptr;
+    int count = 0;
+    if (png_get_PLTE(png_, info_, &colors, &count) == 0) return {};
+    return {colors, static_cast<size_t>(count)};
+  }
+  std::span<const png_byte> PaletteAlpha() {
+    png_bytep alphas = nullptr;
+    int count = 0;
+    if (png_get_tRNS(png_, info_, &alphas, &count, nullptr) == 0 || alphas == nullptr) return {};
+    return {alphas, static_cast<size_t>(count)};
+  }
+
+  // After ReadRows, since the chunk may follow the pixels.
+  std::string_view Exif() {
+    png_unknown_chunkp chunks = nullptr;
+    const int count = png_get_unknown_chunks(png_, info_, &chunks);
+    for (int i = 0; i < count; ++i) {
+      if (std::memcmp(chunks[i].name, kExifChunk, sizeof(kExifChunk)) == 0) {
+        return {reinterpret_cast<const char*>(chunks[i].data), chunks[i].size};
+      }
+    }
+    return {};
   }
 
  private:
@@ -112,6 +153,29 @@ class Reader {
 absl::Status ReadFault(const Failure& failure, size_t size) {
   if (failure.truncated) return absl::DataLossError(StrCat("PNG is cut short after ", size, " bytes"));
   return absl::DataLossError(StrCat("PNG is damaged: ", failure.message));
+}
+
+// Replaces indices by the palette's colours. libpng would give black for an index that has none.
+absl::Status ApplyPalette(std::span<const png_color> palette, std::span<const png_byte> alphas, RawImage& image) {
+  const bool has_alpha = !alphas.empty();
+  const int channels = has_alpha ? 4 : 3;
+  std::vector<uint8_t> pixels;
+  pixels.reserve(image.bytes.size() * static_cast<size_t>(channels));
+  for (size_t i = 0; i < image.bytes.size(); ++i) {
+    const size_t index = image.bytes[i];
+    if (index >= palette.size()) {
+      const auto at = static_cast<int64_t>(i);
+      return absl::DataLossError(StrCat("PNG is damaged: pixel (row ", at / image.width, ", column ", at % image.width,
+                                        ") has palette index ", index, ", the palette has ", palette.size(),
+                                        " colours"));
+    }
+    const png_color& colour = palette[index];
+    pixels.insert(pixels.end(), {colour.red, colour.green, colour.blue});
+    if (has_alpha) pixels.push_back(index < alphas.size() ? alphas[index] : 255);
+  }
+  image.bytes = std::move(pixels);
+  image.channels = channels;
+  return absl::OkStatus();
 }
 
 struct Sink {
@@ -182,9 +246,16 @@ absl::StatusOr<RawImage> DecodePng(std::string_view contents, int64_t max_pixels
         StrCat("PNG claims ", header.width, " x ", header.height, " pixels in a file of ", contents.size(), " bytes"));
   }
   if (!reader.Expand(&header)) return ReadFault(reader.failure(), contents.size());
-  RawImage image{header.height, header.width, header.channels, header.bit_depth == 16 ? 2 : 1,
-                 std::vector<uint8_t>(header.row_bytes * header.height)};
+  RawImage image{.height = header.height,
+                 .width = header.width,
+                 .channels = header.channels,
+                 .bytes_per_sample = header.bit_depth == 16 ? 2 : 1,
+                 .bytes = std::vector<uint8_t>(header.row_bytes * header.height)};
   if (!reader.ReadRows(&header, image.bytes.data())) return ReadFault(reader.failure(), contents.size());
+  if (header.color_type == PNG_COLOR_TYPE_PALETTE) {
+    WEIR_RETURN_IF_ERROR(ApplyPalette(reader.Palette(), reader.PaletteAlpha(), image));
+  }
+  if (const std::string_view exif = reader.Exif(); !exif.empty()) image.exif = StrCat(kExifStart, exif);
   return image;
 }
 
