@@ -126,7 +126,8 @@ TEST_F(CifarTest, ReadsTheArchiveItself) {
   const std::string archive = Path("cifar-10-binary.tar.gz");
   WriteTar(archive, CifarMembers(Records(), names));
   Cifar10Options options{.archive_bytes = static_cast<int64_t>(fs::file_size(archive)),
-                         .archive_md5 = *Md5OfFile(archive)};
+                         .archive_md5 = *Md5OfFile(archive),
+                         .archive_sha256 = *Sha256OfFile(archive)};
   options.folder = archive;
   ExpectCifar(LoadCifar10(options));
   options.folder = folder_.string();
@@ -154,6 +155,7 @@ TEST_F(CifarTest, DownloadsIntoTheCacheAndReadsItFromThere) {
   const std::string archive = *ReadFile(Path("archive"));
   Cifar10Options options{.archive_bytes = static_cast<int64_t>(archive.size()),
                          .archive_md5 = *Md5OfFile(Path("archive")),
+                         .archive_sha256 = {},
                          .cache_folder = Path("cache"),
                          .show_progress = false};
   {

@@ -1,4 +1,7 @@
 // Downloads that break, checksums, and archives that are damaged or mean harm.
+#include <signal.h>
+#include <sys/wait.h>
+
 #include "data_test_util.h"
 #include "http_server.h"
 #include "weir/frontend/data/archive.h"
@@ -20,6 +23,16 @@ TEST_F(ChecksumTest, Md5OfKnownTexts) {
   EXPECT_EQ(*Md5OfFile(Path("abc")), "900150983cd24fb0d6963f7d28e17f72");
   Write("a", std::string(1'000'000, 'a'));
   EXPECT_EQ(*Md5OfFile(Path("a")), "7707d6ae4e027c70eea2a935c2296f21");
+}
+
+TEST_F(ChecksumTest, Sha256OfKnownTexts) {
+  Write("empty", "");
+  Write("abc", "abc");
+  EXPECT_EQ(*Sha256OfFile(Path("empty")), "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855");
+  EXPECT_EQ(*Sha256OfFile(Path("abc")), "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
+  Write("a", std::string(3'000'000, 'a'));
+  EXPECT_NE(*Sha256OfFile(Path("a")), *Sha256OfFile(Path("abc")));
+  EXPECT_EQ(Sha256OfFile(Path("absent")).status().code(), StatusCode::kNotFound);
 }
 
 class DownloadTest : public DataTest {
@@ -153,6 +166,106 @@ TEST_F(DownloadTest, FaultsOfTheServer) {
       Download(
           {.url = "http://127.0.0.1:1/", .path = Path("no/folder/y"), .bytes = 1, .md5 = md5_, .show_progress = false}),
       StatusCode::kNotFound, "no/folder");
+}
+
+TEST_F(DownloadTest, Sha256IsComparedBesideMd5) {
+  Server server({Serves(contents_)});
+  DownloadRequest request{.url = server.Url(),
+                          .path = Path("x"),
+                          .bytes = 300'000,
+                          .md5 = md5_,
+                          .sha256 = std::string(64, '0'),
+                          .show_progress = false};
+  EXPECT_FAULT(Download(request), StatusCode::kDataLoss, "checksum differs (SHA-256 ");
+  EXPECT_FALSE(fs::exists(Path("x")) || fs::exists(Path("x.part")));
+  request.sha256 = *Sha256OfFile(Path("original"));
+  EXPECT_TRUE(Download(request).ok());
+  ExpectWhole();
+}
+
+// `openssl s_server` on 127.0.0.1 with a certificate of its own. Each file of its folder is a whole answer.
+class TlsServer {
+ public:
+  explicit TlsServer(const std::string& folder) : folder_(folder) {
+    const std::string make = StrCat("cd '", folder, "' && openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes "
+                                    "-keyout key.pem -out cert.pem -days 2 -subj /CN=test -addext subjectAltName=IP:127.0.0.1 "
+                                    ">log 2>&1");
+    EXPECT_EQ(std::system(make.c_str()), 0);
+    // A port that is free now.
+    const int probe = ::socket(AF_INET, SOCK_STREAM, 0);
+    sockaddr_in address{};
+    address.sin_family = AF_INET;
+    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    socklen_t size = sizeof(address);
+    EXPECT_EQ(::bind(probe, reinterpret_cast<sockaddr*>(&address), size), 0);
+    EXPECT_EQ(::getsockname(probe, reinterpret_cast<sockaddr*>(&address), &size), 0);
+    ::close(probe);
+    port_ = ntohs(address.sin_port);
+    const std::string command = StrCat("cd '", folder, "' && exec openssl s_server -accept 127.0.0.1:", port_, " -key key.pem -cert cert.pem -HTTP -quiet >log 2>&1");
+    child_ = ::fork();
+    if (child_ == 0) {
+      ::execl("/bin/sh", "sh", "-c", command.c_str(), nullptr);
+      ::_exit(127);
+    }
+    for (int attempt = 0; attempt < 1000; ++attempt) {
+      const int connection = ::socket(AF_INET, SOCK_STREAM, 0);
+      const bool up = ::connect(connection, reinterpret_cast<sockaddr*>(&address), size) == 0;
+      ::close(connection);
+      if (up) return;
+      std::this_thread::sleep_for(std::chrono::milliseconds(10));
+    }
+    ADD_FAILURE() << "openssl s_server does not listen";
+  }
+  ~TlsServer() {
+    ::kill(child_, SIGKILL);
+    ::waitpid(child_, nullptr, 0);
+  }
+  std::string Url(const std::string& file) const { return StrCat("https://127.0.0.1:", port_, "/", file); }
+  std::string certificates() const { return folder_ + "/cert.pem"; }
+
+ private:
+  std::string folder_;
+  int port_ = 0;
+  pid_t child_ = -1;
+};
+
+TEST_F(DownloadTest, HttpsIsNeverFollowedToHttp) {
+  Server open({Serves(contents_)});
+  fs::create_directory(Path("tls"));
+  const auto answer = [&](const std::string& file, const std::string& text) { Write("tls/" + file, text); };
+  answer("file", StrCat("HTTP/1.0 200 OK\r\nContent-Length: ", contents_.size(), "\r\n\r\n", contents_));
+  answer("open", StrCat("HTTP/1.0 302 Found\r\nLocation: ", open.Url(), "\r\nContent-Length: 0\r\n\r\n"));
+  const TlsServer server(Path("tls"));
+  answer("protected", StrCat("HTTP/1.0 302 Found\r\nLocation: ", server.Url("file"), "\r\nContent-Length: 0\r\n\r\n"));
+  const auto fetch = [&](const std::string& url) {
+    return Download({.url = url,
+                     .path = Path("x"),
+                     .bytes = static_cast<int64_t>(contents_.size()),
+                     .md5 = md5_,
+                     .certificates = server.certificates(),
+                     .attempts = 2,
+                     .show_progress = false});
+  };
+  EXPECT_FAULT(fetch(server.Url("open")), StatusCode::kUnavailable, "points away from https, which is not followed");
+  EXPECT_FALSE(fs::exists(Path("x")));
+  EXPECT_TRUE(open.requests().empty()) << "the open server was asked";
+  std::string shouted = server.Url("open");
+  shouted.replace(0, 5, "HTTPS");
+  EXPECT_FAULT(fetch(shouted), StatusCode::kUnavailable, "points away from https");
+  EXPECT_TRUE(open.requests().empty());
+  // From https to https, and from http on, it is.
+  const absl::Status followed = fetch(server.Url("protected"));
+  EXPECT_TRUE(followed.ok()) << followed;
+  ExpectWhole();
+  fs::remove(Path("x"));
+  Server pointing({[&](const std::string&) {
+    return StrCat("HTTP/1.1 302 Found\r\nLocation: ", server.Url("file"), "\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
+  }});
+  const absl::Status upwards = fetch(pointing.Url());
+  EXPECT_TRUE(upwards.ok()) << upwards;
+  // Without its certificate the server is not believed.
+  EXPECT_FAULT(Download({.url = server.Url("file"), .path = Path("y"), .bytes = 300'000, .md5 = md5_, .attempts = 1, .show_progress = false}),
+               StatusCode::kUnavailable, "certificate");
 }
 
 TEST_F(DownloadTest, VerifyTellsTheThreeCausesApart) {

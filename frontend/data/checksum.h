@@ -1,5 +1,5 @@
-// MD5 of a file, for comparing a download with its published checksum; no protection against forgery. Private to the
-// data library.
+// Checksums of a file, for comparing a download with what is published. MD5 is no protection against forgery. Private
+// to the data library.
 #ifndef WEIR_FRONTEND_DATA_CHECKSUM_H_
 #define WEIR_FRONTEND_DATA_CHECKSUM_H_
 
@@ -11,6 +11,9 @@ namespace weir {
 
 // 32 lower-case hexadecimal digits.
 absl::StatusOr<std::string> Md5OfFile(const std::string& path);
+
+// 64 of them.
+absl::StatusOr<std::string> Sha256OfFile(const std::string& path);
 
 }  // namespace weir
 

@@ -114,7 +114,7 @@ int64_t MemberLimit(const std::string& name) {
 absl::StatusOr<Batches> ReadBatches(const fs::path& archive, const Cifar10Options& options) {
   // The common mistake is told apart by the archive's own contents, so those are looked at before its checksum.
   Batches batches;
-  const absl::Status verified = VerifyFile(archive.string(), options.archive_bytes, options.archive_md5);
+  const absl::Status verified = VerifyFile(archive.string(), options.archive_bytes, options.archive_md5, options.archive_sha256);
   const absl::Status read =
       ReadArchive(archive.string(), {},
                   {.wanted = [&](const std::string& member) -> absl::StatusOr<int64_t> {
@@ -234,11 +234,12 @@ absl::StatusOr<fs::path> FetchIntoCache(const fs::path& cache, const Cifar10Opti
   WEIR_ASSIGN_OR_RETURN(const FolderLock lock, FolderLock::Take(cache));
   if (CheckFiles(folder).ok()) return folder;  // another process was faster
   const fs::path archive = cache / kArchive;
-  if (!VerifyFile(archive.string(), options.archive_bytes, options.archive_md5).ok()) {
+  if (!VerifyFile(archive.string(), options.archive_bytes, options.archive_md5, options.archive_sha256).ok()) {
     const absl::Status fetched = Download({.url = options.url,
                                            .path = archive.string(),
                                            .bytes = options.archive_bytes,
                                            .md5 = options.archive_md5,
+                                           .sha256 = options.archive_sha256,
                                            .show_progress = options.show_progress});
     if (!fetched.ok()) return with_place(fetched);
   }

@@ -20,6 +20,8 @@ struct Cifar10Options {
   std::string url = "https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz";
   int64_t archive_bytes = 170'052'171;
   std::string archive_md5 = "c32a1d4ab5d03f1284b67883e8d87530";
+  // Empty: MD5 alone is compared.
+  std::string archive_sha256 = "c4a38c50a1bc5f3a1c5537f2155ab9d68f9f25eb1ed8d9ddda3db29a59bca1dd";
   // Empty: $XDG_CACHE_HOME/weir, else ~/.cache/weir.
   std::string cache_folder = {};
   bool show_progress = true;  // on standard error

@@ -1,6 +1,7 @@
 #include "weir/frontend/data/download.h"
 
 #include <curl/curl.h>
+#include <strings.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -87,6 +88,11 @@ struct Connection {
   bool restart = false;      // whether it must begin from nothing
 };
 
+bool IsHttps(const std::string& url) {
+  // Schemes are of either case.
+  return url.size() > 6 && ::strncasecmp(url.c_str(), "https:", 6) == 0;
+}
+
 // One connection that appends to `part` what is missing.
 Connection Connect(const DownloadRequest& request, const std::string& part) {
   static const CURLcode initialised = curl_global_init(CURL_GLOBAL_DEFAULT);
@@ -102,7 +108,9 @@ Connection Connect(const DownloadRequest& request, const std::string& part) {
   const auto set = [&](auto option, auto value) { curl_easy_setopt(curl.get(), option, value); };
   set(CURLOPT_URL, request.url.c_str());
   set(CURLOPT_PROTOCOLS_STR, "http,https");
-  set(CURLOPT_REDIR_PROTOCOLS_STR, "http,https");
+  // What was asked for over a protected connection does not come over an open one, wherever the server points to.
+  set(CURLOPT_REDIR_PROTOCOLS_STR, IsHttps(request.url) ? "https" : "http,https");
+  if (!request.certificates.empty()) set(CURLOPT_CAINFO, request.certificates.c_str());
   set(CURLOPT_FOLLOWLOCATION, 1L);
   set(CURLOPT_MAXREDIRS, 10L);
   set(CURLOPT_FAILONERROR, 1L);
@@ -141,6 +149,9 @@ Connection Connect(const DownloadRequest& request, const std::string& part) {
   } else if (code == CURLE_HTTP_RETURNED_ERROR) {
     result.status = absl::UnavailableError(StrCat(request.url, ": HTTP status ", http));
     result.retry = http >= 500;
+  } else if (code == CURLE_UNSUPPORTED_PROTOCOL && IsHttps(request.url)) {
+    result.status = absl::UnavailableError(StrCat(request.url, ": points away from https, which is not followed"));
+    result.retry = false;
   } else if (code != CURLE_OK) {
     result.status =
         absl::UnavailableError(StrCat(request.url, ": ", reason[0] != '\0' ? reason : curl_easy_strerror(code)));
@@ -179,15 +190,21 @@ absl::Status Fetch(const DownloadRequest& request, const std::string& part) {
 
 }  // namespace
 
-absl::Status VerifyFile(const std::string& path, int64_t bytes, const std::string& md5) {
+absl::Status VerifyFile(const std::string& path, int64_t bytes, const std::string& md5, const std::string& sha256) {
   WEIR_ASSIGN_OR_RETURN(const InputFile file, InputFile::Open(path));
   if (file.size() < bytes) return absl::DataLossError(StrCat(path, ": ", Incomplete(file.size(), bytes)));
   if (file.size() > bytes) {
     return absl::DataLossError(StrCat(path, ": too long (", file.size(), " bytes, expected ", bytes, ")"));
   }
   WEIR_ASSIGN_OR_RETURN(const std::string found, Md5OfFile(path));
-  if (found != md5)
+  if (found != md5) {
     return absl::DataLossError(StrCat(path, ": checksum differs (MD5 ", found, ", expected ", md5, ")"));
+  }
+  if (sha256.empty()) return absl::OkStatus();
+  WEIR_ASSIGN_OR_RETURN(const std::string found_sha256, Sha256OfFile(path));
+  if (found_sha256 != sha256) {
+    return absl::DataLossError(StrCat(path, ": checksum differs (SHA-256 ", found_sha256, ", expected ", sha256, ")"));
+  }
   return absl::OkStatus();
 }
 
@@ -200,7 +217,7 @@ absl::Status Download(const DownloadRequest& request) {
   const bool continued = SizeOrZero(part) > 0;
   for (int attempt = 0;; ++attempt) {
     WEIR_RETURN_IF_ERROR(Fetch(request, part));
-    const absl::Status verified = VerifyFile(part, request.bytes, request.md5);
+    const absl::Status verified = VerifyFile(part, request.bytes, request.md5, request.sha256);
     if (verified.ok()) break;
     Remove(part);
     if (!continued || attempt > 0) {
