@@ -14,6 +14,7 @@
 #include <variant>
 #include <vector>
 
+#include "absl/status/status.h"
 #include "weir/core/graph.h"
 #include "weir/core/kernel_errors.h"
 #include "weir/core/op_def.h"
@@ -133,6 +134,9 @@ class Backend {
     return Decline{StrCat(name(), " computes nothing behind an epilogue")};
   }
   virtual std::variant<Lowering, Decline> Lower(const Cluster& cluster) const = 0;
+  // Whether this machine lets the backend work, as far as that is known by now: asked before every compilation, and
+  // again when Finalize has failed. One that may not work is passed over by a runtime.
+  virtual absl::Status Usable() const { return absl::OkStatus(); }
   // Called once a plan with all lowerings this backend made for it, before the first run: where a JIT compiles, on the
   // threads of `pool`.
   virtual absl::Status Finalize(std::span<Lowering* const> lowerings, ThreadPool& pool) const {

@@ -1,5 +1,8 @@
 #include "weir/core/runtime.h"
 
+#include <algorithm>
+#include <cstdio>
+
 #include "absl/container/flat_hash_set.h"
 #include "weir/core/error.h"
 #include "weir/core/explain.h"
@@ -36,9 +39,36 @@ absl::StatusOr<std::shared_ptr<const Executable>> Runtime::Compile(std::span<con
   return CompileAnew(program, key);
 }
 
+std::vector<const Backend*> Runtime::UsableBackends() {
+  std::vector<const Backend*> usable;
+  for (const Backend* backend : backend_pointers_) {
+    const absl::Status status = backend->Usable();
+    if (status.ok()) {
+      usable.push_back(backend);
+      continue;
+    }
+    std::lock_guard lock(reported_mutex_);
+    if (std::find(reported_.begin(), reported_.end(), backend) != reported_.end()) continue;
+    reported_.push_back(backend);
+    std::fprintf(stderr, "weir: backend '%s' can't be used here, the next takes over: %s\n",
+                 std::string(backend->name()).c_str(), std::string(status.message()).c_str());
+  }
+  return usable;
+}
+
 absl::StatusOr<std::shared_ptr<const Executable>> Runtime::CompileAnew(const Program& program, const Fingerprint& key) {
   const auto begin = std::chrono::steady_clock::now();
-  WEIR_ASSIGN_OR_RETURN(Plan plan, CompileProgram(program, backend_pointers_, options_, *pool_));
+  std::vector<const Backend*> backends = UsableBackends();
+  if (backends.empty()) return absl::UnavailableError("compile: no backend can be used on this machine");
+  absl::StatusOr<Plan> compiled = CompileProgram(program, backends, options_, *pool_);
+  while (!compiled.ok()) {
+    // A backend may have found out only now.
+    std::vector<const Backend*> rest = UsableBackends();
+    if (rest.empty() || rest.size() == backends.size()) return compiled.status();
+    backends = std::move(rest);
+    compiled = CompileProgram(program, backends, options_, *pool_);
+  }
+  Plan plan = *std::move(compiled);
   if (profiler_ != nullptr) {
     profiler_->Record({.layer = "", .ops = "compile", .backend = "core", .kernel = StrCat(plan.steps.size(), " steps"),
                        .source = "", .backward = false, .flops = 0, .bytes = 0, .begin = begin,

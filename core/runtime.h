@@ -4,6 +4,7 @@
 #define WEIR_CORE_RUNTIME_H_
 
 #include <memory>
+#include <mutex>
 #include <span>
 #include <string>
 #include <vector>
@@ -52,12 +53,16 @@ class Runtime {
   std::vector<Tensor> Evaluate(std::span<const Value> values);
 
  private:
+  // The backends that this machine lets work; of another one is said so on standard error, once.
+  std::vector<const Backend*> UsableBackends();
   // Compiles, records the time, caches.
   absl::StatusOr<std::shared_ptr<const Executable>> CompileAnew(const Program& program, const Fingerprint& key);
 
   OpRegistry ops_;
   std::vector<std::unique_ptr<Backend>> backends_;
   std::vector<const Backend*> backend_pointers_;
+  std::mutex reported_mutex_;
+  std::vector<const Backend*> reported_;  // passed over, and said so
   CompileOptions options_;
   std::string config_key_;
   std::unique_ptr<ThreadPool> pool_;

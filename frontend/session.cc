@@ -5,6 +5,7 @@
 #include <map>
 #include <mutex>
 
+#include "absl/strings/match.h"
 #include "weir/backends/highway/highway_backend.h"
 #ifdef WEIR_HAS_LLVM
 #include "weir/backends/llvm/llvm_backend.h"
@@ -33,13 +34,21 @@ absl::StatusOr<int> ThreadsFromEnvironment() {
 }
 
 #ifdef WEIR_HAS_LLVM
+// A variable that names where code is loaded from: nothing in a set-user-id program, whose environment is a stranger's.
+std::string FromOwnEnvironment(const char* name) {
+  const char* value = secure_getenv(name);
+  return value == nullptr ? "" : value;
+}
+
 // Where compiled kernels are kept: the option, else WEIR_JIT_CACHE, else a folder in the user's cache; "off" is none.
+// Relative folders of the user's are ignored, as the specification of XDG's variables says.
 std::string JitCacheFolder(const RuntimeOptions& options) {
-  std::string folder = options.jit_cache.empty() ? FromEnvironment("WEIR_JIT_CACHE") : options.jit_cache;
-  if (folder == "off") return "";
+  const std::string folder = options.jit_cache.empty() ? FromOwnEnvironment("WEIR_JIT_CACHE") : options.jit_cache;
+  if (absl::EqualsIgnoreCase(folder, "off")) return "";
   if (!folder.empty()) return folder;
-  if (folder = FromEnvironment("XDG_CACHE_HOME"); !folder.empty()) return folder + "/weir/jit";
-  if (folder = FromEnvironment("HOME"); !folder.empty()) return folder + "/.cache/weir/jit";
+  const std::string cache = FromOwnEnvironment("XDG_CACHE_HOME"), home = FromOwnEnvironment("HOME");
+  if (cache.starts_with('/')) return cache + "/weir/jit";
+  if (home.starts_with('/')) return home + "/.cache/weir/jit";
   return "";
 }
 #endif

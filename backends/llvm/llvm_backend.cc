@@ -1,11 +1,12 @@
 #include "weir/backends/llvm/llvm_backend.h"
 
 #include <algorithm>
+#include <mutex>
 #include <string_view>
 
-#include "weir/backends/llvm/codegen.h"
 #include "weir/backends/llvm/jit.h"
 #include "weir/backends/llvm/kernel_interpreter.h"
+#include "weir/backends/llvm/kernel_names.h"
 #include "weir/backends/llvm/lowering.h"
 
 namespace weir {
@@ -95,7 +96,13 @@ class LlvmBackend : public Backend {
   LlvmBackend(std::unique_ptr<const Jit> jit, bool interpret) : jit_(std::move(jit)), interpret_(interpret) {}
 
   std::string_view name() const override { return "llvm"; }
-  std::string config_key() const override { return StrCat("llvm:", jit_->target().cpu); }
+  std::string config_key() const override { return StrCat("llvm:", jit_->cpu()); }
+
+  absl::Status Usable() const override {
+    WEIR_RETURN_IF_ERROR(jit_->target().status());
+    std::lock_guard lock(mutex_);
+    return refused_;
+  }
 
   std::optional<Decline> MayJoin(const Cluster& cluster, const Node& node) const override {
     if (cluster.nodes.empty()) return std::nullopt;
@@ -131,6 +138,63 @@ class LlvmBackend : public Backend {
   }
 
   std::variant<Lowering, Decline> Lower(const Cluster& cluster) const override {
+    LowerResult result = LowerUnnamed(cluster);
+    if (Lowering* lowering = std::get_if<Lowering>(&result)) NameKernels(cluster, lowering->stages);
+    return result;
+  }
+
+  absl::Status Finalize(std::span<Lowering* const> lowerings, ThreadPool& pool) const override {
+    std::vector<Stage*> stages;
+    std::vector<NamedKernel> kernels;
+    for (Lowering* lowering : lowerings) {
+      for (Stage& stage : lowering->stages) {
+        stages.push_back(&stage);
+        kernels.push_back({&StateOf(stage).kernel, StateOf(stage).symbol});
+      }
+    }
+    if (kernels.empty()) return absl::OkStatus();
+    if (interpret_) {
+      for (size_t i = 0; i < stages.size(); ++i) {
+        WEIR_RETURN_IF_ERROR(Verify(*kernels[i].kernel));
+        stages[i]->run = [](const KernelCall& call) noexcept {
+          Interpret(static_cast<const KernelState*>(call.state)->kernel, call);
+        };
+      }
+      return absl::OkStatus();
+    }
+    const absl::StatusOr<Compiled> compiled = jit_->Compile(kernels, pool);
+    if (absl::IsUnavailable(compiled.status())) {
+      std::lock_guard lock(mutex_);
+      refused_ = compiled.status();
+    }
+    WEIR_RETURN_IF_ERROR(compiled.status());
+    for (size_t i = 0; i < stages.size(); ++i) {
+      auto state = std::make_shared<KernelState>(StateOf(*stages[i]));
+      state->code = compiled->code;
+      stages[i]->state = std::move(state);
+      stages[i]->run = compiled->functions[i];
+    }
+    return absl::OkStatus();
+  }
+
+  std::string Show(const Lowering& lowering, CodeView view) const override {
+    std::string text;
+    for (const Stage& stage : lowering.stages) {
+      const Kernel& kernel = StateOf(stage).kernel;
+      text += StrCat("; ", kernel.name, ", ", stage.tasks, " tasks\n");
+      if (view == CodeView::kLoops) {
+        text += ToText(kernel);
+        continue;
+      }
+      const NamedKernel kernels[] = {{&kernel, StateOf(stage).symbol}};
+      const auto code = jit_->Show(kernels, view == CodeView::kLlvmIr ? CodeForm::kLlvmIr : CodeForm::kAssembly);
+      text += code.ok() ? *code : std::string(code.status().message());
+    }
+    return text;
+  }
+
+ private:
+  LowerResult LowerUnnamed(const Cluster& cluster) const {
     const bool nothing = std::all_of(cluster.outputs.begin(), cluster.outputs.end(),
                                      [&](Ref ref) { return cluster.type(ref).shape.size() == 0; });
     if (nothing) return Lowering{.kernel = "no elements", .stages = {}, .workspace_bytes = 0, .in_place = {}};
@@ -145,55 +209,9 @@ class LlvmBackend : public Backend {
     return row->lower(cluster, limits());
   }
 
-  absl::Status Finalize(std::span<Lowering* const> lowerings, ThreadPool& pool) const override {
-    std::vector<Stage*> stages;
-    std::vector<const Kernel*> kernels;
-    for (Lowering* lowering : lowerings) {
-      for (Stage& stage : lowering->stages) {
-        stages.push_back(&stage);
-        kernels.push_back(&StateOf(stage).kernel);
-      }
-    }
-    if (kernels.empty()) return absl::OkStatus();
-    if (interpret_) {
-      for (size_t i = 0; i < stages.size(); ++i) {
-        WEIR_RETURN_IF_ERROR(Verify(*kernels[i]));
-        stages[i]->run = [](const KernelCall& call) noexcept {
-          Interpret(static_cast<const KernelState*>(call.state)->kernel, call);
-        };
-      }
-      return absl::OkStatus();
-    }
-    WEIR_ASSIGN_OR_RETURN(const Compiled compiled, jit_->Compile(kernels, pool));
-    for (size_t i = 0; i < stages.size(); ++i) {
-      auto state = std::make_shared<KernelState>(StateOf(*stages[i]));
-      state->code = compiled.code;
-      stages[i]->state = std::move(state);
-      stages[i]->run = compiled.functions[i];
-    }
-    return absl::OkStatus();
-  }
-
-  std::string Show(const Lowering& lowering, CodeView view) const override {
-    std::string text;
-    for (const Stage& stage : lowering.stages) {
-      const Kernel& kernel = StateOf(stage).kernel;
-      text += StrCat("; ", kernel.name, ", ", stage.tasks, " tasks\n");
-      if (view == CodeView::kLoops) {
-        text += ToText(kernel);
-        continue;
-      }
-      const Kernel* kernels[] = {&kernel};
-      const auto code =
-          GenerateCode(kernels, jit_->target(), view == CodeView::kLlvmIr ? CodeForm::kLlvmIr : CodeForm::kAssembly);
-      text += code.ok() ? *code : std::string(code.status().message());
-    }
-    return text;
-  }
-
- private:
   TileLimits limits() const {
-    const jit::Target& target = jit_->target();
+    if (!jit_->target().ok()) return {};  // never run: see Usable
+    const jit::Target& target = *jit_->target();
     return {.vector_registers = target.vector_registers,
             .vector_parts = target.vector_parts,
             .fetches_far = target.fetches_far,
@@ -202,19 +220,23 @@ class LlvmBackend : public Backend {
 
   const std::unique_ptr<const Jit> jit_;
   const bool interpret_;
+  mutable std::mutex mutex_;  // guards refused_
+  mutable absl::Status refused_;  // why this machine lets no kernel be linked, once that is known
 };
 
 }  // namespace
 }  // namespace jit
 
 absl::StatusOr<std::unique_ptr<Backend>> MakeLlvmBackend(const LlvmOptions& options) {
-  WEIR_ASSIGN_OR_RETURN(jit::Target target, jit::FindTarget(options.cpu));
-  if (!options.interpret) WEIR_RETURN_IF_ERROR(jit::FindLlvm());
+  WEIR_RETURN_IF_ERROR(jit::CheckThisProcessor());
+  WEIR_RETURN_IF_ERROR(jit::FindPlugin());
   std::shared_ptr<const jit::ObjectCache> cache;
   if (!options.cache_folder.empty()) {
     cache = std::make_shared<const jit::ObjectCache>(options.cache_folder, options.cache_bytes);
   }
-  auto jit = std::make_unique<const jit::Jit>(std::move(target), std::move(cache));
+  auto jit = std::make_unique<const jit::Jit>(options.cpu, std::move(cache));
+  // Whether a processor of that name can be had only LLVM knows.
+  if (!options.cpu.empty()) WEIR_RETURN_IF_ERROR(jit->target().status());
   return std::make_unique<jit::LlvmBackend>(std::move(jit), options.interpret);
 }
 

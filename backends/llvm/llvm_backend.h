@@ -2,10 +2,11 @@
 // the reference's bits in float32. What it declines, the backend behind it takes; clusters are formed so that it can.
 //
 //   auto backend = weir::MakeLlvmBackend({.cache_folder = "/var/cache/weir"});
-//   if (!backend.ok()) std::cerr << backend.status();  // kUnimplemented: no AVX2 with fused multiply-add, or no LLVM
+//   if (!backend.ok()) std::cerr << backend.status();  // kUnimplemented: no AVX2 with fused multiply-add, or no plug-in
 //
-// LLVM's library is loaded when the first kernel is compiled: where all are in the cache, never. The environment's
-// WEIR_LLVM_LIBRARY names its file where it is not in its place.
+// LLVM is in a plug-in, weir_llvm.so, that is loaded when the first program is compiled, and found where the libraries
+// of the program are; the environment's WEIR_LLVM_LIBRARY names its file where it is elsewhere. WEIR_JIT_PERF=1 has all
+// kernels written to a jitdump, for perf.
 #ifndef WEIR_BACKENDS_LLVM_LLVM_BACKEND_H_
 #define WEIR_BACKENDS_LLVM_LLVM_BACKEND_H_
 

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <memory>
 #include <optional>
+#include <string>
 #include <utility>
 #include <variant>
 
@@ -23,6 +24,7 @@ constexpr int64_t RoundUp(int64_t a, int64_t b) { return CeilDiv(a, b) * b; }
 // A stage before and after it is compiled. The kernel is kept to be looked at, the code for as long as it may run.
 struct KernelState {
   Kernel kernel;
+  std::string symbol;  // what debuggers and profiles call it, see kernel_names.h
   std::shared_ptr<const void> code;
 };
 inline Stage MakeStage(Kernel kernel, int64_t tasks, int64_t scratch_bytes = 0) {

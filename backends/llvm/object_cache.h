@@ -1,6 +1,10 @@
 // Compiled kernels on disk, by the text of what they were made from: a program that starts again does not compile
 // again. Entries are written to a temporary name and renamed, so that many processes and threads may share a folder;
 // an entry that is cut, damaged or of something else is as good as none. A folder that can't be written is read only.
+//
+// Entries are code that will run, so nobody else may have written one: the folder is made for the user alone, and a folder
+// or an entry that is another user's, or that group or others may write, is not used. Entries are regular files of a
+// bounded size, opened without following links.
 #ifndef WEIR_BACKENDS_LLVM_OBJECT_CACHE_H_
 #define WEIR_BACKENDS_LLVM_OBJECT_CACHE_H_
 
@@ -18,8 +22,8 @@ class ObjectCache {
   ObjectCache(std::string folder, int64_t max_bytes)
       : folder_(std::move(folder)), max_bytes_(max_bytes), unchecked_(max_bytes) {}
 
-  // What was stored under `key`, which is the whole text that the object depends on. A damaged entry is reported on
-  // standard error, once a process, and is nothing.
+  // What was stored under `key`, which is the whole text that the object depends on. An entry that is there and can't be
+  // used is reported on standard error with the reason, once a process, and is nothing.
   std::optional<std::string> Find(const std::string& key) const;
   // A failure is silent: the next process compiles again.
   void Store(const std::string& key, const std::string& object) const;
@@ -27,7 +31,7 @@ class ObjectCache {
   std::string PathOf(const std::string& key) const;
 
  private:
-  void RemoveOldest() const;
+  void RemoveOldest(int folder) const;
 
   const std::string folder_;
   const int64_t max_bytes_;

@@ -1,18 +1,19 @@
-// The processor that code is generated for, as far as lowerings and the object cache ask for it: without LLVM, which is
-// not loaded for kernels that were compiled before.
+// The processor that code is generated for, as far as lowerings and the object cache ask for it. What is known of
+// processors is LLVM's, see plugin.h.
 #ifndef WEIR_BACKENDS_LLVM_PROCESSOR_H_
 #define WEIR_BACKENDS_LLVM_PROCESSOR_H_
 
+#include <cstdint>
 #include <string>
-#include <string_view>
-#include <vector>
 
+#include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "weir/backends/llvm/plugin.h"
 
 namespace weir::jit {
 
 struct Target {
-  std::string cpu;           // LLVM's name of it; "" for the processor this runs on
+  ProcessorFacts facts;
   std::string identity;      // equal for two processors only if the same code is generated for both
   int vector_registers = 0;  // vectors of 16 floats that the registers hold
   int vector_parts = 1;      // registers of such a vector
@@ -20,12 +21,13 @@ struct Target {
   int64_t far_bytes = 0;
 };
 
-// Those that can be named.
-std::vector<std::string_view> ProcessorNames();
+// Whether this machine has AVX2 with fused multiply-add, without which results could not be the reference's; asks the
+// processor alone. kUnimplemented if not.
+absl::Status CheckThisProcessor();
 
-// The processor this runs on (""), or another one that it can stand in for ("x86-64-v3": AVX2). kUnimplemented if it
-// has no AVX2 with fused multiply-add, without which results could not be the reference's; kInvalidArgument for an
-// unknown processor or one with instructions that this machine lacks.
+// The processor this runs on (""), or another one that it can stand in for ("x86-64-v3": AVX2); loads the plug-in.
+// kUnimplemented if it has no AVX2 with fused multiply-add; kInvalidArgument for an unknown processor or one with
+// vector instructions that this machine lacks; kUnavailable where the plug-in can't be loaded.
 absl::StatusOr<Target> FindTarget(const std::string& cpu);
 
 }  // namespace weir::jit

@@ -1,11 +1,11 @@
-#include "weir/backends/llvm/emit.h"
+#include "weir/backends/llvm/codegen/emit.h"
 
 #include <cstddef>
 #include <initializer_list>
 #include <string_view>
 #include <vector>
 
-#include "weir/backends/llvm/codegen.h"
+#include "weir/backends/llvm/plugin.h"
 #include "weir/core/backend.h"
 #include "weir/core/error.h"
 
@@ -20,15 +20,13 @@ constexpr char kNoName[] = "";
 
 class Emitter {
  public:
-  Emitter(const Kernel& kernel, const std::string& symbol, const LlvmApi& llvm, LLVMModuleRef module,
-          LLVMContextRef context)
+  Emitter(const Kernel& kernel, const std::string& symbol, LLVMModuleRef module, LLVMContextRef context)
       : kernel_(kernel),
-        llvm_(llvm),
         module_(module),
         context_(context),
-        b_(llvm.CreateBuilderInContext(context)),
+        b_(LLVMCreateBuilderInContext(context)),
         values_(kernel.insts.size()) {
-    function_ = llvm_.AddFunction(module, symbol.c_str(), FunctionType({pointer_}));
+    function_ = LLVMAddFunction(module, symbol.c_str(), FunctionType({pointer_}));
     AddAttribute(function_, "nounwind");
     // The host decides at run time whether denormals are flushed: constants must not be folded as if it did not.
     AddAttribute(function_, "denormal-fp-math", "dynamic,dynamic");
@@ -36,77 +34,77 @@ class Emitter {
     // Vectors that registers have no room for are spilled to whole cache lines.
     AddAttribute(function_, "alignstack", 64);
     AddAttribute(function_, "stackrealign", "");
-    call_ = llvm_.GetParam(function_, 0);
-    llvm_.PositionBuilderAtEnd(b_, NewBlock("entry"));
+    call_ = LLVMGetParam(function_, 0);
+    LLVMPositionBuilderAtEnd(b_, NewBlock("entry"));
   }
-  ~Emitter() { llvm_.DisposeBuilder(b_); }
+  ~Emitter() { LLVMDisposeBuilder(b_); }
   Emitter(const Emitter&) = delete;
   Emitter& operator=(const Emitter&) = delete;
 
   void Run() {
     LoadBases();
     EmitRegion(kernel_.regions[0]);
-    llvm_.BuildRetVoid(b_);
+    LLVMBuildRetVoid(b_);
   }
 
  private:
   // ---- Functions and blocks -----------------------------------------------------------------------------------------
   Type FunctionType(std::vector<Type> parameters) {
-    return llvm_.FunctionType(llvm_.VoidTypeInContext(context_), parameters.data(),
+    return LLVMFunctionType(LLVMVoidTypeInContext(context_), parameters.data(),
                               static_cast<unsigned>(parameters.size()), false);
   }
   // An attribute of LLVM's own, with a number where it has one; and one of code generation, with a text.
   void AddAttribute(Value function, std::string_view name, uint64_t number = 0) {
-    const unsigned kind = llvm_.GetEnumAttributeKindForName(name.data(), name.size());
-    llvm_.AddAttributeAtIndex(function, kFunctionIndex, llvm_.CreateEnumAttribute(context_, kind, number));
+    const unsigned kind = LLVMGetEnumAttributeKindForName(name.data(), name.size());
+    LLVMAddAttributeAtIndex(function, kFunctionIndex, LLVMCreateEnumAttribute(context_, kind, number));
   }
   void AddAttribute(Value function, std::string_view name, std::string_view text) {
-    llvm_.AddAttributeAtIndex(function, kFunctionIndex,
-                              llvm_.CreateStringAttribute(context_, name.data(), static_cast<unsigned>(name.size()),
+    LLVMAddAttributeAtIndex(function, kFunctionIndex,
+                              LLVMCreateStringAttribute(context_, name.data(), static_cast<unsigned>(name.size()),
                                                           text.data(), static_cast<unsigned>(text.size())));
   }
-  Block NewBlock(const char* name) { return llvm_.AppendBasicBlockInContext(context_, function_, name); }
+  Block NewBlock(const char* name) { return LLVMAppendBasicBlockInContext(context_, function_, name); }
   Value Call(Value function, std::initializer_list<Value> args) {
     std::vector<Value> list(args);
-    return llvm_.BuildCall2(b_, llvm_.GlobalGetValueType(function), function, list.data(),
+    return LLVMBuildCall2(b_, LLVMGlobalGetValueType(function), function, list.data(),
                             static_cast<unsigned>(list.size()), kNoName);
   }
   // `types` are those that the name leaves open.
   Value Intrinsic(std::string_view name, std::vector<Type> types, std::initializer_list<Value> args) {
-    const unsigned id = llvm_.LookupIntrinsicID(name.data(), name.size());
+    const unsigned id = LLVMLookupIntrinsicID(name.data(), name.size());
     WEIR_CHECK(id != 0, "LLVM has no ", name);
-    return Call(llvm_.GetIntrinsicDeclaration(module_, id, types.data(), types.size()), args);
+    return Call(LLVMGetIntrinsicDeclaration(module_, id, types.data(), types.size()), args);
   }
   Value Intrinsic(std::string_view name, std::initializer_list<Value> args) {
-    return Intrinsic(name, {llvm_.TypeOf(*args.begin())}, args);
+    return Intrinsic(name, {LLVMTypeOf(*args.begin())}, args);
   }
 
   // ---- Types and constants ------------------------------------------------------------------------------------------
   Type Scalar(Elem elem) {
     switch (elem) {
-      case Elem::kBool: return llvm_.Int1TypeInContext(context_);
-      case Elem::kU8: return llvm_.Int8TypeInContext(context_);
+      case Elem::kBool: return LLVMInt1TypeInContext(context_);
+      case Elem::kU8: return LLVMInt8TypeInContext(context_);
       case Elem::kI32: return i32_;
       case Elem::kI64: return i64_;
       case Elem::kF32: break;
     }
-    return llvm_.FloatTypeInContext(context_);
+    return LLVMFloatTypeInContext(context_);
   }
   Type TypeOf(IrType type) {
     Type scalar = Scalar(type.elem);
-    return type.lanes == 1 ? scalar : llvm_.VectorType(scalar, static_cast<unsigned>(type.lanes));
+    return type.lanes == 1 ? scalar : LLVMVectorType(scalar, static_cast<unsigned>(type.lanes));
   }
-  Value I32(int64_t number) { return llvm_.ConstInt(i32_, static_cast<uint64_t>(number), true); }
-  Value I64(int64_t number) { return llvm_.ConstInt(i64_, static_cast<uint64_t>(number), true); }
+  Value I32(int64_t number) { return LLVMConstInt(i32_, static_cast<uint64_t>(number), true); }
+  Value I64(int64_t number) { return LLVMConstInt(i64_, static_cast<uint64_t>(number), true); }
   Value Vector(std::vector<Value> lanes) {
-    return llvm_.ConstVector(lanes.data(), static_cast<unsigned>(lanes.size()));
+    return LLVMConstVector(lanes.data(), static_cast<unsigned>(lanes.size()));
   }
   Value ConstantOf(const Inst& inst) {
     Value scalar;
     if (inst.type.elem == Elem::kF32) {
-      scalar = llvm_.ConstBitCast(llvm_.ConstInt(i32_, static_cast<uint32_t>(inst.imm), false), Scalar(Elem::kF32));
+      scalar = LLVMConstBitCast(LLVMConstInt(i32_, static_cast<uint32_t>(inst.imm), false), Scalar(Elem::kF32));
     } else {
-      scalar = llvm_.ConstInt(Scalar(inst.type.elem), static_cast<uint64_t>(inst.imm), true);
+      scalar = LLVMConstInt(Scalar(inst.type.elem), static_cast<uint64_t>(inst.imm), true);
     }
     if (inst.type.lanes == 1) return scalar;
     return Vector(std::vector<Value>(static_cast<size_t>(inst.type.lanes), scalar));
@@ -122,10 +120,10 @@ class Emitter {
   }
 
   // ---- Memory -------------------------------------------------------------------------------------------------------
-  Value LoadOf(Type type, Value at) { return llvm_.BuildLoad2(b_, type, at, kNoName); }
-  Value At(Type elem, Value base, Value index) { return llvm_.BuildGEP2(b_, elem, base, &index, 1, kNoName); }
+  Value LoadOf(Type type, Value at) { return LLVMBuildLoad2(b_, type, at, kNoName); }
+  Value At(Type elem, Value base, Value index) { return LLVMBuildGEP2(b_, elem, base, &index, 1, kNoName); }
   Value Inside(Type elem, Value base, Value index) {
-    return llvm_.BuildInBoundsGEP2(b_, elem, base, &index, 1, kNoName);
+    return LLVMBuildInBoundsGEP2(b_, elem, base, &index, 1, kNoName);
   }
   Value CallField(size_t offset, Type type) {
     return LoadOf(type, Inside(i8_, call_, I64(static_cast<int64_t>(offset))));
@@ -157,19 +155,19 @@ class Emitter {
   }
   // Lanes below `count`.
   Value MaskOf(Val count, int lanes) {
-    Value limit = llvm_.BuildTrunc(b_, Get(count), i32_, kNoName);
-    return llvm_.BuildICmp(b_, LLVMIntSLT, IotaOf({Elem::kI32, lanes}), SplatOf(limit, lanes), kNoName);
+    Value limit = LLVMBuildTrunc(b_, Get(count), i32_, kNoName);
+    return LLVMBuildICmp(b_, LLVMIntSLT, IotaOf({Elem::kI32, lanes}), SplatOf(limit, lanes), kNoName);
   }
   Value SplatOf(Value scalar, int lanes) {
-    const Type type = llvm_.VectorType(llvm_.TypeOf(scalar), static_cast<unsigned>(lanes));
-    Value first = llvm_.BuildInsertElement(b_, llvm_.GetPoison(type), scalar, I64(0), kNoName);
-    return Shuffle(first, llvm_.GetPoison(type), std::vector<int>(static_cast<size_t>(lanes), 0));
+    const Type type = LLVMVectorType(LLVMTypeOf(scalar), static_cast<unsigned>(lanes));
+    Value first = LLVMBuildInsertElement(b_, LLVMGetPoison(type), scalar, I64(0), kNoName);
+    return Shuffle(first, LLVMGetPoison(type), std::vector<int>(static_cast<size_t>(lanes), 0));
   }
   Value IotaOf(IrType type) {
-    if (type.lanes == 1) return llvm_.ConstNull(Scalar(type.elem));
+    if (type.lanes == 1) return LLVMConstNull(Scalar(type.elem));
     std::vector<Value> lanes;
     for (int i = 0; i < type.lanes; ++i)
-      lanes.push_back(llvm_.ConstInt(Scalar(type.elem), static_cast<uint64_t>(i), false));
+      lanes.push_back(LLVMConstInt(Scalar(type.elem), static_cast<uint64_t>(i), false));
     return Vector(std::move(lanes));
   }
   static unsigned AlignOf(Elem elem) { return static_cast<unsigned>(BytesOf(elem)); }
@@ -180,40 +178,40 @@ class Emitter {
     const bool gather = i.op == IrOp::kGather && i.type.lanes > 1;
     if (!gather && i.args[1] == kNoVal) {
       Value loaded = LoadOf(type, at);
-      llvm_.SetAlignment(loaded, AlignOf(i.type.elem));
+      LLVMSetAlignment(loaded, AlignOf(i.type.elem));
       return loaded;
     }
-    Type mask_type = llvm_.VectorType(Scalar(Elem::kBool), static_cast<unsigned>(i.type.lanes));
-    Value mask = i.args[1] == kNoVal ? llvm_.ConstAllOnes(mask_type) : MaskOf(i.args[1], i.type.lanes);
-    return Intrinsic(gather ? "llvm.masked.gather" : "llvm.masked.load", {type, llvm_.TypeOf(at)},
-                     {at, I32(AlignOf(i.type.elem)), mask, llvm_.ConstNull(type)});
+    Type mask_type = LLVMVectorType(Scalar(Elem::kBool), static_cast<unsigned>(i.type.lanes));
+    Value mask = i.args[1] == kNoVal ? LLVMConstAllOnes(mask_type) : MaskOf(i.args[1], i.type.lanes);
+    return Intrinsic(gather ? "llvm.masked.gather" : "llvm.masked.load", {type, LLVMTypeOf(at)},
+                     {at, I32(AlignOf(i.type.elem)), mask, LLVMConstNull(type)});
   }
   void Store(const Inst& i) {
     Value at = Address(i.imm, i.args[1]), value = Get(i.args[0]);
     if (i.args[2] == kNoVal) {
-      llvm_.SetAlignment(llvm_.BuildStore(b_, value, at), AlignOf(i.type.elem));
+      LLVMSetAlignment(LLVMBuildStore(b_, value, at), AlignOf(i.type.elem));
     } else {
       Value mask = MaskOf(i.args[2], i.type.lanes);
-      Intrinsic("llvm.masked.store", {llvm_.TypeOf(value), pointer_}, {value, at, I32(AlignOf(i.type.elem)), mask});
+      Intrinsic("llvm.masked.store", {LLVMTypeOf(value), pointer_}, {value, at, I32(AlignOf(i.type.elem)), mask});
     }
   }
 
   // Non-temporal stores need their alignment promised.
   void Stream(const Inst& i) {
-    Value store = llvm_.BuildStore(b_, Get(i.args[0]), Address(i.imm, i.args[1]));
-    llvm_.SetAlignment(store, static_cast<unsigned>(i.type.lanes * BytesOf(i.type.elem)));
-    LLVMMetadataRef one = llvm_.ValueAsMetadata(I32(1));
+    Value store = LLVMBuildStore(b_, Get(i.args[0]), Address(i.imm, i.args[1]));
+    LLVMSetAlignment(store, static_cast<unsigned>(i.type.lanes * BytesOf(i.type.elem)));
+    LLVMMetadataRef one = LLVMValueAsMetadata(I32(1));
     constexpr std::string_view kKind = "nontemporal";
-    llvm_.SetMetadata(store, llvm_.GetMDKindIDInContext(context_, kKind.data(), kKind.size()),
-                      llvm_.MetadataAsValue(context_, llvm_.MDNodeInContext2(context_, &one, 1)));
+    LLVMSetMetadata(store, LLVMGetMDKindIDInContext(context_, kKind.data(), kKind.size()),
+                      LLVMMetadataAsValue(context_, LLVMMDNodeInContext2(context_, &one, 1)));
   }
   Value MayStream(const Inst& i) {
     Value base = bases_[static_cast<size_t>(i.imm)];
-    Value low = llvm_.BuildAnd(b_, llvm_.BuildPtrToInt(b_, base, i64_, kNoName), I64(63), kNoName);
-    Value may = llvm_.BuildICmp(b_, LLVMIntEQ, low, I64(0), kNoName);
+    Value low = LLVMBuildAnd(b_, LLVMBuildPtrToInt(b_, base, i64_, kNoName), I64(63), kNoName);
+    Value may = LLVMBuildICmp(b_, LLVMIntEQ, low, I64(0), kNoName);
     for (size_t b = 0; b < bases_.size(); ++b) {
       if (kernel_.buffers[b].kind != IrBuffer::Kind::kInput) continue;
-      may = llvm_.BuildAnd(b_, may, llvm_.BuildICmp(b_, LLVMIntNE, base, bases_[b], kNoName), kNoName);
+      may = LLVMBuildAnd(b_, may, LLVMBuildICmp(b_, LLVMIntNE, base, bases_[b], kNoName), kNoName);
     }
     return may;
   }
@@ -232,62 +230,62 @@ class Emitter {
   }
 
   Value Phi(Type type, Value value, Block from) {
-    Value phi = llvm_.BuildPhi(b_, type, kNoName);
-    llvm_.AddIncoming(phi, &value, &from, 1);
+    Value phi = LLVMBuildPhi(b_, type, kNoName);
+    LLVMAddIncoming(phi, &value, &from, 1);
     return phi;
   }
   void For(const Inst& loop) {
     const Region& body = kernel_.regions[static_cast<size_t>(loop.region)];
     Value begin = Get(loop.args[0]), end = Get(loop.args[1]);
-    Block before = llvm_.GetInsertBlock(b_), round = NewBlock("loop"), after = NewBlock("done");
+    Block before = LLVMGetInsertBlock(b_), round = NewBlock("loop"), after = NewBlock("done");
     std::vector<Value> inits;
     for (Val init : body.inits) inits.push_back(Get(init));
-    llvm_.BuildCondBr(b_, llvm_.BuildICmp(b_, LLVMIntSLT, begin, end, kNoName), round, after);
-    llvm_.PositionBuilderAtEnd(b_, round);
+    LLVMBuildCondBr(b_, LLVMBuildICmp(b_, LLVMIntSLT, begin, end, kNoName), round, after);
+    LLVMPositionBuilderAtEnd(b_, round);
     Value index = Phi(i64_, begin, before);
     values_[static_cast<size_t>(body.params[0])] = index;
     std::vector<Value> carried;
     for (size_t k = 0; k < inits.size(); ++k) {
-      carried.push_back(Phi(llvm_.TypeOf(inits[k]), inits[k], before));
+      carried.push_back(Phi(LLVMTypeOf(inits[k]), inits[k], before));
       values_[static_cast<size_t>(body.params[k + 1])] = carried.back();
     }
     EmitRegion(body);
-    Block last = llvm_.GetInsertBlock(b_);
-    Value next = llvm_.BuildAdd(b_, index, I64(loop.imm), kNoName);
-    llvm_.SetNUW(next, true);
-    llvm_.SetNSW(next, true);
-    llvm_.AddIncoming(index, &next, &last, 1);
+    Block last = LLVMGetInsertBlock(b_);
+    Value next = LLVMBuildAdd(b_, index, I64(loop.imm), kNoName);
+    LLVMSetNUW(next, true);
+    LLVMSetNSW(next, true);
+    LLVMAddIncoming(index, &next, &last, 1);
     std::vector<Value> yields;
     for (size_t k = 0; k < inits.size(); ++k) {
       yields.push_back(Get(body.yields[k]));
-      llvm_.AddIncoming(carried[k], &yields.back(), &last, 1);
+      LLVMAddIncoming(carried[k], &yields.back(), &last, 1);
     }
-    llvm_.BuildCondBr(b_, llvm_.BuildICmp(b_, LLVMIntSLT, next, end, kNoName), round, after);
-    llvm_.PositionBuilderAtEnd(b_, after);
+    LLVMBuildCondBr(b_, LLVMBuildICmp(b_, LLVMIntSLT, next, end, kNoName), round, after);
+    LLVMPositionBuilderAtEnd(b_, after);
     // What a loop hands out is read through its region's parameters.
     for (size_t k = 0; k < inits.size(); ++k) {
-      Value result = Phi(llvm_.TypeOf(inits[k]), inits[k], before);
-      llvm_.AddIncoming(result, &yields[k], &last, 1);
+      Value result = Phi(LLVMTypeOf(inits[k]), inits[k], before);
+      LLVMAddIncoming(result, &yields[k], &last, 1);
       values_[static_cast<size_t>(body.params[k + 1])] = result;
     }
   }
 
   void If(const Inst& i) {
     Block then = NewBlock("then"), after = NewBlock("after");
-    llvm_.BuildCondBr(b_, Get(i.args[0]), then, after);
-    llvm_.PositionBuilderAtEnd(b_, then);
+    LLVMBuildCondBr(b_, Get(i.args[0]), then, after);
+    LLVMPositionBuilderAtEnd(b_, then);
     EmitRegion(kernel_.regions[static_cast<size_t>(i.region)]);
-    llvm_.BuildBr(b_, after);
-    llvm_.PositionBuilderAtEnd(b_, after);
+    LLVMBuildBr(b_, after);
+    LLVMPositionBuilderAtEnd(b_, after);
   }
 
   void ReportLabel(const Inst& i) {
-    Value host = llvm_.GetNamedFunction(module_, kReportLabelSymbol);
+    Value host = LLVMGetNamedFunction(module_, kReportLabelSymbol);
     if (host == nullptr) {
-      host = llvm_.AddFunction(module_, kReportLabelSymbol, FunctionType({pointer_, pointer_, i64_, i64_, i64_}));
+      host = LLVMAddFunction(module_, kReportLabelSymbol, FunctionType({pointer_, pointer_, i64_, i64_, i64_}));
       AddAttribute(host, "nounwind");
     }
-    Value text = llvm_.BuildGlobalString(b_, kernel_.label_error.c_str(), kNoName);
+    Value text = LLVMBuildGlobalString(b_, kernel_.label_error.c_str(), kNoName);
     Call(host, {CallField(offsetof(KernelCall, errors), pointer_), text, Get(i.args[0]), Get(i.args[1]), I64(i.imm)});
   }
 
@@ -295,16 +293,16 @@ class Emitter {
   Value Shuffle(Value a, Value b, const std::vector<int>& from) {
     std::vector<Value> lanes;
     for (int lane : from) lanes.push_back(I32(lane));
-    return llvm_.BuildShuffleVector(b_, a, b, Vector(std::move(lanes)), kNoName);
+    return LLVMBuildShuffleVector(b_, a, b, Vector(std::move(lanes)), kNoName);
   }
-  Value Extract(Value vector, int64_t lane) { return llvm_.BuildExtractElement(b_, vector, I64(lane), kNoName); }
+  Value Extract(Value vector, int64_t lane) { return LLVMBuildExtractElement(b_, vector, I64(lane), kNoName); }
   Value Half(const Inst& i) {
     Value whole = Get(i.args[0]);
     const int first = i.op == IrOp::kHigh ? i.type.lanes : 0;
     if (i.type.lanes == 1) return Extract(whole, first);
     std::vector<int> lanes;
     for (int k = 0; k < i.type.lanes; ++k) lanes.push_back(first + k);
-    return Shuffle(whole, llvm_.GetPoison(llvm_.TypeOf(whole)), lanes);
+    return Shuffle(whole, LLVMGetPoison(LLVMTypeOf(whole)), lanes);
   }
   Value Zip(const Inst& i) {
     std::vector<int> lanes;
@@ -325,25 +323,25 @@ class Emitter {
     Type type = TypeOf(i.type);
     const bool is_signed = from != Elem::kBool && from != Elem::kU8;
     if (to == Elem::kF32) {
-      return is_signed ? llvm_.BuildSIToFP(b_, a, type, kNoName) : llvm_.BuildUIToFP(b_, a, type, kNoName);
+      return is_signed ? LLVMBuildSIToFP(b_, a, type, kNoName) : LLVMBuildUIToFP(b_, a, type, kNoName);
     }
     if (from == Elem::kF32) {
       // A NaN gives 0, what is outside of the type its nearest number.
-      return Intrinsic(to == Elem::kU8 ? "llvm.fptoui.sat" : "llvm.fptosi.sat", {type, llvm_.TypeOf(a)}, {a});
+      return Intrinsic(to == Elem::kU8 ? "llvm.fptoui.sat" : "llvm.fptosi.sat", {type, LLVMTypeOf(a)}, {a});
     }
-    return llvm_.BuildIntCast2(b_, a, type, is_signed, kNoName);
+    return LLVMBuildIntCast2(b_, a, type, is_signed, kNoName);
   }
   Value Compare(const Inst& i) {
     Value a = Get(i.args[0]), b = Get(i.args[1]);
     const Elem elem = inst(i.args[0]).type.elem;
     const bool lt = i.op == IrOp::kLt, le = i.op == IrOp::kLe;
     if (elem == Elem::kF32)
-      return llvm_.BuildFCmp(b_, lt ? LLVMRealOLT : le ? LLVMRealOLE : LLVMRealOEQ, a, b, kNoName);
-    if (i.op == IrOp::kEq) return llvm_.BuildICmp(b_, LLVMIntEQ, a, b, kNoName);
-    if (elem == Elem::kU8) return llvm_.BuildICmp(b_, lt ? LLVMIntULT : LLVMIntULE, a, b, kNoName);
-    return llvm_.BuildICmp(b_, lt ? LLVMIntSLT : LLVMIntSLE, a, b, kNoName);
+      return LLVMBuildFCmp(b_, lt ? LLVMRealOLT : le ? LLVMRealOLE : LLVMRealOEQ, a, b, kNoName);
+    if (i.op == IrOp::kEq) return LLVMBuildICmp(b_, LLVMIntEQ, a, b, kNoName);
+    if (elem == Elem::kU8) return LLVMBuildICmp(b_, lt ? LLVMIntULT : LLVMIntULE, a, b, kNoName);
+    return LLVMBuildICmp(b_, lt ? LLVMIntSLT : LLVMIntSLE, a, b, kNoName);
   }
-  using BinaryBuild = decltype(LlvmApi::BuildAdd);
+  using BinaryBuild = decltype(&LLVMBuildAdd);
   Value Binary(const Inst& i, BinaryBuild build) { return build(b_, Get(i.args[0]), Get(i.args[1]), kNoName); }
   // Of numbers, by what they are.
   Value Binary(const Inst& i, BinaryBuild floating, BinaryBuild integer) {
@@ -381,31 +379,31 @@ class Emitter {
       case IrOp::kZipEven: return Zip(i);
       case IrOp::kBlend: return Blend(i);
       case IrOp::kLane: return Extract(arg(0), i.imm);
-      case IrOp::kAdd: return Binary(i, llvm_.BuildFAdd, llvm_.BuildAdd);
-      case IrOp::kSub: return Binary(i, llvm_.BuildFSub, llvm_.BuildSub);
-      case IrOp::kMul: return Binary(i, llvm_.BuildFMul, llvm_.BuildMul);
-      case IrOp::kDiv: return Binary(i, llvm_.BuildFDiv, llvm_.BuildUDiv);
-      case IrOp::kRem: return Binary(i, llvm_.BuildURem);
+      case IrOp::kAdd: return Binary(i, LLVMBuildFAdd, LLVMBuildAdd);
+      case IrOp::kSub: return Binary(i, LLVMBuildFSub, LLVMBuildSub);
+      case IrOp::kMul: return Binary(i, LLVMBuildFMul, LLVMBuildMul);
+      case IrOp::kDiv: return Binary(i, LLVMBuildFDiv, LLVMBuildUDiv);
+      case IrOp::kRem: return Binary(i, LLVMBuildURem);
       case IrOp::kFma: return Intrinsic("llvm.fma", {arg(0), arg(1), arg(2)});
       case IrOp::kSqrt: return Intrinsic("llvm.sqrt", {arg(0)});
-      case IrOp::kNeg: return llvm_.BuildFNeg(b_, arg(0), kNoName);
+      case IrOp::kNeg: return LLVMBuildFNeg(b_, arg(0), kNoName);
       case IrOp::kAbs: return Intrinsic("llvm.fabs", {arg(0)});
       case IrOp::kCopySign: return Intrinsic("llvm.copysign", {arg(0), arg(1)});
       case IrOp::kRoundEven: return Intrinsic("llvm.roundeven", {arg(0)});
-      case IrOp::kShl: return Shift(i, llvm_.BuildShl);
-      case IrOp::kShr: return Shift(i, llvm_.BuildLShr);
+      case IrOp::kShl: return Shift(i, LLVMBuildShl);
+      case IrOp::kShr: return Shift(i, LLVMBuildLShr);
       case IrOp::kBitAnd:
-      case IrOp::kAnd: return Binary(i, llvm_.BuildAnd);
+      case IrOp::kAnd: return Binary(i, LLVMBuildAnd);
       case IrOp::kBitOr:
-      case IrOp::kOr: return Binary(i, llvm_.BuildOr);
-      case IrOp::kBitXor: return Binary(i, llvm_.BuildXor);
-      case IrOp::kNot: return llvm_.BuildNot(b_, arg(0), kNoName);
+      case IrOp::kOr: return Binary(i, LLVMBuildOr);
+      case IrOp::kBitXor: return Binary(i, LLVMBuildXor);
+      case IrOp::kNot: return LLVMBuildNot(b_, arg(0), kNoName);
       case IrOp::kMin: return Intrinsic("llvm.smin", {arg(0), arg(1)});
       case IrOp::kLt:
       case IrOp::kLe:
       case IrOp::kEq: return Compare(i);
-      case IrOp::kSelect: return llvm_.BuildSelect(b_, arg(0), arg(1), arg(2), kNoName);
-      case IrOp::kBits: return llvm_.BuildBitCast(b_, arg(0), TypeOf(i.type), kNoName);
+      case IrOp::kSelect: return LLVMBuildSelect(b_, arg(0), arg(1), arg(2), kNoName);
+      case IrOp::kBits: return LLVMBuildBitCast(b_, arg(0), TypeOf(i.type), kNoName);
       case IrOp::kConvert: return Convert(i);
       case IrOp::kConst:
       case IrOp::kIndex:
@@ -418,12 +416,11 @@ class Emitter {
   static constexpr LLVMAttributeIndex kFunctionIndex = static_cast<LLVMAttributeIndex>(LLVMAttributeFunctionIndex);
 
   const Kernel& kernel_;
-  const LlvmApi& llvm_;
   const LLVMModuleRef module_;
   const LLVMContextRef context_;
   const LLVMBuilderRef b_;
-  const Type i8_ = llvm_.Int8TypeInContext(context_), i32_ = llvm_.Int32TypeInContext(context_),
-             i64_ = llvm_.Int64TypeInContext(context_), pointer_ = llvm_.PointerTypeInContext(context_, 0);
+  const Type i8_ = LLVMInt8TypeInContext(context_), i32_ = LLVMInt32TypeInContext(context_),
+             i64_ = LLVMInt64TypeInContext(context_), pointer_ = LLVMPointerTypeInContext(context_, 0);
   Value function_ = nullptr, call_ = nullptr;
   std::vector<Value> values_;
   std::vector<Value> bases_;
@@ -431,9 +428,8 @@ class Emitter {
 
 }  // namespace
 
-void Emit(const Kernel& kernel, const std::string& symbol, const LlvmApi& llvm, LLVMModuleRef module,
-          LLVMContextRef context) {
-  Emitter(kernel, symbol, llvm, module, context).Run();
+void Emit(const Kernel& kernel, const std::string& symbol, LLVMModuleRef module, LLVMContextRef context) {
+  Emitter(kernel, symbol, module, context).Run();
 }
 
 }  // namespace weir::jit
