@@ -39,6 +39,20 @@ absl::StatusOr<std::shared_ptr<const Executable>> Runtime::Compile(std::span<con
   return CompileAnew(program, key);
 }
 
+namespace {
+
+// A failure that comes of a backend's being passed over says why it was.
+absl::Status WithReasons(const absl::Status& failure, std::span<const Backend* const> backends) {
+  std::string reasons;
+  for (const Backend* backend : backends) {
+    const absl::Status usable = backend->Usable();
+    if (!usable.ok() && usable != failure) reasons += StrCat("; ", backend->name(), ": ", usable.message());
+  }
+  return absl::Status(failure.code(), StrCat(failure.message(), reasons));
+}
+
+}  // namespace
+
 std::vector<const Backend*> Runtime::UsableBackends() {
   std::vector<const Backend*> usable;
   for (const Backend* backend : backend_pointers_) {
@@ -64,7 +78,7 @@ absl::StatusOr<std::shared_ptr<const Executable>> Runtime::CompileAnew(const Pro
   while (!compiled.ok()) {
     // A backend may have found out only now.
     std::vector<const Backend*> rest = UsableBackends();
-    if (rest.empty() || rest.size() == backends.size()) return compiled.status();
+    if (rest.empty() || rest.size() == backends.size()) return WithReasons(compiled.status(), backend_pointers_);
     backends = std::move(rest);
     compiled = CompileProgram(program, backends, options_, *pool_);
   }

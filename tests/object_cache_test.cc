@@ -1,6 +1,8 @@
 // The cache of compiled objects: what it keeps, its bound, many threads and processes, damage.
 #include <gtest/gtest.h>
 
+#include <sys/resource.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -57,6 +59,108 @@ TEST(ObjectCache, FoldersThatCanNotBeWrittenAreFine) {
   const jit::ObjectCache cache(folder.path() + "/file", 1 << 20);  // not a folder at all
   cache.Store("a", "object");
   EXPECT_FALSE(cache.Find("a").has_value());
+}
+
+// What another user could have put there is not run: the folder is the user's alone, and so is each entry.
+class StrangeEntries : public testing::Test {
+ protected:
+  StrangeEntries() { cache_.Store("key", "object"); }
+
+  // Nothing is found, nothing hangs, and a new object takes its place where that may be.
+  void ExpectNothing(const char* what) {
+    EXPECT_FALSE(cache_.Find("key").has_value()) << what;
+  }
+  void ExpectReplaced(const char* what) {
+    ExpectNothing(what);
+    cache_.Store("key", "object");
+    EXPECT_EQ(cache_.Find("key"), "object") << what;
+  }
+
+  const TempFolder outer_;
+  const std::string folder_ = outer_.path() + "/cache";
+  const jit::ObjectCache cache_{folder_, int64_t{1} << 30};
+  const std::string path_ = cache_.PathOf("key");
+};
+
+TEST_F(StrangeEntries, TheFolderIsTheUsersAlone) {
+  struct stat info;
+  ASSERT_EQ(stat(folder_.c_str(), &info), 0);
+  EXPECT_EQ(info.st_mode & 0777, 0700u);
+  ASSERT_EQ(stat(path_.c_str(), &info), 0);
+  EXPECT_EQ(info.st_mode & 0777, 0600u);
+  EXPECT_EQ(cache_.Find("key"), "object");
+  for (mode_t mode : {0770, 0707}) {
+    chmod(folder_.c_str(), mode);
+    ExpectNothing("a folder that others may write");
+    cache_.Store("other", "object");
+    chmod(folder_.c_str(), 0700);
+    EXPECT_FALSE(cache_.Find("other").has_value());
+  }
+  EXPECT_EQ(cache_.Find("key"), "object");
+}
+
+TEST_F(StrangeEntries, FilesThatOthersMayWriteAreNotUsed) {
+  for (mode_t mode : {0660, 0606, 0666}) {
+    chmod(path_.c_str(), mode);
+    ExpectReplaced("a file that others may write");
+  }
+}
+
+TEST_F(StrangeEntries, FilesOfOtherUsersAreNotUsed) {
+  if (geteuid() != 0) GTEST_SKIP() << "only root can give a file away";
+  ASSERT_EQ(chown(path_.c_str(), 1, 1), 0);
+  ExpectReplaced("another user's file");
+  ASSERT_EQ(chown(folder_.c_str(), 1, 1), 0);
+  ExpectNothing("another user's folder");
+}
+
+TEST_F(StrangeEntries, LinksAreNotFollowed) {
+  const std::string elsewhere = outer_.path() + "/elsewhere";
+  fs::rename(path_, elsewhere);
+  fs::create_symlink(elsewhere, path_);
+  ExpectReplaced("a link");
+  EXPECT_FALSE(fs::is_symlink(path_));
+  // Nor are those of temporary names: whatever stands there is left alone.
+  std::ofstream(elsewhere) << "precious";
+  for (int serial = 0; serial < 2000; ++serial) {
+    fs::create_symlink(elsewhere, path_ + "." + std::to_string(getpid()) + "." + std::to_string(serial) + ".tmp");
+  }
+  cache_.Store("key", "another object");
+  std::ifstream file(elsewhere);
+  EXPECT_EQ(std::string(std::istreambuf_iterator<char>(file), {}), "precious");
+}
+
+TEST_F(StrangeEntries, WhatIsNoRegularFileIsNone) {
+  fs::remove(path_);
+  ASSERT_EQ(mkfifo(path_.c_str(), 0600), 0);
+  ExpectReplaced("a FIFO");
+  fs::remove(path_);
+  fs::create_directory(path_);
+  ExpectNothing("a folder");
+  cache_.Store("key", "object");  // can't take the folder's place, and does no harm
+  ExpectNothing("a folder");
+  EXPECT_EQ(std::distance(fs::directory_iterator(folder_), fs::directory_iterator()), 1);  // and no temporary file
+}
+
+TEST_F(StrangeEntries, HugeFilesAreNotRead) {
+  ASSERT_EQ(truncate(path_.c_str(), int64_t{3} << 30), 0);
+  ExpectReplaced("3 GB of nothing");
+}
+
+// The process is not ended by a limit on the size of its files.
+TEST_F(StrangeEntries, FilesThatMayNotGrowAreNotWritten) {
+  const pid_t child = fork();
+  ASSERT_GE(child, 0);
+  if (child == 0) {
+    const rlimit limit = {1024, 1024};
+    setrlimit(RLIMIT_FSIZE, &limit);
+    cache_.Store("large", std::string(100000, 'x'));
+    _exit(cache_.Find("large").has_value() ? 1 : 0);
+  }
+  int status = -1;
+  ASSERT_EQ(waitpid(child, &status, 0), child);
+  EXPECT_TRUE(WIFEXITED(status) && WEXITSTATUS(status) == 0) << status;
+  EXPECT_EQ(std::distance(fs::directory_iterator(folder_), fs::directory_iterator()), 1);
 }
 
 TEST(ObjectCache, StaysBelowItsBound) {

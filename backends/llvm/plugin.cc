@@ -69,8 +69,8 @@ absl::StatusOr<const Plugin*> Load() {
   const auto entry = reinterpret_cast<PluginEntry>(dlsym(library, kPluginEntry));
   if (entry == nullptr) return fault(StrCat(loader_says(), " (it is no plug-in of weir)"));
   const Plugin* plugin = entry();
-  if (plugin->identity != kPluginIdentity) {
-    return fault(StrCat(path, " is of another build of weir, ", plugin->identity, ", expected ", kPluginIdentity));
+  if (plugin->identity != WEIR_PLUGIN_IDENTITY) {
+    return fault(StrCat(path, " is of another build of weir, ", plugin->identity, ", expected ", WEIR_PLUGIN_IDENTITY));
   }
   return plugin;
 }

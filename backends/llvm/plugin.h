@@ -60,7 +60,7 @@ class Linker {
 };
 
 struct Plugin {
-  std::string identity;      // see PluginIdentity
+  std::string identity;      // the version of weir and a hash of the headers that both sides share
   std::string llvm_version;  // "19.1.7"
   // "" is the processor this runs on. kInvalidArgument, with the known ones, for a name that LLVM doesn't know.
   absl::StatusOr<ProcessorFacts> (*describe_processor)(const std::string& name);
@@ -76,9 +76,6 @@ inline constexpr char kReportLabelSymbol[] = "weir_report_label";
 // The plug-in's only function, extern "C": PluginEntry.
 inline constexpr char kPluginEntry[] = "weir_llvm_plugin";
 using PluginEntry = const Plugin* (*)();
-
-// The version of weir and a hash of the headers that both sides share.
-inline constexpr char kPluginIdentity[] = WEIR_PLUGIN_IDENTITY;
 
 // Loads the plug-in when first called; it stays. kUnavailable, naming the file and what is wrong with it. It is looked for
 // where the environment's WEIR_LLVM_LIBRARY says (not in set-user-id programs), else where the system's loader looks for

@@ -1,7 +1,12 @@
 #include "weir/backends/llvm/codegen/orc.h"
 
+#include <fcntl.h>
+#include <unistd.h>
+
 #include <atomic>
+#include <cstdio>
 #include <cstdlib>
+#include <fstream>
 #include <map>
 #include <mutex>
 #include <string_view>
@@ -151,12 +156,37 @@ void AddDebugger(orc::ExecutionSession& session, orc::ObjectLinkingLayer& layer)
                                                                   /*AutoRegisterCode=*/true));
 }
 
+// LLVM leaves the flags in a jitdump's header as they happen to be, and perf refuses those that it doesn't know. The file
+// is among this process's mappings; the header is in it once a record is.
+void ClearFlagsOfDump() {
+  constexpr off_t kFlags = 32;  // behind six words of 4 bytes and the time
+  const std::string name = StrCat("/jit-", getpid(), ".dump");
+  std::ifstream maps("/proc/self/maps");
+  for (std::string line; std::getline(maps, line);) {
+    const size_t path = line.find('/');
+    if (path == std::string::npos || !line.ends_with(name)) continue;
+    const int file = open(line.c_str() + path, O_WRONLY | O_CLOEXEC);
+    const uint64_t none = 0;
+    if (file < 0 || pwrite(file, &none, sizeof(none), kFlags) != sizeof(none)) {
+      std::fprintf(stderr, "weir: the header of %s can't be written\n", line.c_str() + path);
+    }
+    if (file >= 0) close(file);
+    return;
+  }
+}
+
+extern "C" orc::shared::CWrapperFunctionResult WeirWriteDump(const char* data, uint64_t size) {
+  const orc::shared::CWrapperFunctionResult result = llvm_orc_registerJITLoaderPerfImpl(data, size);
+  static std::once_flag once;
+  std::call_once(once, ClearFlagsOfDump);
+  return result;
+}
+
 // A jitdump of all that is linked, for `perf inject --jit`.
 void AddPerf(orc::ExecutionSession& session, orc::ObjectLinkingLayer& layer) {
   layer.addPlugin(std::make_unique<orc::PerfSupportPlugin>(
       session.getExecutorProcessControl(), orc::ExecutorAddr::fromPtr(&llvm_orc_registerJITLoaderPerfStart),
-      orc::ExecutorAddr::fromPtr(&llvm_orc_registerJITLoaderPerfEnd),
-      orc::ExecutorAddr::fromPtr(&llvm_orc_registerJITLoaderPerfImpl), /*EmitDebugInfo=*/false,
+      orc::ExecutorAddr::fromPtr(&llvm_orc_registerJITLoaderPerfEnd), orc::ExecutorAddr::fromPtr(&WeirWriteDump), /*EmitDebugInfo=*/false,
       /*EmitUnwindInfo=*/false));
 }
 

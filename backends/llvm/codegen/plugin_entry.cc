@@ -5,7 +5,7 @@
 #include "weir/backends/llvm/plugin.h"
 
 extern "C" __attribute__((visibility("default"))) const weir::jit::Plugin* weir_llvm_plugin() {
-  static const weir::jit::Plugin plugin = {.identity = weir::jit::kPluginIdentity,
+  static const weir::jit::Plugin plugin = {.identity = WEIR_PLUGIN_IDENTITY,
                                            .llvm_version = LLVM_VERSION_STRING,
                                            .describe_processor = &weir::jit::DescribeProcessor,
                                            .make_linker = &weir::jit::MakeOrcLinker,

@@ -61,8 +61,11 @@ absl::StatusOr<ProcessorFacts> DescribeProcessor(const std::string& name) {
   facts.name = name;
   llvm::SmallVector<llvm::StringRef, 128> listed;
   llvm::X86::getFeaturesForCPU(name, listed);
+  llvm::StringMap<bool> implied;
+  for (llvm::StringRef feature : listed) llvm::X86::updateImpliedFeatures(feature, true, implied);
   Features own;
   for (llvm::StringRef feature : listed) own[feature.str()] = true;
+  for (const auto& feature : implied) own[feature.getKey().str()] |= feature.getValue();
   facts.avx2 = HasAll(own, kAvx2);
   facts.avx512 = facts.avx2 && HasAll(own, kAvx512);
   // Its code is to run here: what it has beyond this machine is not used, but for what it can't do without.
