@@ -1,6 +1,9 @@
 // The independent checker of plans: knows nothing of how a plan was made, only what its steps read and write.
 #include <algorithm>
+#include <map>
+#include <tuple>
 
+#include "absl/container/flat_hash_map.h"
 #include "weir/core/error.h"
 #include "weir/core/op_def.h"
 #include "weir/core/passes/rewrite.h"
@@ -34,7 +37,7 @@ class Checker {
   absl::Status Run() {
     for (size_t i = 0; i < plan_.program.inputs.size(); ++i) {
       const Ref leaf = plan_.program.inputs[i];
-      owned_.push_back({RangeOf({Location::Kind::kInput, static_cast<int64_t>(i)}, graph_.type(leaf).bytes()), leaf});
+      Take(RangeOf({Location::Kind::kInput, static_cast<int64_t>(i)}, graph_.type(leaf).bytes()), leaf);
     }
     for (size_t s = 0; s < plan_.steps.size(); ++s) WEIR_RETURN_IF_ERROR(CheckStep(s));
     for (const PlanCopy& copy : plan_.copies) WEIR_RETURN_IF_ERROR(CheckCopy(copy));
@@ -42,26 +45,41 @@ class Checker {
   }
 
  private:
+  // Where the bytes of a value begin, so that ranges of one space lie next to each other.
+  using Begin = std::tuple<Location::Kind, int64_t, int64_t>;
+  static Begin BeginOf(const Range& range) { return {range.kind, range.space, range.begin}; }
+
   struct Owned {
     Range range;
     Ref value;
   };
+  // Ranges that don't overlap, each with the value that owns it; none of them is empty.
+  using Ownership = std::map<Begin, Owned>;
+
+  // The first range that overlaps `range`, or the first behind it.
+  static Ownership::const_iterator FirstAt(const Ownership& owned, const Range& range) {
+    auto at = owned.lower_bound(BeginOf(range));
+    if (at != owned.begin() && std::prev(at)->second.range.Overlaps(range)) --at;
+    return at;
+  }
 
   std::string StepName(size_t s) const { return StrCat("step ", s, " (", Describe(plan_.steps[s].cluster), ")"); }
 
   bool Intact(const Range& range, Ref value) const {
     if (range.begin == range.end) return true;
-    return std::any_of(owned_.begin(), owned_.end(),
-                       [&](const Owned& o) { return o.value == value && o.range == range; });
+    const auto found = owned_.find(BeginOf(range));
+    return found != owned_.end() && found->second.range == range && found->second.value == value;
   }
 
   // The bytes of `range` now belong to `value`; whatever lay there is lost.
   void Take(const Range& range, Ref value) {
     Lose(range);
-    owned_.push_back({range, value});
+    if (range.begin != range.end) owned_[BeginOf(range)] = {range, value};
   }
   void Lose(const Range& range) {
-    std::erase_if(owned_, [&](const Owned& o) { return o.range.Overlaps(range); });
+    if (range.begin == range.end) return;
+    auto at = FirstAt(owned_, range);
+    while (at != owned_.end() && at->second.range.Overlaps(range)) at = owned_.erase(at);
   }
 
   absl::Status CheckBounds(const Range& range, const std::string& who) const {
@@ -152,10 +170,10 @@ class Checker {
     const Range from = RangeOf(step.prepared_from, graph_.type(step.cluster.inputs[input]).bytes());
     WEIR_RETURN_IF_ERROR(CheckBounds(from, StrCat("what ", name, " is prepared from")));
     for (const Range& range : {workspace, from}) {
-      for (const Range& other : kept_) {
-        if (range.Overlaps(other)) return absl::InternalError(StrCat("what ", name, " keeps overlaps what is kept"));
-      }
-      kept_.push_back(range);
+      const auto next = FirstAt(kept_, range);
+      if (next != kept_.end() && next->second.range.Overlaps(range))
+        return absl::InternalError(StrCat("what ", name, " keeps overlaps what is kept"));
+      kept_[BeginOf(range)] = {range, {}};
     }
     return absl::OkStatus();
   }
@@ -166,9 +184,10 @@ class Checker {
     WEIR_RETURN_IF_ERROR(CheckBounds(to, "target of a final copy"));
     WEIR_RETURN_IF_ERROR(CheckMayWrite(to, "target of a final copy"));
     if (from.begin == from.end) return absl::OkStatus();
-    const auto source = std::find_if(owned_.begin(), owned_.end(), [&](const Owned& o) { return o.range == from; });
-    if (source == owned_.end()) return absl::InternalError(StrCat("a final copy reads ", copy.from, ", where no value is"));
-    const Ref value = source->value;
+    const auto source = owned_.find(BeginOf(from));
+    if (source == owned_.end() || source->second.range != from)
+      return absl::InternalError(StrCat("a final copy reads ", copy.from, ", where no value is"));
+    const Ref value = source->second.value;
     if (from.Overlaps(to)) return absl::InternalError(StrCat("a final copy overlaps itself at ", copy.from));
     Take(to, value);
     return absl::OkStatus();
@@ -183,12 +202,18 @@ class Checker {
         return absl::InternalError(StrCat("root ", r, " (", graph_.Path(root.node), ") is not at ", plan_.roots[r]));
       }
     }
+    absl::flat_hash_map<Ref, int64_t> input_of;
+    for (size_t i = 0; i < plan_.program.inputs.size(); ++i) {
+      input_of.try_emplace(plan_.program.inputs[i], static_cast<int64_t>(i));
+    }
     const std::vector<bool> needed = Reachable(plan_.program);
     for (NodeId id = 0; id < graph_.size(); ++id) {
       const Node& node = graph_.node(id);
       if (!needed[static_cast<size_t>(id)] || node.op->kind != OpKind::kAssign) continue;
-      const auto& inputs = plan_.program.inputs;
-      const int64_t index = std::find(inputs.begin(), inputs.end(), node.inputs[0]) - inputs.begin();
+      const auto variable = input_of.find(node.inputs[0]);
+      if (variable == input_of.end())
+        return absl::InternalError(StrCat("variable ", graph_.Path(node.inputs[0].node), " is no input"));
+      const int64_t index = variable->second;
       const Ref value = ResolveAlias(graph_, node.inputs[1]);
       if (!Intact(RangeOf({Location::Kind::kInput, index}, graph_.type(value).bytes()), value)) {
         return absl::InternalError(StrCat("variable ", graph_.Path(node.inputs[0].node), " does not end with its new value"));
@@ -199,8 +224,8 @@ class Checker {
 
   const Plan& plan_;
   const Graph& graph_;
-  std::vector<Range> kept_;
-  std::vector<Owned> owned_;
+  Ownership kept_;  // by steps; the values don't matter
+  Ownership owned_;
 };
 
 }  // namespace

@@ -1,9 +1,10 @@
 #include "weir/core/passes/fuse.h"
 
 #include <algorithm>
+#include <utility>
 
-#include "absl/container/flat_hash_map.h"
 #include "absl/container/flat_hash_set.h"
+#include "absl/container/inlined_vector.h"
 #include "weir/core/error.h"
 #include "weir/core/passes/rewrite.h"
 #include "weir/core/plan.h"
@@ -63,6 +64,8 @@ class Fuser {
   void Start(NodeId id) {
     const Node& node = graph_.node(id);
     const int index = static_cast<int>(clusters_.size());
+    place_.push_back(index);
+    at_.push_back(index);
     FusedCluster& fused = clusters_.emplace_back();
     fused.cluster.graph = &graph_;
     fused.cluster.shape = node.outputs[0].shape;
@@ -71,6 +74,7 @@ class Fuser {
       if (fuse_) TakePrologue(index, id);
     }
     AddNode(index, id);
+    SourcesBefore(id, index);
   }
 
   // The cluster that computes the operand of the new anchor cluster `index` becomes its prologue, if nothing else that
@@ -100,6 +104,7 @@ class Fuser {
     for (NodeId id : target.cluster.nodes) {
       if (cluster_of_[static_cast<size_t>(id)] == from) cluster_of_[static_cast<size_t>(id)] = index;
     }
+    SwapPlaces(from, index);
   }
 
   // The anchor becomes the tail of the anchor cluster that computes its only operand.
@@ -147,31 +152,94 @@ class Fuser {
     }
   }
 
-  // The clusters that compute `ref` or are needed by what does: whether `target` is among them, other than as itself.
-  bool DependsOn(Ref ref, int target) {
-    ++stamp_;
-    visited_.resize(clusters_.size(), 0);
-    std::vector<Ref> stack{ref};
+  // Calls visit(cluster) for the clusters that compute what a node needs to read `ref`: several if it is recomputed.
+  template <class Visit>
+  void ForEachSource(Ref ref, Visit&& visit) const {
+    absl::InlinedVector<Ref, 4> stack{ref};
     while (!stack.empty()) {
       const Ref top = ResolveAlias(graph_, stack.back());
       stack.pop_back();
       const Node& node = graph_.node(top.node);
       if (IsRecomputed(node.op->kind) && !materialized_.contains(top.node)) {
         stack.insert(stack.end(), node.inputs.begin(), node.inputs.end());
-        continue;
-      }
-      const int cluster = ClusterOf(top);
-      if (cluster == kNone) continue;
-      if (cluster == target) return true;
-      if (visited_[static_cast<size_t>(cluster)] == stamp_) continue;
-      visited_[static_cast<size_t>(cluster)] = stamp_;
-      for (NodeId member : clusters_[static_cast<size_t>(cluster)].cluster.nodes) {
-        for (Ref input : graph_.node(member).inputs) {
-          if (ClusterOf(input) != cluster) stack.push_back(input);
-        }
+      } else if (const int cluster = ClusterOf(top); cluster != kNone) {
+        visit(cluster);
       }
     }
-    return false;
+  }
+
+  // Likewise, for what all nodes of a cluster read of others.
+  template <class Visit>
+  void ForEachSourceOf(int cluster, Visit&& visit) const {
+    for (NodeId member : clusters_[static_cast<size_t>(cluster)].cluster.nodes) {
+      for (Ref input : graph_.node(member).inputs) {
+        if (ClusterOf(input) != cluster) ForEachSource(input, visit);
+      }
+    }
+  }
+
+  int Place(int cluster) const { return place_[static_cast<size_t>(cluster)]; }
+
+  // Whether a search meets the cluster for the first time.
+  bool Meet(int cluster) {
+    visited_.resize(clusters_.size(), 0);
+    return std::exchange(visited_[static_cast<size_t>(cluster)], stamp_) != stamp_;
+  }
+
+  // The clusters that compute `ref` or are needed by what does: whether `target` is among them, other than as itself.
+  // What comes before the target in the order of `place_` can't need it, so that only clusters between the two are
+  // looked at: those next to the target first, since what needs it is often one of them.
+  bool DependsOn(Ref ref, int target) {
+    ++stamp_;
+    bool found = false;
+    std::vector<int> waiting;  // a heap by place, the first on top
+    const auto later = [&](int a, int b) { return Place(a) > Place(b); };
+    const auto add = [&](int cluster) {
+      found |= cluster == target;
+      if (Place(cluster) <= Place(target) || !Meet(cluster)) return;
+      waiting.push_back(cluster);
+      std::push_heap(waiting.begin(), waiting.end(), later);
+    };
+    ForEachSource(ref, add);
+    while (!found && !waiting.empty()) {
+      std::pop_heap(waiting.begin(), waiting.end(), later);
+      const int cluster = waiting.back();
+      waiting.pop_back();
+      ForEachSourceOf(cluster, add);
+    }
+    return found;
+  }
+
+  void SwapPlaces(int a, int b) {
+    std::swap(place_[static_cast<size_t>(a)], place_[static_cast<size_t>(b)]);
+    at_[static_cast<size_t>(Place(a))] = a;
+    at_[static_cast<size_t>(Place(b))] = b;
+  }
+
+  // Restores the order of `place_` for what node `id` of cluster `index` reads: the cluster is needed by none of it.
+  void SourcesBefore(NodeId id, int index) {
+    for (Ref ref : graph_.node(id).inputs) {
+      if (ClusterOf(ref) == index) continue;
+      ForEachSource(ref, [&](int source) {
+        if (Place(source) > Place(index)) MoveBefore(source, index);
+      });
+    }
+  }
+
+  // Moves `source`, and what it needs, from behind `index` to the places before it.
+  void MoveBefore(int source, int index) {
+    const int low = Place(index), high = Place(source);
+    ++stamp_;
+    std::vector<int> needed{source};
+    Meet(source);
+    for (size_t next = 0; next < needed.size(); ++next) {
+      ForEachSourceOf(needed[next], [&](int cluster) {
+        if (Place(cluster) > low && Meet(cluster)) needed.push_back(cluster);
+      });
+    }
+    const auto first = at_.begin() + low, last = at_.begin() + high + 1;
+    std::stable_partition(first, last, [&](int cluster) { return visited_[static_cast<size_t>(cluster)] == stamp_; });
+    for (int place = low; place <= high; ++place) place_[static_cast<size_t>(at_[static_cast<size_t>(place)])] = place;
   }
 
   // Whether all operands of `id` outside of the cluster can be had before the cluster runs.
@@ -231,6 +299,7 @@ class Fuser {
         continue;
       }
       AddNode(index, id);
+      SourcesBefore(id, index);
       for (int other : candidates) {
         if (other != index) TryMerge(other, index);
       }
@@ -277,6 +346,9 @@ class Fuser {
     }
     clusters_[static_cast<size_t>(into)].cluster = std::move(merged);
     source.nodes.clear();
+    // Users of either are behind the earlier place; what either needs may be behind it too.
+    if (Place(from) < Place(into)) SwapPlaces(from, into);
+    for (NodeId id : clusters_[static_cast<size_t>(into)].cluster.nodes) SourcesBefore(id, into);
   }
 
   std::vector<FusedCluster> Finish() {
@@ -322,6 +394,9 @@ class Fuser {
   std::vector<int> cluster_of_;
   std::vector<FusedCluster> clusters_;
   absl::flat_hash_set<NodeId> materialized_;
+  // An order of the clusters in which each comes behind those whose values it needs: places of the clusters, and the
+  // clusters at the places. An empty cluster, whose nodes have moved to another, keeps a place that means nothing.
+  std::vector<int> place_, at_;
   std::vector<uint32_t> visited_;
   uint32_t stamp_ = 0;
 };

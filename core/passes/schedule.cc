@@ -14,7 +14,7 @@ namespace {
 class Scheduler {
  public:
   Scheduler(const Program& program, const std::vector<PlanStep>& steps)
-      : graph_(*program.graph), program_(program), steps_(steps), after_(steps.size()) {
+      : graph_(*program.graph), program_(program), steps_(steps), after_(steps.size()), before_(steps.size()), seen_(steps.size(), 0) {
     for (size_t s = 0; s < steps_.size(); ++s) {
       for (Ref output : steps_[s].cluster.outputs) producer_[output] = static_cast<int>(s);
     }
@@ -22,14 +22,16 @@ class Scheduler {
       for (Ref input : steps_[s].cluster.inputs) {
         const Ref base = ResolveAlias(graph_, input);
         readers_[base].push_back(static_cast<int>(s));
-        if (const int from = Producer(base); from >= 0 && from != static_cast<int>(s)) after_[static_cast<size_t>(from)].push_back(static_cast<int>(s));
+        if (const int from = Producer(base); from >= 0 && from != static_cast<int>(s)) AddEdge(from, static_cast<int>(s));
       }
     }
   }
 
   std::vector<int> Run() {
-    std::vector<int> order = TopologicalOrder();
+    const std::vector<int> order = TopologicalOrder();
     WEIR_CHECK(order.size() == steps_.size(), "clusters need each other in a circle");
+    place_.resize(order.size());
+    for (size_t i = 0; i < order.size(); ++i) place_[static_cast<size_t>(order[i])] = static_cast<int>(i);
     const std::vector<bool> needed = Reachable(program_);
     for (NodeId id = 0; id < graph_.size(); ++id) {
       const Node& node = graph_.node(id);
@@ -76,15 +78,65 @@ class Scheduler {
     return step;
   }
 
+  // All readers of the variable before its writer, or none of them if that makes a circle.
   bool TryReadersBefore(Ref variable, int writer) {
-    const std::vector<std::vector<int>> before = after_;
+    std::vector<int> added;
     for (int reader : readers_[variable]) {
-      if (reader != writer) after_[static_cast<size_t>(reader)].push_back(writer);
+      if (reader == writer) continue;
+      if (!MakeRoom(reader, writer)) {
+        for (auto it = added.rbegin(); it != added.rend(); ++it) {
+          after_[static_cast<size_t>(*it)].pop_back();
+          before_[static_cast<size_t>(writer)].pop_back();
+        }
+        return false;
+      }
+      AddEdge(reader, writer);
+      added.push_back(reader);
     }
-    if (TopologicalOrder().size() == steps_.size()) return true;
-    after_ = before;
-    return false;
+    return true;
   }
+
+  void AddEdge(int from, int to) {
+    after_[static_cast<size_t>(from)].push_back(to);
+    before_[static_cast<size_t>(to)].push_back(from);
+  }
+
+  // Changes `place_`, an order that respects all edges, so that `from` comes before `to` too; false if `to` is needed
+  // for `from`. Only what lies between the two is looked at, after Pearce and Kelly, "A dynamic topological sort
+  // algorithm for directed acyclic graphs" (2007): a variable's readers are hardly ever far behind its writer, so that
+  // the whole takes about linear time.
+  bool MakeRoom(int from, int to) {
+    const int low = Place(to), high = Place(from);
+    if (high < low) return true;
+    const std::vector<int> behind = Collect(to, after_, [&](int s) { return Place(s) <= high; });
+    if (std::find(behind.begin(), behind.end(), from) != behind.end()) return false;
+    std::vector<int> moved = Collect(from, before_, [&](int s) { return Place(s) >= low; });
+    moved.insert(moved.end(), behind.begin(), behind.end());
+    std::vector<int> places;
+    for (int s : moved) places.push_back(Place(s));
+    std::sort(places.begin(), places.end());
+    for (size_t i = 0; i < moved.size(); ++i) place_[static_cast<size_t>(moved[i])] = places[i];
+    return true;
+  }
+
+  // The steps that `edges` lead to from `start` through steps for which `within` holds, in the order of their places.
+  template <class Within>
+  std::vector<int> Collect(int start, const std::vector<std::vector<int>>& edges, Within&& within) {
+    ++stamp_;
+    seen_[static_cast<size_t>(start)] = stamp_;
+    std::vector<int> found{start};
+    for (size_t next = 0; next < found.size(); ++next) {
+      for (int s : edges[static_cast<size_t>(found[next])]) {
+        if (seen_[static_cast<size_t>(s)] == stamp_ || !within(s)) continue;
+        seen_[static_cast<size_t>(s)] = stamp_;
+        found.push_back(s);
+      }
+    }
+    std::sort(found.begin(), found.end(), [&](int a, int b) { return Place(a) < Place(b); });
+    return found;
+  }
+
+  int Place(int step) const { return place_[static_cast<size_t>(step)]; }
 
   // Kahn's algorithm; of the steps that are ready, the one recorded first.
   std::vector<int> TopologicalOrder() const {
@@ -123,7 +175,10 @@ class Scheduler {
   const Graph& graph_;
   const Program& program_;
   const std::vector<PlanStep>& steps_;
-  std::vector<std::vector<int>> after_;
+  std::vector<std::vector<int>> after_, before_;
+  std::vector<int> place_;  // of each step in an order that respects all edges
+  std::vector<uint32_t> seen_;  // the last search that met a step
+  uint32_t stamp_ = 0;
   absl::flat_hash_map<Ref, int> producer_;
   absl::flat_hash_map<Ref, std::vector<int>> readers_;
 };
