@@ -64,12 +64,13 @@ absl::StatusOr<Plan> CompileProgram(const Program& request, std::span<const Back
   WEIR_RETURN_IF_ERROR(VerifyProgram(plan.program));
   log.Done("verify", StrCat(plan.program.graph->size(), " nodes"));
 
-  std::vector<FusedCluster> clusters = FormClusters(plan.program, *backends[0], options.fuse);
-  log.Done("fuse", StrCat(clusters.size(), " clusters"));
+  int64_t looked_at = 0;
+  std::vector<FusedCluster> clusters = FormClusters(plan.program, *backends[0], options.fuse, &looked_at);
+  log.Done("fuse", StrCat(clusters.size(), " clusters, ", looked_at, " looked at"));
   WEIR_ASSIGN_OR_RETURN(plan.steps, LowerClusters(std::move(clusters), backends, options.forbid));
   log.Done("lower", StrCat(plan.steps.size(), " steps"));
-  plan.steps = Schedule(plan.program, std::move(plan.steps));
-  log.Done("schedule", StrCat(plan.steps.size(), " steps"));
+  plan.steps = Schedule(plan.program, std::move(plan.steps), &looked_at);
+  log.Done("schedule", StrCat(plan.steps.size(), " steps, ", looked_at, " looked at"));
   PlanMemory(plan, options.memory != CompileOptions::Memory::kNoReuse);
   log.Done("memory", StrCat(HumanBytes(plan.arena_bytes), " arena, largest live set ", HumanBytes(plan.live_bytes)));
 

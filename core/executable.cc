@@ -83,6 +83,7 @@ struct Executable::Context {
 
 Executable::Executable(Plan plan, CompileOptions options) : plan_(std::move(plan)), options_(std::move(options)) {
   for (const PlanStep& step : plan_.steps) turning_.push_back(ClusterBytes(step.cluster) >= kTurningBytes);
+  writes_inputs_ = std::find(plan_.input_written.begin(), plan_.input_written.end(), true) != plan_.input_written.end();
 }
 Executable::~Executable() = default;
 
@@ -134,20 +135,34 @@ absl::Status Executable::CheckTensors(std::span<const Tensor> inputs, std::span<
                                                inputs[i].defined() ? StrCat(inputs[i].type()) : "undefined", ", expected ",
                                                graph.type(leaf)));
     }
-    // Two operands in one buffer would be read after they have been overwritten.
-    for (size_t j = 0; j < i; ++j) {
-      if (inputs[i].raw() != inputs[j].raw() || inputs[i].bytes() == 0) continue;
-      if (!plan_.input_written[i] && !plan_.input_written[j]) continue;
-      const auto [variable, other] = plan_.input_written[i] ? std::pair(leaf, j) : std::pair(plan_.program.inputs[j], i);
-      return absl::InvalidArgumentError(
-          StrCat("run: variable ", graph.Path(variable.node), " shares its buffer with input ", other));
-    }
   }
+  WEIR_RETURN_IF_ERROR(CheckBuffers(inputs));
   for (size_t i = 0; i < outputs.size(); ++i) {
     if (!outputs[i].defined()) continue;
     if (outputs[i].type() != root_type(i)) {
       return absl::InvalidArgumentError(StrCat("run: output ", i, " is ", outputs[i].type(), ", expected ", root_type(i)));
     }
+  }
+  return absl::OkStatus();
+}
+
+// Two operands in one buffer would be read after one of them has been overwritten.
+absl::Status Executable::CheckBuffers(std::span<const Tensor> inputs) const {
+  if (!writes_inputs_) return absl::OkStatus();
+  std::vector<size_t> order;  // those of one buffer next to each other, variables first
+  for (size_t i = 0; i < inputs.size(); ++i) {
+    if (inputs[i].bytes() > 0) order.push_back(i);
+  }
+  std::sort(order.begin(), order.end(), [&](size_t a, size_t b) {
+    if (inputs[a].raw() != inputs[b].raw()) return std::less<>()(inputs[a].raw(), inputs[b].raw());
+    if (plan_.input_written[a] != plan_.input_written[b]) return static_cast<bool>(plan_.input_written[a]);
+    return a > b;
+  });
+  for (size_t k = 1; k < order.size(); ++k) {
+    const size_t variable = order[k - 1], other = order[k];
+    if (!plan_.input_written[variable] || inputs[variable].raw() != inputs[other].raw()) continue;
+    return absl::InvalidArgumentError(StrCat("run: variable ", plan_.program.graph->Path(plan_.program.inputs[variable].node),
+                                             " shares its buffer with input ", other));
   }
   return absl::OkStatus();
 }

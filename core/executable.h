@@ -48,11 +48,13 @@ class Executable {
   std::unique_ptr<Context> Acquire(int threads) const;
   void Release(std::unique_ptr<Context> context) const;
   absl::Status CheckTensors(std::span<const Tensor> inputs, std::span<const Tensor> outputs) const;
+  absl::Status CheckBuffers(std::span<const Tensor> inputs) const;
   absl::Status RunSteps(Context& context, const RunOptions& options) const;
   void Poison(Context& context, size_t step) const;
 
   Plan plan_;
   CompileOptions options_;
+  bool writes_inputs_ = false;  // some input is a variable
   std::vector<bool> turning_;  // steps whose stages each go through their tasks the other way than the one before
   mutable std::mutex mutex_;  // guards idle_
   mutable std::vector<std::unique_ptr<Context>> idle_;

@@ -37,7 +37,9 @@ NodeId Graph::Append(const OpDef& op, std::span<const Ref> inputs, AttrMap attrs
     outputs = op.infer({op, attrs, {types.data(), types.size()}});
   } catch (const Error& error) {
     const std::string& layer = LayerPath(origin.layer);
-    throw Error(error.code(), StrCat(error.message(), layer.empty() ? "" : " at ", layer, layer.empty() ? " at " : ", ",
+    // A shape that can't be knows of no op.
+    const bool names_op = !std::string_view(error.message()).starts_with("shape ");
+    throw Error(error.code(), StrCat(names_op ? "" : op.name, names_op ? "" : ": result of ", error.message(), layer.empty() ? "" : " at ", layer, layer.empty() ? " at " : ", ",
                                      ShortLocation(origin.file, static_cast<int>(origin.line))));
   }
   Node& node = nodes_.emplace_back();

@@ -27,6 +27,9 @@ class Fuser {
         needed_(Reachable(program)),
         cluster_of_(static_cast<size_t>(graph_.size()), kNone) {}
 
+  // How many clusters the searches for what needs what have looked at.
+  int64_t looked_at() const { return looked_at_; }
+
   std::vector<FusedCluster> Run() {
     MarkMaterialized();
     for (NodeId id = 0; id < graph_.size(); ++id) {
@@ -75,6 +78,7 @@ class Fuser {
     }
     AddNode(index, id);
     SourcesBefore(id, index);
+    AddToTree(index);
   }
 
   // The cluster that computes the operand of the new anchor cluster `index` becomes its prologue, if nothing else that
@@ -187,8 +191,8 @@ class Fuser {
   }
 
   // The clusters that compute `ref` or are needed by what does: whether `target` is among them, other than as itself.
-  // What comes before the target in the order of `place_` can't need it, so that only clusters between the two are
-  // looked at: those next to the target first, since what needs it is often one of them.
+  // What comes before the target in the order of `place_` can't need it, and much of what does is known to from the tree,
+  // so that few clusters are looked at: some between the two, those next to the target first.
   bool DependsOn(Ref ref, int target) {
     ++stamp_;
     bool found = false;
@@ -200,14 +204,54 @@ class Fuser {
       waiting.push_back(cluster);
       std::push_heap(waiting.begin(), waiting.end(), later);
     };
-    ForEachSource(ref, add);
+    ForEachSource(ref, [&](int source) {
+      found |= Place(source) > Place(target) && KnownToNeed(source, target);
+      add(source);
+    });
     while (!found && !waiting.empty()) {
       std::pop_heap(waiting.begin(), waiting.end(), later);
       const int cluster = waiting.back();
       waiting.pop_back();
+      ++looked_at_;
       ForEachSourceOf(cluster, add);
     }
     return found;
+  }
+
+  // A new cluster becomes the child of the one it needs that has the longest way to a root: the long ways through a deep
+  // graph are ways up this tree. `jump` leads further up, in such steps that any ancestor is few of them away.
+  void AddToTree(int index) {
+    TreeNode node{.parent = index, .jump = index};
+    ForEachSourceOf(index, [&](int source) {
+      const TreeNode& parent = tree_[static_cast<size_t>(source)];
+      if (first_user_[static_cast<size_t>(source)] == kNone) first_user_[static_cast<size_t>(source)] = index;
+      if (parent.depth < node.depth) return;
+      const TreeNode& jump = tree_[static_cast<size_t>(parent.jump)];
+      const bool equal_steps = parent.depth - jump.depth == jump.depth - tree_[static_cast<size_t>(jump.jump)].depth;
+      node = {.parent = source, .jump = equal_steps ? jump.jump : source, .depth = parent.depth + 1};
+    });
+    tree_.push_back(node);
+    first_user_.push_back(kNone);
+  }
+
+  bool IsAbove(int ancestor, int cluster) const {
+    const int depth = tree_[static_cast<size_t>(ancestor)].depth;
+    while (tree_[static_cast<size_t>(cluster)].depth > depth) {
+      const TreeNode& node = tree_[static_cast<size_t>(cluster)];
+      cluster = tree_[static_cast<size_t>(node.jump)].depth >= depth ? node.jump : node.parent;
+    }
+    return cluster == ancestor;
+  }
+
+  // Whether the tree says that `cluster` needs `target`, or something that needs it. No is no answer. Clusters only come
+  // to need more, also when their nodes move to another, so that a yes stays true.
+  bool KnownToNeed(int cluster, int target) const {
+    constexpr int kMostUsers = 8;
+    for (int user = 0; user < kMostUsers && target != kNone; ++user) {
+      if (IsAbove(target, cluster)) return true;
+      target = first_user_[static_cast<size_t>(target)];
+    }
+    return false;
   }
 
   void SwapPlaces(int a, int b) {
@@ -237,6 +281,7 @@ class Fuser {
         if (Place(cluster) > low && Meet(cluster)) needed.push_back(cluster);
       });
     }
+    looked_at_ += high - low;
     const auto first = at_.begin() + low, last = at_.begin() + high + 1;
     std::stable_partition(first, last, [&](int cluster) { return visited_[static_cast<size_t>(cluster)] == stamp_; });
     for (int place = low; place <= high; ++place) place_[static_cast<size_t>(at_[static_cast<size_t>(place)])] = place;
@@ -397,14 +442,25 @@ class Fuser {
   // An order of the clusters in which each comes behind those whose values it needs: places of the clusters, and the
   // clusters at the places. An empty cluster, whose nodes have moved to another, keeps a place that means nothing.
   std::vector<int> place_, at_;
+  struct TreeNode {
+    int parent, jump;
+    int depth = 0;
+  };
+  std::vector<TreeNode> tree_;   // of clusters, each below one it needs
+  std::vector<int> first_user_;  // of each cluster, or kNone
   std::vector<uint32_t> visited_;
   uint32_t stamp_ = 0;
+  int64_t looked_at_ = 0;
 };
 
 }  // namespace
 
-std::vector<FusedCluster> FormClusters(const Program& program, const Backend& preferred, bool fuse) {
-  return Fuser(program, preferred, fuse).Run();
+std::vector<FusedCluster> FormClusters(const Program& program, const Backend& preferred, bool fuse,
+                                       int64_t* looked_at) {
+  Fuser fuser(program, preferred, fuse);
+  std::vector<FusedCluster> clusters = fuser.Run();
+  if (looked_at != nullptr) *looked_at = fuser.looked_at();
+  return clusters;
 }
 
 }  // namespace weir

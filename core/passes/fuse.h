@@ -18,8 +18,10 @@ struct FusedCluster {
 };
 
 // Clusters in an order in which their first nodes come. Together they compute every value that roots need, each
-// once. With `fuse` false each node is its own cluster.
-std::vector<FusedCluster> FormClusters(const Program& program, const Backend& preferred, bool fuse);
+// once. With `fuse` false each node is its own cluster. `looked_at` gets the number of clusters that searches for what
+// needs what have met: the work that could grow faster than the program.
+std::vector<FusedCluster> FormClusters(const Program& program, const Backend& preferred, bool fuse,
+                                       int64_t* looked_at = nullptr);
 
 }  // namespace weir
 

@@ -1,31 +1,20 @@
 #include "weir/core/passes/memory.h"
 
 #include <algorithm>
-#include <numeric>
 
 #include "absl/container/flat_hash_map.h"
 #include "weir/core/error.h"
 #include "weir/core/op_def.h"
+#include "weir/core/pack.h"
 #include "weir/core/passes/rewrite.h"
 
 namespace weir {
 namespace {
 
-constexpr int64_t kAlignment = 64;
-
 // What is kept from run to run, of a step. A larger operand takes longer to be compared than a few threads take to
 // prepare it again.
 constexpr int64_t kMostPreparedFrom = int64_t{256} << 10;
 constexpr int64_t kMostKept = int64_t{1} << 20;
-
-int64_t Align(int64_t bytes) { return (bytes + kAlignment - 1) / kAlignment * kAlignment; }
-
-// A place in the arena while steps [begin, end] run.
-struct Slot {
-  int64_t bytes = 0;
-  int begin = 0, end = 0;
-  int64_t offset = -1;
-};
 
 class Planner {
  public:
@@ -182,7 +171,7 @@ class Planner {
       const bool planned = step.lowering.workspace_bytes > 0 && !Keep(step);
       workspace_slot_.push_back(planned ? AddSlot(step.lowering.workspace_bytes, s, s) : -1);
       for (const Stage& stage : step.lowering.stages) {
-        plan_.scratch_bytes = std::max(plan_.scratch_bytes, Align(stage.scratch_bytes));
+        plan_.scratch_bytes = std::max(plan_.scratch_bytes, AlignSlot(stage.scratch_bytes));
       }
     }
     // Copies at the end may need a place in between: see Resolve.
@@ -203,7 +192,7 @@ class Planner {
     if (from_bytes == 0 || from_bytes > kMostPreparedFrom || step.lowering.workspace_bytes > kMostKept) return false;
     const auto take = [&](int64_t bytes) {
       const Location at{Location::Kind::kKept, plan_.kept_bytes};
-      plan_.kept_bytes += Align(bytes);
+      plan_.kept_bytes += AlignSlot(bytes);
       return at;
     };
     step.workspace = take(step.lowering.workspace_bytes);
@@ -230,44 +219,8 @@ class Planner {
   }
 
   void AssignOffsets() {
-    std::vector<int> order(slots_.size());
-    std::iota(order.begin(), order.end(), 0);
-    std::stable_sort(order.begin(), order.end(), [&](int a, int b) {
-      return slots_[static_cast<size_t>(a)].bytes > slots_[static_cast<size_t>(b)].bytes;
-    });
-    std::vector<int> placed;  // by offset
-    int64_t arena = 0;
-    for (int index : order) {
-      Slot& slot = slots_[static_cast<size_t>(index)];
-      const int64_t bytes = Align(std::max<int64_t>(slot.bytes, 1));
-      int64_t cursor = 0, best = -1, best_gap = INT64_MAX;
-      for (int other_index : placed) {
-        const Slot& other = slots_[static_cast<size_t>(other_index)];
-        if (other.end < slot.begin || other.begin > slot.end) continue;
-        const int64_t gap = other.offset - cursor;
-        if (gap >= bytes && gap < best_gap) {
-          best = cursor;
-          best_gap = gap;
-        }
-        cursor = std::max(cursor, other.offset + Align(std::max<int64_t>(other.bytes, 1)));
-      }
-      slot.offset = best >= 0 ? best : cursor;
-      arena = std::max(arena, slot.offset + bytes);
-      placed.insert(std::upper_bound(placed.begin(), placed.end(), index,
-                                     [&](int a, int b) {
-                                       return slots_[static_cast<size_t>(a)].offset < slots_[static_cast<size_t>(b)].offset;
-                                     }),
-                    index);
-    }
-    plan_.arena_bytes = arena;
-    plan_.live_bytes = 0;
-    for (int s = 0; s <= last_step_; ++s) {
-      int64_t live = 0;
-      for (const Slot& slot : slots_) {
-        if (slot.begin <= s && s <= slot.end) live += Align(std::max<int64_t>(slot.bytes, 1));
-      }
-      plan_.live_bytes = std::max(plan_.live_bytes, live);
-    }
+    plan_.arena_bytes = PackSlots(slots_);
+    plan_.live_bytes = LargestLiveSet(slots_);
   }
 
   Location Place(Ref base) const {

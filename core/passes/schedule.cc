@@ -27,6 +27,8 @@ class Scheduler {
     }
   }
 
+  int64_t looked_at() const { return looked_at_; }
+
   std::vector<int> Run() {
     const std::vector<int> order = TopologicalOrder();
     WEIR_CHECK(order.size() == steps_.size(), "clusters need each other in a circle");
@@ -132,6 +134,7 @@ class Scheduler {
         found.push_back(s);
       }
     }
+    looked_at_ += static_cast<int64_t>(found.size());
     std::sort(found.begin(), found.end(), [&](int a, int b) { return Place(a) < Place(b); });
     return found;
   }
@@ -179,14 +182,17 @@ class Scheduler {
   std::vector<int> place_;  // of each step in an order that respects all edges
   std::vector<uint32_t> seen_;  // the last search that met a step
   uint32_t stamp_ = 0;
+  int64_t looked_at_ = 0;
   absl::flat_hash_map<Ref, int> producer_;
   absl::flat_hash_map<Ref, std::vector<int>> readers_;
 };
 
 }  // namespace
 
-std::vector<PlanStep> Schedule(const Program& program, std::vector<PlanStep> steps) {
-  const std::vector<int> order = Scheduler(program, steps).Run();
+std::vector<PlanStep> Schedule(const Program& program, std::vector<PlanStep> steps, int64_t* looked_at) {
+  Scheduler scheduler(program, steps);
+  const std::vector<int> order = scheduler.Run();
+  if (looked_at != nullptr) *looked_at = scheduler.looked_at();
   std::vector<PlanStep> sorted;
   sorted.reserve(steps.size());
   for (int s : order) sorted.push_back(std::move(steps[static_cast<size_t>(s)]));

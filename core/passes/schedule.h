@@ -9,7 +9,8 @@
 
 namespace weir {
 
-std::vector<PlanStep> Schedule(const Program& program, std::vector<PlanStep> steps);
+// `looked_at` gets the number of steps that searches for circles have met.
+std::vector<PlanStep> Schedule(const Program& program, std::vector<PlanStep> steps, int64_t* looked_at = nullptr);
 
 }  // namespace weir
 
