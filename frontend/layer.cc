@@ -189,8 +189,14 @@ std::shared_ptr<const LayerCall> LayerBase::AddCall(std::vector<SymbolicTensor> 
   call->layer = shared_from_this();
   call->inputs = std::move(inputs);
   call->outputs = OutputSpecs(specs);
-  call->index = Calls().empty() ? 0 : next_call_;
+  // The latest is the likeliest to be alive still; the others are looked through when their number has doubled.
+  const bool any_alive = std::any_of(calls_.rbegin(), calls_.rend(), [](const auto& made) { return !made.expired(); });
+  call->index = any_alive ? next_call_ : 0;
   next_call_ = call->index + 1;
+  if (calls_.size() >= prune_calls_at_) {
+    std::erase_if(calls_, [](const auto& made) { return made.expired(); });
+    prune_calls_at_ = 2 * calls_.size() + 16;
+  }
   calls_.push_back(call);
   return call;
 }

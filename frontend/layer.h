@@ -106,6 +106,7 @@ class LayerBase : public std::enable_shared_from_this<LayerBase> {
   std::vector<TensorSpec> built_for_;
   std::vector<Variable> trainable_weights_, other_weights_;
   mutable std::vector<std::weak_ptr<const LayerCall>> calls_;
+  size_t prune_calls_at_ = 16;
   int next_call_ = 0;
 };
 

@@ -5,6 +5,7 @@
 #include <nlohmann/json.hpp>
 #include <set>
 
+#include "absl/container/flat_hash_map.h"
 #include "weir/core/error.h"
 #include "weir/frontend/layers/input.h"
 #include "weir/frontend/parts/keras_config.h"
@@ -34,12 +35,13 @@ ModelBase::ModelBase(std::vector<Layer> layers, const ModelOptions& options)
       sequential_(true),
       seed_(options.seed),
       runtime_(options.runtime) {
+  std::set<const LayerBase*> given;
   for (size_t i = 0; i < layers.size(); ++i) {
     if (layers[i].defined() && layers[i].base().is_input() && i == 0) {
       given_input_.push_back(layers[i].output());
       continue;
     }
-    if (std::find(given_.begin(), given_.end(), layers[i]) != given_.end()) {
+    if (!given.insert(&layers[i].base()).second) {
       ThrowInvalidArgument("Sequential: layer \"", layers[i].name(),
                            "\" is given twice. All layer names should be unique.");
     }
@@ -53,7 +55,7 @@ ModelBase::ModelBase(std::vector<SymbolicTensor> inputs, std::vector<SymbolicTen
                      const ModelOptions& options)
     : LayerBase("Model", {.name = options.name}), sequential_(false), seed_(options.seed), runtime_(options.runtime) {
   Network network = MapNetwork(std::move(inputs), std::move(outputs));
-  NameLayers(network.layers);
+  names_.Add(network.layers);
   std::vector<TensorSpec> specs;
   for (const SymbolicTensor& input : network.inputs) specs.push_back(input.spec());
   Finish(std::move(network));
@@ -76,27 +78,36 @@ void ModelBase::AddLayer(const Layer& layer) {
     NameOwnLayers();
     if (built()) {
       const SymbolicTensor output = layer(network_->outputs[0]);
-      Finish(MapNetwork(network_->inputs, {output}));
+      if (network_->chain) {
+        network_->Extend(output.call());
+        listed_.push_back(network_->layers.back());
+        SeedLayer(listed_.back(), /*override_earlier=*/false);
+        if (trainer_ != nullptr) trainer_->Forget();
+      } else {
+        Finish(MapNetwork(network_->inputs, {output}));
+      }
     } else if (const std::vector<TensorSpec> input = KnownInput(); !input.empty()) {
       EnsureBuilt(input);
     }
   } catch (...) {
     given_.pop_back();
+    names_ = {};
+    named_ = 0;
+    input_named_ = false;
     throw;
   }
 }
 
 void ModelBase::NameOwnLayers() {
-  for (const Layer& layer : given_) layer.base();  // throws for an undefined one
-  std::vector<Layer> all = given_;
-  if (!given_input_.empty() && !given_.empty()) all.push_back(given_input_[0].layer());
-  if (!given_input_.empty() && !given_.empty() && !given_input_[0].layer().base().has_name()) {
-    all.pop_back();
-    NameLayers(all);
-    given_input_[0].layer().base().SetName(given_[0].name() + "_input");
-    return;
-  }
-  NameLayers(all);
+  std::vector<Layer> fresh(given_.begin() + static_cast<ptrdiff_t>(named_), given_.end());
+  for (const Layer& layer : fresh) layer.base();  // throws for an undefined one
+  const bool has_input = !given_input_.empty() && !given_.empty() && !input_named_;
+  const bool input_unnamed = has_input && !given_input_[0].layer().base().has_name();
+  if (has_input && !input_unnamed) fresh.push_back(given_input_[0].layer());
+  names_.Add(fresh);
+  input_named_ |= has_input && !input_unnamed;
+  named_ = given_.size();
+  if (input_unnamed) given_input_[0].layer().base().SetName(given_[0].name() + "_input");
 }
 
 // Of a Sequential: the input its first layer tells, if any.
@@ -133,16 +144,24 @@ void ModelBase::ConnectSequential(const SymbolicTensor& input) {
 
 void ModelBase::Finish(Network network) {
   network_ = std::make_unique<Network>(std::move(network));
+  listed_.clear();
+  if (sequential_) {
+    absl::flat_hash_map<const LayerBase*, const Layer*> known;
+    for (const Layer& layer : network_->layers) known[&layer.base()] = &layer;
+    for (const Layer& given : given_) listed_.push_back(*known.at(&given.base()));
+  }
   SeedWeights(/*override_earlier=*/false);
   if (trainer_ != nullptr) trainer_->Forget();
 }
 
 void ModelBase::SeedWeights(bool override_earlier) {
-  uint64_t stream = 0;
-  for (const Layer& layer : network_->layers) {
-    for (Variable variable : layer.weights()) {
-      variable.Seed(seed_, stream++, override_earlier || layer.base().is_model());
-    }
+  seeded_ = 0;
+  for (const Layer& layer : network_->layers) SeedLayer(layer, override_earlier);
+}
+
+void ModelBase::SeedLayer(const Layer& layer, bool override_earlier) {
+  for (Variable variable : layer.weights()) {
+    variable.Seed(seed_, seeded_++, override_earlier || layer.base().is_model());
   }
 }
 
@@ -163,13 +182,7 @@ const Network& ModelBase::network() const {
 
 std::vector<Layer> ModelBase::layers() const {
   if (!sequential_) return network().layers;
-  if (network_ == nullptr) return given_;
-  // As given, but each knowing its use in this network.
-  std::vector<Layer> layers;
-  for (const Layer& given : given_) {
-    layers.push_back(*std::find(network_->layers.begin(), network_->layers.end(), given));
-  }
-  return layers;
+  return network_ == nullptr ? given_ : listed_;
 }
 
 std::vector<std::string> ModelBase::OutputNames() const {

@@ -71,13 +71,20 @@ class ModelBase : public LayerBase {
   void ConnectSequential(const SymbolicTensor& input);
   void Finish(Network network);
   void SeedWeights(bool override_earlier);
+  void SeedLayer(const Layer& layer, bool override_earlier);
 
   bool sequential_;
   uint64_t seed_;
   Runtime* runtime_;
   std::vector<Layer> given_;                 // of a Sequential, without input layers
   std::vector<SymbolicTensor> given_input_;  // of a Sequential: Input(...) in front, if there was one
+  // Of a Sequential: its names, of so many of the given layers, and whether its input's is among them.
+  LayerNames names_;
+  size_t named_ = 0;
+  bool input_named_ = false;
   std::unique_ptr<Network> network_;
+  std::vector<Layer> listed_;  // of a Sequential: as given, but each knowing its use in the network
+  uint64_t seeded_ = 0;        // weights of the network's layers: the next one's stream
   std::unique_ptr<Trainer> trainer_;
 };
 

@@ -14,21 +14,10 @@ nlohmann::json ShapeJson(const TensorSpec& spec) {
   return dims;
 }
 
-// The number a call has among its layer's uses in this network: what files refer to calls by.
-int UseOf(const Network& network, const LayerCall& call) {
-  for (const Layer& layer : network.layers) {
-    if (&layer.base() != call.layer.get()) continue;
-    for (size_t use = 0; use < layer.uses().size(); ++use) {
-      if (layer.uses()[use].get() == &call) return static_cast<int>(use);
-    }
-  }
-  return 0;
-}
-
 nlohmann::json HistoryOf(const Network& network, const SymbolicTensor& tensor) {
   const LayerCall& call = network.CallOf(tensor);
   const int index = &call == tensor.call().get() ? tensor.index() : 0;
-  return {call.layer->name(), UseOf(network, call), index};
+  return {call.layer->name(), network.UseOf(call), index};
 }
 
 nlohmann::json InboundNode(const Network& network, const LayerCall& call) {

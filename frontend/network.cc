@@ -1,7 +1,6 @@
 #include "weir/frontend/network.h"
 
 #include <algorithm>
-#include <functional>
 #include <map>
 #include <set>
 
@@ -22,11 +21,12 @@ class Mapper {
       if (!entries_.emplace(network.inputs[i], network.input_calls[i]).second) {
         ThrowInvalidArgument("Model: input ", i, " (layer \"", network.inputs[i].layer().name(), "\") is given twice");
       }
+      entry_calls_.insert(network.input_calls[i].get());
     }
   }
 
   void Run() {
-    for (const SymbolicTensor& output : network_.outputs) Visit(output, "the model");
+    for (const SymbolicTensor& output : network_.outputs) VisitAll(output);
     for (const CallPtr& call : network_.input_calls) {
       if (done_.insert(call.get()).second) {  // nothing depends on this input
         layer_index_[call->layer.get()] = -1;
@@ -43,25 +43,45 @@ class Mapper {
     const auto entry = entries_.find(tensor);
     return entry == entries_.end() ? tensor.call() : entry->second;
   }
-  bool IsEntry(const CallPtr& call) const {
-    return std::find(network_.input_calls.begin(), network_.input_calls.end(), call) != network_.input_calls.end();
+  bool IsEntry(const CallPtr& call) const { return entry_calls_.contains(call.get()); }
+
+  // A call on the way from an output: its inputs before `next` have been visited.
+  struct Visit {
+    CallPtr call;
+    size_t next = 0;
+  };
+
+  // Goes from a tensor to all that it is made of, depth first, with a path of its own instead of the stack.
+  void VisitAll(const SymbolicTensor& output) {
+    std::vector<Visit> path;
+    Enter(output, nullptr, path);
+    while (!path.empty()) {
+      Visit& top = path.back();
+      if (!IsEntry(top.call) && top.next < top.call->inputs.size()) {
+        const SymbolicTensor& input = top.call->inputs[top.next++];
+        Enter(input, top.call->layer.get(), path);
+        continue;
+      }
+      const CallPtr call = std::move(top.call);
+      path.pop_back();
+      done_.insert(call.get());
+      order_.push_back(call);
+      if (!IsEntry(call)) network_.calls.push_back(call);
+    }
   }
 
-  void Visit(const SymbolicTensor& tensor, const std::string& wanted_by) {
+  // Puts the call that makes `tensor` on the path, unless it has been visited. `wanted_by`: null for the model.
+  void Enter(const SymbolicTensor& tensor, const LayerBase* wanted_by, std::vector<Visit>& path) {
     tensor.spec();  // throws if undefined
     const CallPtr& call = Resolve(tensor);
     if (done_.count(call.get()) > 0) return;
     if (call->layer->is_input() && !IsEntry(call)) {
       ThrowInvalidArgument("Graph disconnected: cannot obtain value for tensor ", tensor.spec(), " of input layer \"",
-                           call->layer->name(), "\" at \"", wanted_by, "\": it is not among the model's inputs");
+                           call->layer->name(), "\" at \"", wanted_by == nullptr ? "the model" : wanted_by->name(),
+                           "\": it is not among the model's inputs");
     }
     layer_index_.try_emplace(call->layer.get(), static_cast<int>(layer_index_.size()));
-    if (!IsEntry(call)) {
-      for (const SymbolicTensor& input : call->inputs) Visit(input, call->layer->name());
-    }
-    done_.insert(call.get());
-    order_.push_back(call);
-    if (!IsEntry(call)) network_.calls.push_back(call);
+    path.push_back({call});
   }
 
   void ComputeDepths() {
@@ -94,6 +114,11 @@ class Mapper {
       if (depth_a != depth_b) return depth_a > depth_b;
       return layer_index_[&a.base()] < layer_index_[&b.base()];
     });
+    for (const Layer& layer : network_.layers) {
+      for (size_t use = 0; layer.uses().size() > 1 && use < layer.uses().size(); ++use) {
+        network_.several_uses[layer.uses()[use].get()] = static_cast<int>(use);
+      }
+    }
   }
 
   bool IsChain() const {
@@ -110,6 +135,7 @@ class Mapper {
 
   Network& network_;
   std::map<SymbolicTensor, CallPtr> entries_;
+  std::set<const LayerCall*> entry_calls_;
   std::set<const LayerCall*> done_;
   std::vector<CallPtr> order_, unused_;
   std::map<const LayerBase*, int> layer_index_, layer_depth_;
@@ -125,22 +151,29 @@ const LayerCall& Network::CallOf(const SymbolicTensor& tensor) const {
   return *tensor.call();
 }
 
+int Network::UseOf(const LayerCall& call) const {
+  const auto found = several_uses.find(&call);
+  return found == several_uses.end() ? 0 : found->second;
+}
+
 std::string Network::ScopeOf(const LayerCall& call) const {
   const std::string name = call.layer->name();
-  for (const Layer& layer : layers) {
-    if (&layer.base() != call.layer.get() || layer.uses().size() == 1) continue;
-    for (size_t use = 0; use < layer.uses().size(); ++use) {
-      if (layer.uses()[use].get() == &call) return StrCat(name, "#", use);
-    }
-  }
-  return name;
+  const auto found = several_uses.find(&call);
+  return found == several_uses.end() ? name : StrCat(name, "#", found->second);
+}
+
+void Network::Extend(std::shared_ptr<const LayerCall> call) {
+  WEIR_CHECK(chain && call->inputs.size() == 1 && call->inputs[0] == outputs[0], "only a chain can be extended");
+  outputs = {SymbolicTensor(call, 0)};
+  layers.emplace_back(call->layer, std::vector<std::shared_ptr<const LayerCall>>{call});
+  calls.push_back(std::move(call));
 }
 
 Network MapNetwork(std::vector<SymbolicTensor> inputs, std::vector<SymbolicTensor> outputs) {
   if (inputs.empty()) ThrowInvalidArgument("Model: there are no inputs");
   if (outputs.empty()) ThrowInvalidArgument("Model: there are no outputs");
   Network network{
-      .inputs = std::move(inputs), .outputs = std::move(outputs), .input_calls = {}, .calls = {}, .layers = {}};
+      .inputs = std::move(inputs), .outputs = std::move(outputs), .input_calls = {}, .calls = {}, .layers = {}, .several_uses = {}};
   for (const SymbolicTensor& input : network.inputs) {
     const TensorSpec& spec = input.spec();
     if (input.call()->layer->is_input()) {
@@ -156,11 +189,10 @@ Network MapNetwork(std::vector<SymbolicTensor> inputs, std::vector<SymbolicTenso
   return network;
 }
 
-void NameLayers(std::span<const Layer> layers) {
-  std::map<std::string, int> count;
+void LayerNames::Add(std::span<const Layer> layers) {
   for (const Layer& layer : layers) {
-    if (layer.base().has_name() && ++count[layer.name()] > 1) {
-      ThrowInvalidArgument("The name \"", layer.name(), "\" is used ", count[layer.name()],
+    if (layer.base().has_name() && ++count_[layer.name()] > 1) {
+      ThrowInvalidArgument("The name \"", layer.name(), "\" is used ", count_[layer.name()],
                            " times in the model. All layer names should be unique.");
     }
   }
@@ -170,16 +202,15 @@ void NameLayers(std::span<const Layer> layers) {
   }
   std::sort(unnamed.begin(), unnamed.end(),
             [](const LayerBase* a, const LayerBase* b) { return a->serial() < b->serial(); });
-  std::map<std::string, int> next;
   for (LayerBase* layer : unnamed) {
     const std::string base = layer->is_input() ? "input" : layer->name();
-    int& number = next.try_emplace(base, layer->is_input() ? 1 : 0).first->second;
+    int& number = next_.try_emplace(base, layer->is_input() ? 1 : 0).first->second;
     std::string name;
     do {
       name = number == 0 ? base : StrCat(base, "_", number);
       ++number;
-    } while (count.count(name) > 0);
-    ++count[name];
+    } while (count_.count(name) > 0);
+    ++count_[name];
     layer->SetName(name);
   }
 }

@@ -74,14 +74,7 @@ std::string Connections(const Network& network, const Layer& layer) {
     for (const SymbolicTensor& input : call->inputs) {
       const LayerCall& source = network.CallOf(input);
       const bool entry = &source != input.call().get();
-      int use = 0;
-      for (const Layer& other : network.layers) {
-        if (&other.base() != source.layer.get()) continue;
-        for (size_t i = 0; i < other.uses().size(); ++i) {
-          if (other.uses()[i].get() == &source) use = static_cast<int>(i);
-        }
-      }
-      sources.push_back(StrCat("'", source.layer->name(), "[", use, "][", entry ? 0 : input.index(), "]'"));
+      sources.push_back(StrCat("'", source.layer->name(), "[", network.UseOf(source), "][", entry ? 0 : input.index(), "]'"));
     }
   }
   return "[" + StrJoin(sources, ", ") + "]";

@@ -1,5 +1,8 @@
 #include "weir/frontend/symbolic.h"
 
+#include <iterator>
+#include <utility>
+
 #include "weir/core/error.h"
 #include "weir/frontend/layer.h"
 
@@ -30,6 +33,22 @@ bool Fits(const Shape& shape, const TensorSpec& spec) {
 const TensorSpec& SymbolicTensor::spec() const {
   if (!defined()) ThrowInvalidArgument("the symbolic tensor is undefined: it is no layer's output");
   return call_->outputs[static_cast<size_t>(index_)];
+}
+
+LayerCall::~LayerCall() {
+  // What the outermost of the destructors that run on this thread has yet to let go.
+  static thread_local std::vector<SymbolicTensor>* waiting = nullptr;
+  if (waiting != nullptr) {
+    waiting->insert(waiting->end(), std::make_move_iterator(inputs.begin()), std::make_move_iterator(inputs.end()));
+    return;
+  }
+  std::vector<SymbolicTensor> own = std::move(inputs);
+  waiting = &own;
+  while (!own.empty()) {
+    const SymbolicTensor last = std::move(own.back());  // may be the last to hold its call
+    own.pop_back();
+  }
+  waiting = nullptr;
 }
 
 Layer SymbolicTensor::layer() const {

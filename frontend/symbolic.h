@@ -66,6 +66,12 @@ class SymbolicTensor {
 
 // One use of a layer: a node of the layer graph. It keeps the layer and all that came before alive.
 struct LayerCall {
+  LayerCall() = default;
+  // Lets go of a chain of calls one after another, however long: not each inside of the one before.
+  ~LayerCall();
+  LayerCall(const LayerCall&) = delete;
+  LayerCall& operator=(const LayerCall&) = delete;
+
   std::shared_ptr<LayerBase> layer;
   std::vector<SymbolicTensor> inputs;  // empty for an input layer
   std::vector<TensorSpec> outputs;

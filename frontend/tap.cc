@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <set>
 
 #include "weir/core/error.h"
 #include "weir/core/op_def.h"
@@ -68,11 +69,9 @@ std::vector<NamedValue> AllNodes(const std::shared_ptr<Graph>& graph) {
 
 std::vector<NamedValue> Matching(const std::string& pattern, std::span<const NamedValue> named) {
   std::vector<NamedValue> found;
+  std::set<std::string> paths;
   const auto add = [&](const NamedValue& value) {
-    for (const NamedValue& other : found) {
-      if (other.path == value.path) return;
-    }
-    found.push_back(value);
+    if (paths.insert(value.path).second) found.push_back(value);
   };
   if (IsGlob(pattern)) {
     for (const NamedValue& value : named) {

@@ -80,15 +80,14 @@ void StepProgram::Compile() {
 }
 
 Value StepProgram::AddLeaf(const Value& value, Leaf leaf) {
+  leaf_index_.try_emplace(value.ref, static_cast<int>(leaf_values_.size()));
   leaf_values_.push_back(value);
   leaves_.push_back(leaf);
   return value;
 }
 
 StepProgram::Root StepProgram::AddRoot(const Value& value) {
-  for (size_t i = 0; i < leaf_values_.size(); ++i) {
-    if (leaf_values_[i].ref == value.ref) return {.leaf = static_cast<int>(i)};
-  }
+  if (const auto leaf = leaf_index_.find(value.ref); leaf != leaf_index_.end()) return {.leaf = leaf->second};
   const auto [found, added] = root_index_.try_emplace(value.ref, static_cast<int>(root_values_.size()));
   if (added) {
     root_values_.push_back(value);
@@ -234,10 +233,8 @@ void StepProgram::RecordUpdate(const CompiledModel& compiled, const StepRequest&
     const Root root = AddRoot(Assign(leaf, request.guard ? Where(finite, value, leaf) : value));
     assigned_[static_cast<size_t>(root.output)] = true;
   };
-  const auto writes = [&](size_t variable) {
-    for (Leaf& known : leaves_) {
-      if (known.kind == Leaf::kVariable && known.index == variable) known.written = true;
-    }
+  const auto writes = [&](const Value& leaf) {
+    leaves_[static_cast<size_t>(leaf_index_.at(leaf.ref))].written = true;
   };
   gradients = optimizer.Clip(gradients);
   for (size_t i = 0; i < trained.size(); ++i) {
@@ -248,13 +245,13 @@ void StepProgram::RecordUpdate(const CompiledModel& compiled, const StepRequest&
       slots.push_back(AddLeaf(graph_->Input(leaf.type(), StrCat(variable.path(), "_", slot_specs_[s].name)),
                               {Leaf::kSlot, trained[i], s, true}));
     }
-    writes(trained[i]);
+    writes(leaf);
     const UpdateResult result = optimizer.Update(leaf, gradients[i], slots, scalars);
     assign(leaf, variable.constraint().Apply(result.weight));
     for (size_t s = 0; s < slots.size(); ++s) assign(slots[s], result.slots[s]);
   }
   for (const CallContext::Assignment& state : context.assignments()) {
-    writes(static_cast<size_t>(std::find(variables_.begin(), variables_.end(), state.variable) - variables_.begin()));
+    writes(state.leaf);
     assign(state.leaf, state.value);
   }
 }

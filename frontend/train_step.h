@@ -151,7 +151,7 @@ class StepProgram {
   std::vector<SlotSpec> slot_specs_;
   const CompiledModel* compiled_;  // the trainer's: its learning rate may change between runs
   std::vector<Value> root_values_;
-  std::map<Ref, int> root_index_;
+  std::map<Ref, int> leaf_index_, root_index_;
   std::vector<bool> assigned_;  // roots that are variables' own tensors
   std::vector<bool> fresh_;     // roots that get a new tensor each run
 

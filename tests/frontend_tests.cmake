@@ -5,3 +5,4 @@ weir_test(frontend_test
           frontend_model_test.cc frontend_state_test.cc frontend_taps_test.cc frontend_training_test.cc
   DEPS weir_frontend nlohmann_json::nlohmann_json)
 weir_test(frontend_tutorial_test SOURCES frontend_tutorial_test.cc DEPS weir_frontend nlohmann_json::nlohmann_json)
+weir_test(depth_test SOURCES depth_test.cc DEPS weir_frontend)
