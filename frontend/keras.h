@@ -19,6 +19,7 @@
 #include "weir/frontend/pictures/image.h"     // IWYU pragma: export
 #include "weir/frontend/plot/curves.h"        // IWYU pragma: export
 #include "weir/frontend/plot/feature_maps.h"  // IWYU pragma: export
+#include "weir/frontend/plot/heat_map.h"      // IWYU pragma: export
 #include "weir/frontend/plot/images.h"        // IWYU pragma: export
 #include "weir/frontend/sequential.h"         // IWYU pragma: export
 #include "weir/frontend/session.h"            // IWYU pragma: export

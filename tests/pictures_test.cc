@@ -543,6 +543,9 @@ TEST(ColormapTest, EndsAndMiddle) {
   EXPECT_EQ(MapColor(Colormap::kViridis, 255), (Rgb{253, 231, 37}));
   EXPECT_EQ(MapColor(Colormap::kViridis, 128), (Rgb{33, 145, 140}));
   EXPECT_EQ(MapColor(Colormap::kGrey, 77), (Rgb{77, 77, 77}));
+  EXPECT_EQ(MapColor(Colormap::kDiverging, 0), (Rgb{45, 0, 75}));
+  EXPECT_EQ(MapColor(Colormap::kDiverging, 128), (Rgb{247, 247, 247}));
+  EXPECT_EQ(MapColor(Colormap::kDiverging, 255), (Rgb{127, 59, 8}));
   // It grows lighter from end to end.
   const auto lightness = [](const Rgb& c) { return 0.299 * c[0] + 0.587 * c[1] + 0.114 * c[2]; };
   for (int i = 1; i < 256; ++i) {

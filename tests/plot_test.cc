@@ -14,6 +14,8 @@
 #include "weir/frontend/plot/bars.h"
 #include "weir/frontend/plot/curves.h"
 #include "weir/frontend/plot/feature_maps.h"
+#include "weir/frontend/plot/grid.h"
+#include "weir/frontend/plot/heat_map.h"
 #include "weir/frontend/plot/images.h"
 #include "weir/frontend/plot/scale.h"
 
@@ -74,6 +76,26 @@ TEST(ScaleTest, ACommonScaleClips) {
   EXPECT_EQ(ScaleToBytes(std::vector<float>{-1, 1, 9}, ScaleRule::kColormap, common).bytes, (Bytes{0, 64, 255}));
   EXPECT_EQ(ScaleToBytes(std::vector<float>{1, 1}, ScaleRule::kColormap, common).bytes, (Bytes{64, 64}))
       << "flat, but on the scale";
+}
+
+TEST(ScaleTest, DivergingIsAroundZero) {
+  EXPECT_EQ(ScaleToBytes(std::vector<float>{-1, 0, 1, 2}, ScaleRule::kDiverging).bytes, (Bytes{64, 128, 192, 255}));
+  EXPECT_EQ(ScaleToBytes(std::vector<float>{-4, -0.0f, 1}, ScaleRule::kDiverging).bytes, (Bytes{0, 128, 160}));
+  EXPECT_EQ(ScaleToBytes(std::vector<float>{0, 0}, ScaleRule::kDiverging).bytes, (Bytes{128, 128}));
+  EXPECT_EQ(ScaleToBytes(std::vector<float>{3, 3}, ScaleRule::kDiverging).bytes, (Bytes{255, 255}));
+  const float infinity = std::numeric_limits<float>::infinity();
+  EXPECT_EQ(ScaleToBytes(std::vector<float>{infinity, -infinity, 0}, ScaleRule::kDiverging).bytes, (Bytes{255, 0, 128}));
+  EXPECT_EQ(ScaleToBytes(std::vector<float>{-3e38f, 3e38f, 1e-45f}, ScaleRule::kDiverging).bytes, (Bytes{0, 255, 128}));
+  EXPECT_EQ(RuleFor(Colormap::kDiverging), ScaleRule::kDiverging);
+  EXPECT_EQ(RuleFor(Colormap::kGrey), ScaleRule::kGrey);
+  EXPECT_EQ(RuleFor(Colormap::kViridis), ScaleRule::kColormap);
+}
+
+TEST(GridTest, FewPlacesStayEmpty) {
+  for (const auto& [count, columns] : std::vector<std::pair<int64_t, int64_t>>{
+           {1, 1}, {2, 2}, {3, 3}, {4, 2}, {6, 3}, {7, 4}, {8, 4}, {10, 5}, {16, 4}, {32, 8}, {64, 8}, {512, 32}}) {
+    EXPECT_EQ(GridColumns(count), columns) << count;
+  }
 }
 
 TEST(AxesTest, TicksAreRoundNumbers) {
@@ -281,6 +303,105 @@ TEST_F(PlotTest, FeatureMapsGridInputAndValues) {
   EXPECT_TRUE(SaveFeatureMaps(Tensor(DType::kFloat32, {1, 40, 3}), Path("flat.png")).ok());
 }
 
+TEST_F(PlotTest, FeatureMapGridsFit) {
+  const auto size = [&](int64_t count, const FeatureMapOptions& options) {
+    EXPECT_TRUE(SaveFeatureMaps(Tensor(DType::kFloat32, {8, 8, count}), Path("m.png"), options).ok());
+    return Read("m.png").shape();
+  };
+  // Cells of 8 pixels, 14 between them, 22 around.
+  const auto side = [](int64_t cells) { return cells * 8 + (cells - 1) * 14 + 44; };
+  EXPECT_EQ(size(32, {.cell_pixels = 8, .legend = false}), (Shape{side(4), side(8), 3}));
+  EXPECT_EQ(size(3, {.cell_pixels = 8, .legend = false}), (Shape{side(1), side(3), 3}));
+  EXPECT_EQ(size(3, {.columns = 8, .cell_pixels = 8, .legend = false}), (Shape{side(1), side(3), 3}));
+  EXPECT_EQ(size(3, {.rows = 1, .columns = 8, .cell_pixels = 8, .legend = false}), (Shape{side(1), side(3), 3}));
+}
+
+TEST_F(PlotTest, FeatureMapsOfBothSignsAreColouredAroundZero) {
+  const auto diverging = [](int index) { return MapColor(Colormap::kDiverging, static_cast<uint8_t>(index)); };
+  // Map 0: -1, 2; map 1: 0, 0.
+  const Tensor maps = Tensor::Of<float>({1, 2, 2}, {-1, 0, 2, 0});
+  FeatureMapOptions options{.colormap = Colormap::kDiverging, .cell_pixels = 20, .legend = false};
+  ASSERT_TRUE(SaveFeatureMaps(maps, Path("m.png"), options).ok());
+  const Tensor image = Read("m.png");
+  EXPECT_EQ(Pixel(image, 22, 22), diverging(64));
+  EXPECT_EQ(Pixel(image, 32, 22), diverging(255));
+  EXPECT_EQ(Pixel(image, 56, 22), diverging(128));
+  EXPECT_EQ(diverging(128), (Rgb{247, 247, 247}));
+  // On one scale a small map is pale.
+  options.scale = FeatureMapOptions::Scale::kCommon;
+  const Tensor two = Tensor::Of<float>({1, 2, 2}, {-1, 0.25f, 2, -0.25f});
+  ASSERT_TRUE(SaveFeatureMaps(two, Path("c.png"), options).ok());
+  EXPECT_EQ(Pixel(Read("c.png"), 56, 22), diverging(144));
+  EXPECT_EQ(Pixel(Read("c.png"), 66, 22), diverging(112));
+}
+
+// Rows in which something is drawn right of the colour bar: a label, and white between it and the next.
+int64_t LabelsOf(const Tensor& image, int64_t from_x) {
+  int64_t labels = 0;
+  bool inside = false;
+  for (int64_t y = 0; y < image.shape()[0]; ++y) {
+    bool ink = false;
+    for (int64_t x = from_x; x < image.shape()[1]; ++x) {
+      ink = ink || image.at<float>({y, x, 0}) < 200;
+    }
+    labels += ink && !inside ? 1 : 0;
+    inside = ink;
+  }
+  return labels;
+}
+
+TEST_F(PlotTest, ColourBarLabelsOfLowMapsDoNotOverlap) {
+  Tensor maps(DType::kFloat32, {1, 40, 3});
+  for (int64_t i = 0; i < maps.size(); ++i) maps.data<float>()[i] = static_cast<float>(i - 60);
+  for (const Colormap colormap : {Colormap::kViridis, Colormap::kDiverging}) {
+    for (const auto scale : {FeatureMapOptions::Scale::kPerMap, FeatureMapOptions::Scale::kCommon}) {
+      ASSERT_TRUE(SaveFeatureMaps(maps, Path("low.png"), {.scale = scale, .colormap = colormap, .cell_pixels = 120}).ok());
+      const Tensor image = Read("low.png");
+      // Below the caption, right of the bar's ticks.
+      const int64_t labels = LabelsOf(image, image.shape()[1] - 22 - 86 + 24 + 16 + 6);
+      EXPECT_GE(labels, 2);
+      EXPECT_LE(labels, 4);
+    }
+  }
+}
+
+TEST_F(PlotTest, HeatMapsLieOverThePicture) {
+  const Tensor image = Tensor::Full(DType::kUint8, {4, 8, 3}, 100);
+  const Tensor map = Tensor::Of<float>({1, 2, 1}, {0, 10});
+  ASSERT_EQ(Overlay(image, map, 40, 80).type(), (TensorType{DType::kUint8, {40, 80, 3}}));
+  const auto floats = [](const Tensor& picture) { return picture.Cast(DType::kFloat32); };  // as Pixel wants them
+  const Tensor over = floats(Overlay(image, map, 40, 80));
+  const auto mixed = [](int index) {
+    Rgb colour = Viridis(index);
+    for (uint8_t& c : colour) c = static_cast<uint8_t>(c * 0.5 + 50.5);
+    return colour;
+  };
+  EXPECT_EQ(Pixel(over, 0, 0), mixed(0));
+  EXPECT_EQ(Pixel(over, 79, 39), mixed(255));
+  EXPECT_NE(Pixel(over, 40, 20), mixed(0)) << "between them it is smooth";
+  EXPECT_NE(Pixel(over, 40, 20), mixed(255));
+  EXPECT_TRUE(BitEqual(Overlay(image, map, 4, 8, {.opacity = 0}), image));
+  EXPECT_EQ(Pixel(floats(Overlay(image, map, 4, 8, {.opacity = 1})), 7, 0), Viridis(255));
+  const Tensor signs = Tensor::Of<float>({2, 1}, {-2, 1});
+  EXPECT_EQ(Pixel(floats(Overlay(image, signs, 4, 8, {.colormap = Colormap::kDiverging, .opacity = 1})), 0, 0),
+            MapColor(Colormap::kDiverging, 0));
+  EXPECT_EQ(Pixel(floats(Overlay(image, Tensor::Of<float>({1, 1}, {kNan}), 4, 8, {.opacity = 1})), 3, 3), kWarning);
+  // A constant map, one with infinities, a batch axis, other pictures.
+  EXPECT_EQ(Overlay(image, Tensor(DType::kFloat32, {1, 2, 2, 1}), 4, 8).shape(), (Shape{4, 8, 3}));
+  EXPECT_EQ(Overlay(Tensor(DType::kFloat32, {1, 4, 8, 1}), map, 3, 5).shape(), (Shape{3, 5, 3}));
+  ASSERT_TRUE(SaveHeatMap(image, map, Path("h.png"), {.title = "where"}).ok());
+  EXPECT_GT(Read("h.png").shape()[1], 384);
+  ASSERT_TRUE(SaveHeatMap(image, map, Path("p.png"), {.picture_pixels = 16, .legend = false}).ok());
+  EXPECT_EQ(Read("p.png").shape(), (Shape{8, 16, 3}));
+  EXPECT_THROW(Overlay(image, Tensor(DType::kFloat32, {2, 2, 2}), 4, 8), Error);
+  EXPECT_THROW(Overlay(image, Tensor(), 4, 8), Error);
+  EXPECT_THROW(Overlay(image, map, 0, 8), Error);
+  EXPECT_THROW(Overlay(image, map, 4, 8, {.opacity = 1.5}), Error);
+  EXPECT_THROW(Overlay(image, map, 4, 8, {.opacity = kNan}), Error);
+  EXPECT_THROW(Overlay(Tensor(DType::kFloat32, {2, 2, 2}), map, 4, 8), Error);
+  EXPECT_THROW((void)SaveHeatMap(image, map, Path("h.png"), {.picture_pixels = -1}), Error);
+}
+
 TEST_F(PlotTest, FeatureMapMisuseThrows) {
   const auto save = [&](const Tensor& maps, const FeatureMapOptions& options = {}) {
     (void)SaveFeatureMaps(maps, Path("m.png"), options);
@@ -301,6 +422,13 @@ TEST_F(PlotTest, ImagesOfAllRanges) {
   const Tensor byte = Tensor::Of<float>({1, 1, 3}, {-5, 100.5f, 300});
   EXPECT_TRUE(BitEqual(ToRgb(byte), Tensor::Of<uint8_t>({1, 1, 3}, {0, 101, 255})));
   EXPECT_EQ(ToRgb(unit, PixelRange::kByte).data<uint8_t>()[3], 1);
+  // What lies a little above 1 makes no picture of bytes.
+  for (const float most : {1.0f, 1.0000001f, 1.1f, 2.0f}) {
+    EXPECT_TRUE(BitEqual(ToRgb(Tensor::Of<float>({1, 3, 1}, {0, 0.5f, most})), Tensor::Of<uint8_t>({1, 3, 3}, {0, 0, 0, 128, 128, 128, 255, 255, 255})))
+        << most;
+  }
+  EXPECT_TRUE(BitEqual(ToRgb(Tensor::Of<float>({1, 3, 1}, {-1, 0, 1})), Tensor::Of<uint8_t>({1, 3, 3}, {0, 0, 0, 0, 0, 0, 255, 255, 255})));
+  EXPECT_TRUE(BitEqual(ToRgb(Tensor::Of<float>({1, 2, 1}, {3, 0})), Tensor::Of<uint8_t>({1, 2, 3}, {3, 3, 3, 0, 0, 0})));
   EXPECT_TRUE(BitEqual(ToRgb(Tensor::Of<uint8_t>({1, 1, 4}, {1, 2, 3, 4})), Tensor::Of<uint8_t>({1, 1, 3}, {1, 2, 3})));
   const Tensor bad = ToRgb(Tensor::Of<float>({1, 1, 1}, {kNan}));
   EXPECT_EQ((Rgb{bad.data<uint8_t>()[0], bad.data<uint8_t>()[1], bad.data<uint8_t>()[2]}), kWarning);
@@ -329,7 +457,7 @@ TEST_F(PlotTest, GridsOfImages) {
 TEST_F(PlotTest, Filters) {
   // Filter 0 runs over both channels together: 0 to 3; filter 1 is constant.
   const Tensor kernel = Tensor::Of<float>({1, 2, 2, 2}, {0, 5, 3, 5, 1, 5, 2, 5});
-  ASSERT_TRUE(SaveFilters(kernel, Path("k.png"), {.cell_pixels = 20}).ok());
+  ASSERT_TRUE(SaveFilters(kernel, Path("k.png"), {.colormap = Colormap::kGrey, .cell_pixels = 20}).ok());
   const Tensor image = Read("k.png");
   const int64_t left = 42, top = 62;
   EXPECT_EQ(Pixel(image, left, top), (Rgb{0, 0, 0}));
@@ -337,6 +465,11 @@ TEST_F(PlotTest, Filters) {
   EXPECT_EQ(Pixel(image, left, top + 14), (Rgb{255, 255, 255}));
   EXPECT_EQ(Pixel(image, left + 10, top + 14), (Rgb{170, 170, 170}));
   EXPECT_EQ(Pixel(image, left + 24, top), (Rgb{128, 128, 128}));
+  // By themselves weights are coloured around 0.
+  ASSERT_TRUE(SaveFilters(kernel, Path("d.png"), {.cell_pixels = 20}).ok());
+  EXPECT_EQ(Pixel(Read("d.png"), left, top), MapColor(Colormap::kDiverging, 128));
+  EXPECT_EQ(Pixel(Read("d.png"), left, top + 14), MapColor(Colormap::kDiverging, 255));
+  EXPECT_EQ(Pixel(Read("d.png"), left + 24, top), MapColor(Colormap::kDiverging, 255));
   const Tensor colour = Tensor::Of<float>({1, 1, 3, 1}, {0, 1, 2});
   ASSERT_TRUE(SaveFilters(colour, Path("c.png"), {.rgb = true, .cell_pixels = 20}).ok());
   EXPECT_EQ(Pixel(Read("c.png"), left, top), (Rgb{0, 128, 255}));

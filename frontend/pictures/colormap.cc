@@ -1,5 +1,7 @@
 #include "weir/frontend/pictures/colormap.h"
 
+#include <algorithm>
+
 namespace weir {
 namespace {
 
@@ -43,10 +45,42 @@ constexpr std::array<Rgb, 256> kViridis = {
      {229, 228, 25}, {231, 228, 25}, {234, 229, 26}, {236, 229, 27}, {239, 229, 28}, {241, 229, 29}, {244, 230, 30},
      {246, 230, 32}, {248, 230, 33}, {251, 231, 35}, {253, 231, 37}}};
 
+// From the least to the greatest, equally far apart; what lies between is mixed.
+constexpr std::array<Rgb, 11> kDiverging = {{{45, 0, 75},
+                                             {84, 39, 136},
+                                             {128, 115, 172},
+                                             {178, 171, 210},
+                                             {216, 218, 235},
+                                             {247, 247, 247},
+                                             {254, 224, 182},
+                                             {253, 184, 99},
+                                             {224, 130, 20},
+                                             {179, 88, 6},
+                                             {127, 59, 8}}};
+
+Rgb DivergingColor(uint8_t index) {
+  // 128 is the middle, so the steps to the two ends are not of quite the same size.
+  constexpr int kMiddle = 128;
+  const double side = index < kMiddle ? (index - kMiddle) / 128.0 : (index - kMiddle) / 127.0;
+  const double place = (side + 1) / 2 * static_cast<double>(kDiverging.size() - 1);
+  const auto below = std::min(static_cast<size_t>(place), kDiverging.size() - 2);
+  const double part = place - static_cast<double>(below);
+  Rgb colour{};
+  for (size_t c = 0; c < colour.size(); ++c) {
+    colour[c] = static_cast<uint8_t>(kDiverging[below][c] * (1 - part) + kDiverging[below + 1][c] * part + 0.5);
+  }
+  return colour;
+}
+
 }  // namespace
 
 Rgb MapColor(Colormap map, uint8_t index) {
-  return map == Colormap::kViridis ? kViridis[index] : Rgb{index, index, index};
+  switch (map) {
+    case Colormap::kViridis: return kViridis[index];
+    case Colormap::kGrey: return {index, index, index};
+    case Colormap::kDiverging: return DivergingColor(index);
+  }
+  return {};
 }
 
 }  // namespace weir

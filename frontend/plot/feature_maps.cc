@@ -2,10 +2,12 @@
 
 #include <algorithm>
 #include <cmath>
+#include <utility>
 
 #include "weir/frontend/io/npy.h"
 #include "weir/frontend/plot/axes.h"
 #include "weir/frontend/plot/canvas.h"
+#include "weir/frontend/plot/grid.h"
 #include "weir/frontend/plot/images.h"
 
 namespace weir::plot {
@@ -23,6 +25,8 @@ constexpr int64_t kTickBelow = 22;  // labels below the last row
 constexpr int64_t kTickLength = 4;
 constexpr int64_t kBarWidth = 16;
 constexpr int64_t kBarSpace = 86;  // bar with its labels
+constexpr int64_t kMinBarHeight = 60;
+constexpr int64_t kBarLabelDistance = 14;  // from one label's line to the next
 constexpr double kTitleSize = 13;
 constexpr double kTextSize = 8;
 constexpr double kSmallestText = 5;
@@ -67,7 +71,7 @@ void ChooseGrid(const FeatureMapOptions& options, Layout& layout) {
   layout.columns = options.columns;
   layout.rows = options.rows;
   if (layout.columns == 0 && layout.rows == 0) {
-    layout.columns = static_cast<int64_t>(std::ceil(std::sqrt(static_cast<double>(layout.maps))));
+    layout.columns = GridColumns(layout.maps);
   }
   if (layout.columns == 0) layout.columns = (layout.maps + layout.rows - 1) / layout.rows;
   if (layout.rows == 0) layout.rows = (layout.maps + layout.columns - 1) / layout.columns;
@@ -75,6 +79,8 @@ void ChooseGrid(const FeatureMapOptions& options, Layout& layout) {
     ThrowInvalidArgument("SaveFeatureMaps: ", layout.maps, " maps do not fit in a grid of ", layout.rows, " x ",
                          layout.columns);
   }
+  // Room for maps that there are not would only make the others smaller.
+  layout.columns = std::min(layout.columns, layout.maps);
 }
 
 void ChooseCells(const FeatureMapOptions& options, Layout& layout) {
@@ -109,7 +115,9 @@ Layout MakeLayout(const Tensor& maps, const FeatureMapOptions& options) {
   }
   layout.width =
       layout.left + layout.columns * (layout.cell_width + kGap) - kGap + kMargin + (options.legend ? kBarSpace : 0);
-  layout.height = layout.top + grid_height + kMargin + (options.legend ? kTickBelow : 0);
+  // Room for the colour bar's labels above each other, however low the maps are.
+  layout.height = layout.top + std::max(grid_height, options.legend ? kMinBarHeight : 0) + kMargin +
+                  (options.legend ? kTickBelow : 0);
   return layout;
 }
 
@@ -176,6 +184,12 @@ void DrawTicks(Canvas& canvas, const Layout& layout, int64_t i) {
   }
 }
 
+// What the colour bar's lower and upper end stand for, where one scale holds for all maps.
+std::pair<double, double> BarEnds(const FeatureMapOptions& options, const ValueRange& all) {
+  if (options.colormap == Colormap::kDiverging) return {-all.magnitude(), all.magnitude()};
+  return {all.minimum, all.maximum};
+}
+
 // The colour map from bottom to top, with numbers if one scale holds for all maps.
 void DrawBar(Canvas& canvas, const Layout& layout, const FeatureMapOptions& options, const ValueRange& all) {
   const int64_t x = layout.width - kMargin - kBarSpace + 24;
@@ -185,21 +199,31 @@ void DrawBar(Canvas& canvas, const Layout& layout, const FeatureMapOptions& opti
     canvas.FillRect(x, layout.top + i, kBarWidth, 1, MapColor(options.colormap, index));
   }
   const double label_x = static_cast<double>(x + kBarWidth + 6);
-  if (options.scale == FeatureMapOptions::Scale::kPerMap || all.constant()) {
-    const bool own = options.scale == FeatureMapOptions::Scale::kPerMap;
-    canvas.Text(label_x, static_cast<double>(layout.top) + kTextSize, own ? "max" : FormatShort(all.maximum), kTextSize,
-                kFaintInk);
-    canvas.Text(label_x, static_cast<double>(layout.top + height), own ? "min" : FormatShort(all.minimum), kTextSize,
-                kFaintInk);
+  const auto label = [&](double part, const std::string& text) {
+    const double y = static_cast<double>(layout.top) + (1 - part) * static_cast<double>(height - 1);
+    canvas.FillRect(x + kBarWidth, static_cast<int64_t>(y), kTickLength, 1, kFaintInk);
+    canvas.Text(label_x, std::floor(y) + kTextSize / 2, text, kTextSize, kFaintInk);
+  };
+  const auto [low, high] = BarEnds(options, all);
+  if (options.scale == FeatureMapOptions::Scale::kPerMap) {
+    const bool diverging = options.colormap == Colormap::kDiverging;
+    label(1, diverging ? "+largest" : "max");
+    if (diverging) label(0.5, "0");
+    label(0, diverging ? "-largest" : "min");
     return;
   }
-  const Ticks ticks = NiceTicks(all.minimum, all.maximum, static_cast<int>(std::max<int64_t>(2, height / 40)));
+  if (low == high) {
+    label(0.5, FormatShort(low));
+    return;
+  }
+  const auto most = static_cast<int>(std::max<int64_t>(4, height / (2 * kBarLabelDistance)));
+  const Ticks ticks = NiceTicks(low, high, most);
+  double last = -1;
   for (const double value : ticks.values) {
-    const double part = (value - all.minimum) / (all.maximum - all.minimum);
-    const auto y =
-        static_cast<int64_t>(static_cast<double>(layout.top + height - 1) - part * static_cast<double>(height - 1));
-    canvas.FillRect(x + kBarWidth, y, kTickLength, 1, kFaintInk);
-    canvas.Text(label_x, static_cast<double>(y) + kTextSize / 2, FormatTick(value, ticks.step), kTextSize, kFaintInk);
+    const double part = (value - low) / (high - low);
+    if (last >= 0 && (part - last) * static_cast<double>(height) < kBarLabelDistance) continue;
+    label(part, FormatTick(value, ticks.step));
+    last = part;
   }
 }
 
@@ -208,8 +232,10 @@ std::string Caption(const Layout& layout, const FeatureMapOptions& options, cons
                             layout.map_width, ", ");
   if (options.scale == FeatureMapOptions::Scale::kPerMap) {
     text += "each scaled by itself";
+    if (options.colormap == Colormap::kDiverging) text += " around 0";
   } else {
-    text += StrCat("one scale: ", FormatShort(all.minimum), " to ", FormatShort(all.maximum));
+    const auto [low, high] = BarEnds(options, all);
+    text += StrCat("one scale: ", FormatShort(low), " to ", FormatShort(high));
   }
   return text;
 }
@@ -233,8 +259,7 @@ void DrawCaption(Canvas& canvas, const Layout& layout, const FeatureMapOptions& 
 void DrawMap(Canvas& canvas, const Layout& layout, const FeatureMapOptions& options, int64_t i,
              const std::vector<float>& values, const ValueRange& all) {
   const bool common = options.scale == FeatureMapOptions::Scale::kCommon;
-  const ScaleRule rule = options.colormap == Colormap::kGrey ? ScaleRule::kGrey : ScaleRule::kColormap;
-  const ScaledBytes scaled = ScaleToBytes(values, rule, common ? std::optional(all) : std::nullopt);
+  const ScaledBytes scaled = ScaleToBytes(values, RuleFor(options.colormap), common ? std::optional(all) : std::nullopt);
   Tensor tile = Tensor::Uninitialized({DType::kUint8, {layout.map_height, layout.map_width, 3}});
   uint8_t* dst = tile.data<uint8_t>().data();
   for (size_t p = 0; p < values.size(); ++p) {

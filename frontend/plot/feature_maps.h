@@ -12,7 +12,8 @@
 namespace weir::plot {
 
 struct FeatureMapOptions {
-  // The grid. One that is 0 follows from the other; both 0 give a grid as square as it can be.
+  // The grid. One that is 0 follows from the other; both 0 give one that leaves few places empty (32 maps 8 x 4). Columns
+  // beyond the number of maps are left out.
   int rows = 0;
   int columns = 0;
   enum class Scale {
@@ -20,6 +21,7 @@ struct FeatureMapOptions {
     kCommon,  // all maps between the least and the greatest of all
   };
   Scale scale = Scale::kPerMap;
+  // kDiverging, for values of both signs such as gradients and weights, scales around 0.
   Colormap colormap = Colormap::kViridis;
   // Longer side of a map in the picture; 0: such that the picture is about 1600 pixels wide.
   int cell_pixels = 0;

@@ -6,6 +6,7 @@
 #include "weir/frontend/pictures/image.h"
 #include "weir/frontend/plot/axes.h"
 #include "weir/frontend/plot/canvas.h"
+#include "weir/frontend/plot/grid.h"
 #include "weir/frontend/plot/scale.h"
 
 namespace weir::plot {
@@ -22,10 +23,11 @@ constexpr int64_t kFilterGap = 4;
 constexpr double kTitleSize = 13;
 constexpr double kTextSize = 8;
 constexpr double kSmallestText = 5;
+constexpr double kMaxUnit = 2;  // a picture with larger values is one of bytes
 
 PixelRange ResolveRange(const Tensor& image, PixelRange range) {
   if (range != PixelRange::kAuto || image.dtype() != DType::kFloat32) return range;
-  return RangeOf(image.data<float>()).maximum <= 1 ? PixelRange::kUnit : PixelRange::kByte;
+  return RangeOf(image.data<float>()).maximum <= kMaxUnit ? PixelRange::kUnit : PixelRange::kByte;
 }
 
 uint8_t ToByte(float value, PixelRange range) {
@@ -105,8 +107,9 @@ Tensor Tile(const Filters& filters, const ScaledBytes& scaled, int64_t c, const 
 
 std::string FilterCaption(const Filters& filters, const FilterOptions& options, const ValueRange& all) {
   std::string text = StrCat(filters.all_outputs, " filters of ", filters.height, " x ", filters.width, " over ",
-                            filters.all_inputs, " channels, each filter scaled by itself, all within ",
-                            FormatShort(all.minimum), " to ", FormatShort(all.maximum));
+                            filters.all_inputs, " channels, each filter scaled by itself",
+                            !options.rgb && options.colormap == Colormap::kDiverging ? " around 0" : "",
+                            ", all within ", FormatShort(all.minimum), " to ", FormatShort(all.maximum));
   if (!options.rgb) text += "; row: channel, column: filter";
   if (filters.inputs < filters.all_inputs || filters.outputs < filters.all_outputs) {
     text += StrCat("; drawn: the first ", filters.inputs, " channels of the first ", filters.outputs, " filters");
@@ -165,11 +168,11 @@ absl::Status SaveImageGrid(const Tensor& images, const std::vector<std::string>&
   const int64_t width = std::max<int64_t>(1, side * images.shape()[2] / longer);
   const int64_t height = std::max<int64_t>(1, side * images.shape()[1] / longer);
   const int64_t columns =
-      options.columns > 0 ? options.columns : static_cast<int64_t>(std::ceil(std::sqrt(static_cast<double>(count))));
+      std::min<int64_t>(count, options.columns > 0 ? options.columns : GridColumns(count));
   const int64_t rows = (count + columns - 1) / columns;
   const int64_t top = kMargin + (options.title.empty() ? 0 : kTitleSpace);
   const int64_t row_height = height + kGap + (labels.empty() ? 0 : kLabelSpace - kGap / 2);
-  Canvas canvas(2 * kMargin + std::min(columns, count) * (width + kGap) - kGap,
+  Canvas canvas(2 * kMargin + columns * (width + kGap) - kGap,
                 top + rows * row_height - kGap + kMargin);
   if (!options.title.empty()) {
     const double room = static_cast<double>(canvas.width() - 2 * kMargin);
@@ -209,8 +212,9 @@ absl::Status SaveFilters(const Tensor& kernel, const std::string& path, const Fi
                 top + rows * (height + kFilterGap + label_height) - kFilterGap - label_height + kMargin);
   if (!options.title.empty()) canvas.Text(left, kMargin + kTitleSize, options.title, kTitleSize, kInk);
   canvas.Text(left, static_cast<double>(top - 28), caption, kTextSize, kFaintInk);
+  const ScaleRule rule = options.rgb ? ScaleRule::kGrey : RuleFor(options.colormap);
   for (int64_t n = 0; n < filters.outputs; ++n) {
-    const ScaledBytes scaled = ScaleToBytes(filters.Values(n), ScaleRule::kGrey);
+    const ScaledBytes scaled = ScaleToBytes(filters.Values(n), rule);
     const int64_t x = left + n % columns * (width + kFilterGap);
     const int64_t first_y = top + (options.rgb ? n / columns * (height + kFilterGap + label_height) : 0);
     canvas.Text(static_cast<double>(x) + static_cast<double>(width) / 2, static_cast<double>(first_y - 4), StrCat(n),

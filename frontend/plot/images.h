@@ -13,7 +13,8 @@ namespace weir::plot {
 
 // What the numbers of a float32 picture mean. Values outside are cut off, NaN is drawn red.
 enum class PixelRange {
-  kAuto,  // kUnit if no value is above 1, else kByte
+  // kUnit if no value is above 2, else kByte: what sharpening or rounding lifts above 1 makes no picture of bytes.
+  kAuto,
   kUnit,  // 0..1
   kByte,  // 0..255, as in uint8 pictures
 };
@@ -27,7 +28,7 @@ absl::Status SaveImage(const Tensor& image, const std::string& path, int scale =
                        PixelRange range = PixelRange::kAuto);
 
 struct ImageGridOptions {
-  int columns = 0;      // 0: as square as it can be
+  int columns = 0;      // 0: such that few places are empty
   int cell_pixels = 0;  // longer side of a picture; 0: 96 at least, in whole multiples
   std::string title = {};
   PixelRange range = PixelRange::kAuto;  // kAuto looks at all pictures together
@@ -38,7 +39,7 @@ absl::Status SaveImageGrid(const Tensor& images, const std::vector<std::string>&
                            const ImageGridOptions& options = {});
 
 struct FilterOptions {
-  Colormap colormap = Colormap::kGrey;
+  Colormap colormap = Colormap::kDiverging;  // around 0: weights have signs
   // Draws filters over three input channels as one colour picture each, all channels on one scale.
   bool rgb = false;
   int cell_pixels = 0;   // longer side of a slice; 0: about 40, in whole multiples
@@ -48,7 +49,7 @@ struct FilterOptions {
 };
 
 // The slices k[:, :, c, n] of a float32 kernel (height, width, inputs, outputs): row c, column n, each filter n scaled
-// between its own least and greatest value over all drawn channels. Throws Error for any other tensor.
+// by itself over all drawn channels: around 0, or in grey, viridis and colour between its least and greatest value. Throws Error for any other tensor.
 absl::Status SaveFilters(const Tensor& kernel, const std::string& path, const FilterOptions& options = {});
 
 }  // namespace weir::plot

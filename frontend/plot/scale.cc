@@ -7,8 +7,15 @@ namespace weir::plot {
 namespace {
 
 constexpr uint8_t kFlatGrey = 128;
+constexpr uint8_t kMiddle = 128;  // of a diverging colour map
 
 uint8_t Scale(double value, const ValueRange& range, ScaleRule rule) {
+  if (rule == ScaleRule::kDiverging) {
+    const double limit = range.magnitude();
+    if (std::isinf(value)) return value < 0 ? 0 : 255;
+    if (limit == 0) return kMiddle;
+    return static_cast<uint8_t>(std::clamp((value / limit + 1) * 128, 0.0, 255.0));
+  }
   if (range.constant() && std::isfinite(value)) return rule == ScaleRule::kGrey ? kFlatGrey : 0;
   if (value >= range.maximum) return 255;
   if (value <= range.minimum) return 0;
@@ -18,6 +25,15 @@ uint8_t Scale(double value, const ValueRange& range, ScaleRule rule) {
 }
 
 }  // namespace
+
+ScaleRule RuleFor(Colormap map) {
+  switch (map) {
+    case Colormap::kViridis: return ScaleRule::kColormap;
+    case Colormap::kGrey: return ScaleRule::kGrey;
+    case Colormap::kDiverging: return ScaleRule::kDiverging;
+  }
+  return ScaleRule::kColormap;
+}
 
 ValueRange RangeOf(std::span<const float> values) {
   ValueRange range;
