@@ -198,14 +198,12 @@ class FitLoop {
     ForEachCallback([&](Callback& callback) { callback.OnBatchBegin(context_, step); });
     const int64_t begin = step * options_.batch_size, end = std::min(begin + options_.batch_size, train_.size());
     const std::span<const int64_t> rows(order.data() + begin, static_cast<size_t>(end - begin));
-    const StepProgram& program =
-        trainer_.RunBatch(RunMode::kTrain, train_, rows, options_.taps, trainer_.state_.iterations, guard_);
+    const StepRun& run =
+        trainer_.RunBatch(call_, RunMode::kTrain, train_, rows, options_.taps, trainer_.state_.iterations, guard_);
     last_rows_ = rows;
-    nan_ = guard_ && !std::isfinite(program.loss());
-    means_.Add(program, end - begin);
+    nan_ = guard_ && !std::isfinite(run.loss());
+    means_.Add(run, end - begin);
     position_ = Trainer::Position{epoch, step + 1};
-    // A step that was held back is no step.
-    if (!nan_) trainer_.AfterStep();
     if (progress_->WantsUpdate()) progress_->Update(step + 1, means_.Values().entries());
     if (options_.callbacks.empty()) return;
     const Logs logs = means_.Values();
@@ -220,7 +218,8 @@ class FitLoop {
       first =
           StrCat(reading.path, " (", s.nans, " NaNs and ", s.infinities, " infinities among ", s.count, " elements)");
     };
-    trainer_.RunBatch(RunMode::kEvaluate, train_, last_rows_, {{"**", {.statistics_only = true, .receive = look}}},
+    TrainerCall call(trainer_);
+    trainer_.RunBatch(call, RunMode::kEvaluate, train_, last_rows_, {{"**", {.statistics_only = true, .receive = look}}},
                       trainer_.state_.iterations, false);
     return first;
   }
@@ -262,6 +261,7 @@ class FitLoop {
   }
 
   Trainer& trainer_;
+  TrainerCall call_{trainer_};
   const FitOptions& options_;
   BoundExamples all_, train_;
   std::optional<BoundExamples> validation_;
@@ -308,6 +308,7 @@ void FitContext::Print(const std::string& line) {
 History Trainer::Fit(const Examples& data, const FitOptions& options) {
   RequireCompiled("Fit");
   CheckOptions(options);
+  const TrainingTurn turn(*this, "Fit", /*fits=*/true);
   EnsureBuilt(data.x);
   return FitLoop(*this, data, options).Run();
 }

@@ -67,6 +67,12 @@ std::string SnakeCase(const std::string& class_name) {
   return text;
 }
 
+DescriptionLock::DescriptionLock() {
+  // Never destroyed: models may be described while the process ends.
+  static std::recursive_mutex& mutex = *new std::recursive_mutex;
+  lock_ = std::unique_lock(mutex);
+}
+
 LayerBase::LayerBase(std::string class_name, LayerOptions options)
     : class_name_(std::move(class_name)),
       name_(std::move(options.name)),
@@ -130,11 +136,12 @@ void LayerBase::CheckChannels(const TensorSpec& input) const {
 }
 
 void LayerBase::SetBuilt(std::span<const TensorSpec> inputs) {
-  built_ = true;
   built_for_.assign(inputs.begin(), inputs.end());
+  built_ = true;
 }
 
 void LayerBase::EnsureBuilt(std::span<const TensorSpec> inputs) {
+  const DescriptionLock lock;
   Check(inputs);
   if (built_) return;
   Build(inputs);
@@ -173,6 +180,7 @@ std::vector<TensorSpec> LayerBase::OutputSpecs(std::span<const TensorSpec> input
 }
 
 std::vector<std::shared_ptr<const LayerCall>> LayerBase::Calls() const {
+  const DescriptionLock lock;
   std::vector<std::shared_ptr<const LayerCall>> alive;
   std::erase_if(calls_, [](const auto& call) { return call.expired(); });
   for (const auto& call : calls_) {
@@ -182,6 +190,7 @@ std::vector<std::shared_ptr<const LayerCall>> LayerBase::Calls() const {
 }
 
 std::shared_ptr<const LayerCall> LayerBase::AddCall(std::vector<SymbolicTensor> inputs) {
+  const DescriptionLock lock;
   std::vector<TensorSpec> specs;
   for (const SymbolicTensor& input : inputs) specs.push_back(input.spec());
   EnsureBuilt(specs);

@@ -8,8 +8,10 @@
 #ifndef WEIR_FRONTEND_LAYER_H_
 #define WEIR_FRONTEND_LAYER_H_
 
+#include <atomic>
 #include <cstdint>
 #include <memory>
+#include <mutex>
 #include <nlohmann/json_fwd.hpp>
 #include <optional>
 #include <span>
@@ -28,6 +30,16 @@ struct LayerOptions {
   std::string name = {};  // "": the model chooses one
   bool trainable = true;
   std::vector<int64_t> input_shape = {};  // without the batch axis; for the first layer of a Sequential
+};
+
+// Held by whoever changes the layer graph: calls a layer, builds or names it, makes a model of it. Threads may describe
+// models of the same layers at once, and use them; a thread may hold it more than once.
+class [[nodiscard]] DescriptionLock {
+ public:
+  DescriptionLock();
+
+ private:
+  std::unique_lock<std::recursive_mutex> lock_;
 };
 
 class LayerBase : public std::enable_shared_from_this<LayerBase> {
@@ -102,7 +114,7 @@ class LayerBase : public std::enable_shared_from_this<LayerBase> {
   bool trainable_;
   std::vector<int64_t> input_shape_;
   int64_t serial_;
-  bool built_ = false;
+  std::atomic<bool> built_{false};  // set when all that building makes is there
   std::vector<TensorSpec> built_for_;
   std::vector<Variable> trainable_weights_, other_weights_;
   mutable std::vector<std::weak_ptr<const LayerCall>> calls_;

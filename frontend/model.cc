@@ -65,7 +65,7 @@ Logs Model::TrainOnBatch(const Examples& batch, const BatchOptions& options) con
 }
 
 const History& Model::history() const { return model().trainer().history(); }
-int64_t Model::iterations() const { return model().trainer().state().iterations; }
+int64_t Model::iterations() const { return model().trainer().state().Iterations(); }
 Optimizer Model::optimizer() const { return model().trainer().optimizer(); }
 void Model::set_learning_rate(double learning_rate) const { model().trainer().set_learning_rate(learning_rate); }
 

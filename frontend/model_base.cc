@@ -36,6 +36,7 @@ ModelBase::ModelBase(std::vector<Layer> layers, const ModelOptions& options)
       seed_(options.seed),
       runtime_(options.runtime) {
   std::set<const LayerBase*> given;
+  const DescriptionLock lock;
   for (size_t i = 0; i < layers.size(); ++i) {
     if (layers[i].defined() && layers[i].base().is_input() && i == 0) {
       given_input_.push_back(layers[i].output());
@@ -54,6 +55,7 @@ ModelBase::ModelBase(std::vector<Layer> layers, const ModelOptions& options)
 ModelBase::ModelBase(std::vector<SymbolicTensor> inputs, std::vector<SymbolicTensor> outputs,
                      const ModelOptions& options)
     : LayerBase("Model", {.name = options.name}), sequential_(false), seed_(options.seed), runtime_(options.runtime) {
+  const DescriptionLock lock;
   Network network = MapNetwork(std::move(inputs), std::move(outputs));
   names_.Add(network.layers);
   std::vector<TensorSpec> specs;
@@ -65,6 +67,7 @@ ModelBase::ModelBase(std::vector<SymbolicTensor> inputs, std::vector<SymbolicTen
 ModelBase::~ModelBase() = default;
 
 void ModelBase::AddLayer(const Layer& layer) {
+  const DescriptionLock lock;
   if (!sequential_) ThrowFailedPrecondition("Add: model \"", name(), "\" is no Sequential");
   if (layer.base().is_input() && given_.empty() && given_input_.empty()) {
     given_input_.push_back(layer.output());
@@ -151,7 +154,7 @@ void ModelBase::Finish(Network network) {
     for (const Layer& given : given_) listed_.push_back(*known.at(&given.base()));
   }
   SeedWeights(/*override_earlier=*/false);
-  if (trainer_ != nullptr) trainer_->Forget();
+  if (Trainer* trainer = trainer_) trainer->Forget();
 }
 
 void ModelBase::SeedWeights(bool override_earlier) {
@@ -204,11 +207,16 @@ Runtime& ModelBase::runtime() const { return runtime_ != nullptr ? *runtime_ : D
 
 void ModelBase::SetRuntime(Runtime* runtime) {
   runtime_ = runtime;
-  if (trainer_ != nullptr) trainer_->Forget();
+  if (Trainer* trainer = trainer_) trainer->Forget();
 }
 
 Trainer& ModelBase::trainer() {
-  if (trainer_ == nullptr) trainer_ = std::make_unique<Trainer>(*this);
+  if (Trainer* trainer = trainer_) return *trainer;
+  const DescriptionLock lock;
+  if (owned_trainer_ == nullptr) {
+    owned_trainer_ = std::make_unique<Trainer>(*this);
+    trainer_ = owned_trainer_.get();
+  }
   return *trainer_;
 }
 

@@ -3,6 +3,7 @@
 #ifndef WEIR_FRONTEND_MODEL_BASE_H_
 #define WEIR_FRONTEND_MODEL_BASE_H_
 
+#include <atomic>
 #include <cstdint>
 #include <memory>
 #include <string>
@@ -85,7 +86,8 @@ class ModelBase : public LayerBase {
   std::unique_ptr<Network> network_;
   std::vector<Layer> listed_;  // of a Sequential: as given, but each knowing its use in the network
   uint64_t seeded_ = 0;        // weights of the network's layers: the next one's stream
-  std::unique_ptr<Trainer> trainer_;
+  std::unique_ptr<Trainer> owned_trainer_;
+  std::atomic<Trainer*> trainer_{nullptr};  // the same, once it is made
 };
 
 // The model a handle stands for. Throws Error if it is no model.

@@ -173,17 +173,30 @@ std::ostream& operator<<(std::ostream& out, const TapStatistics& s) {
              << " elements (" << s.zeros << " zeros, " << s.nans << " NaNs, " << s.infinities << " infinities)";
 }
 
+void TapHandle::State::Set(std::vector<TapReading> latest) {
+  auto fresh = std::make_shared<const std::vector<TapReading>>(std::move(latest));
+  const std::lock_guard lock(mutex_);
+  readings_ = std::move(fresh);
+}
+
+TapHandle::Readings TapHandle::State::Get() const {
+  const std::lock_guard lock(mutex_);
+  return readings_;
+}
+
 const std::vector<TapReading>& TapHandle::readings() const {
   if (state_ == nullptr) ThrowFailedPrecondition("the tap is undefined");
-  return state_->readings;
+  shown_ = state_->Get();
+  return *shown_;
 }
 
 const TapReading& TapHandle::reading() const {
-  if (readings().size() != 1) {
-    ThrowFailedPrecondition("tap '", state_->request.pattern, "' has ", readings().size(),
-                            readings().empty() ? " readings: nothing has run yet" : " readings, expected one");
+  const std::vector<TapReading>& all = readings();
+  if (all.size() != 1) {
+    ThrowFailedPrecondition("tap '", state_->request.pattern, "' has ", all.size(),
+                            all.empty() ? " readings: nothing has run yet" : " readings, expected one");
   }
-  return readings()[0];
+  return all[0];
 }
 
 }  // namespace weir

@@ -15,6 +15,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <mutex>
 #include <span>
 #include <string>
 #include <vector>
@@ -63,18 +64,29 @@ struct TapRequest {
   TapOptions options;
 };
 
-// Keeps a tap of a model alive, and the readings of the latest run.
+// Keeps a tap of a model alive, and the readings of the latest run, of whichever thread. Runs in other threads are no
+// matter to a handle, but each thread needs a handle of its own (a copy).
 class TapHandle {
  public:
+  using Readings = std::shared_ptr<const std::vector<TapReading>>;
   struct State {
-    TapRequest request;
-    std::vector<TapReading> readings;
+    explicit State(TapRequest r) : request(std::move(r)) {}
+
+    void Set(std::vector<TapReading> latest);
+    Readings Get() const;
+
+    const TapRequest request;
+
+   private:
+    mutable std::mutex mutex_;  // guards readings_
+    Readings readings_ = std::make_shared<const std::vector<TapReading>>();
   };
 
   TapHandle() = default;
   explicit TapHandle(std::shared_ptr<State> state) : state_(std::move(state)) {}
 
-  // One for each value that matches, of the last batch that ran and had such values. Empty before.
+  // One for each value that matches, of the last batch that ran and had such values. Empty before. The reference is good
+  // until this handle is asked again.
   const std::vector<TapReading>& readings() const;
   // The only one; throws Error if there is none, or more.
   const TapReading& reading() const;
@@ -82,6 +94,7 @@ class TapHandle {
 
  private:
   std::shared_ptr<State> state_;
+  mutable Readings shown_;
 };
 
 // The values of a recorded model that `pattern` means, with their paths. Throws Error if there is none (naming the

@@ -5,6 +5,7 @@
 #include <set>
 
 #include "weir/core/error.h"
+#include "weir/frontend/variable_locks.h"
 #include "weir/ops/gradients.h"
 #include "weir/ops/ops.h"
 
@@ -66,8 +67,6 @@ StepProgram::StepProgram(const ModelBase& model, const CompiledModel* compiled, 
     named_.push_back({model.name() + "/loss", total_});
   }
   RecordTaps(model, compiled, request, context);
-  inputs_.resize(leaves_.size());
-  outputs_.resize(root_values_.size());
 }
 
 void StepProgram::Compile() {
@@ -77,7 +76,15 @@ void StepProgram::Compile() {
     ThrowIfError(made.status());
   }
   executable_ = *std::move(made);
+  locked_ = InLockOrder(variables_);
+  for (const std::vector<TapPlan>& plans : taps_) {
+    for (const TapPlan& plan : plans) {
+      if (plan.root.output >= 0) fresh_[static_cast<size_t>(plan.root.output)] = true;
+    }
+  }
 }
+
+StepProgram::~StepProgram() = default;
 
 Value StepProgram::AddLeaf(const Value& value, Leaf leaf) {
   leaf_index_.try_emplace(value.ref, static_cast<int>(leaf_values_.size()));
@@ -254,92 +261,6 @@ void StepProgram::RecordUpdate(const CompiledModel& compiled, const StepRequest&
     writes(state.leaf);
     assign(state.leaf, state.value);
   }
-}
-
-void StepProgram::Bind(std::span<const Tensor> batch, TrainingState& state) {
-  std::vector<float> scalars;
-  if (!scalar_names_.empty()) scalars = compiled_->optimizer.Scalars(state.iterations);
-  for (size_t i = 0; i < leaves_.size(); ++i) {
-    const Leaf& leaf = leaves_[i];
-    switch (leaf.kind) {
-      case Leaf::kBatch: inputs_[i] = batch[leaf.index]; break;
-      case Leaf::kVariable:
-        inputs_[i] = leaf.written ? variables_[leaf.index].Exclusive() : variables_[leaf.index].value();
-        break;
-      case Leaf::kSlot: {
-        std::vector<Tensor>& slots = state.slots[variables_[leaf.index].id()];
-        if (slots.size() != slot_specs_.size()) {
-          slots.clear();
-          for (const SlotSpec& spec : slot_specs_) {
-            slots.push_back(Tensor::Full(DType::kFloat32, variables_[leaf.index].shape(), spec.initial));
-          }
-        }
-        if (slots[leaf.slot].use_count() > 1) slots[leaf.slot] = slots[leaf.slot].Clone();
-        inputs_[i] = slots[leaf.slot];
-        break;
-      }
-      case Leaf::kScalar: inputs_[i] = Tensor::Scalar(scalars[leaf.index]); break;
-      case Leaf::kStep: inputs_[i] = Tensor::Scalar(state.iterations); break;
-    }
-  }
-}
-
-void StepProgram::Run(std::span<const Tensor> batch, TrainingState& state) {
-  WEIR_CHECK(batch.size() == batch_size_, batch.size(), " batch tensors, ", batch_size_, " expected");
-  Bind(batch, state);
-  const auto keep_leaf = [&](const Root& root) {
-    if (root.leaf >= 0) leaf_copies_[root.leaf] = inputs_[static_cast<size_t>(root.leaf)].Clone();
-  };
-  for (const Root& root : output_roots_) keep_leaf(root);
-  for (const std::vector<TapPlan>& plans : taps_) {
-    for (const TapPlan& plan : plans) {
-      keep_leaf(plan.root);
-      if (plan.root.output >= 0) fresh_[static_cast<size_t>(plan.root.output)] = true;
-    }
-  }
-  for (size_t i = 0; i < outputs_.size(); ++i) {
-    if (assigned_[i] || fresh_[i]) outputs_[i] = Tensor();
-  }
-  const absl::Status status = executable_ == nullptr ? absl::OkStatus() : runtime_.Run(*executable_, inputs_, outputs_);
-  // A handle kept here would make the next step copy what it updates, and keep a caller's batch alive.
-  for (Tensor& input : inputs_) input = Tensor();
-  for (size_t i = 0; i < outputs_.size(); ++i) {
-    if (assigned_[i]) outputs_[i] = Tensor();
-  }
-  ThrowIfError(status);
-  if (loss_root_.output >= 0) loss_ = outputs_[static_cast<size_t>(loss_root_.output)].item<double>();
-  output_losses_.clear();
-  for (const Root& root : output_loss_roots_) output_losses_.push_back(ValueOf(root).item<double>());
-  metric_sums_.clear();
-  for (const MetricPlan& plan : metric_plans_) {
-    WeightedSum sum{.value = ValueOf(plan.sum).item<double>(), .count = plan.count};
-    if (plan.weight >= 0) {
-      const std::span<const float> weights = batch[static_cast<size_t>(plan.weight)].data<float>();
-      double total = 0;
-      for (float weight : weights) total += weight;
-      sum.count = weights.empty() ? 0 : total * plan.count / static_cast<double>(weights.size());
-    }
-    metric_sums_.push_back(sum);
-  }
-}
-
-Tensor StepProgram::ValueOf(const Root& root) const {
-  return root.output >= 0 ? outputs_[static_cast<size_t>(root.output)] : leaf_copies_.at(root.leaf);
-}
-
-std::vector<Tensor> StepProgram::outputs() const {
-  std::vector<Tensor> values;
-  for (const Root& root : output_roots_) values.push_back(ValueOf(root));
-  return values;
-}
-
-std::vector<TapReading> StepProgram::Readings(size_t tap) {
-  std::vector<TapReading> readings;
-  for (const TapPlan& plan : taps_[tap]) {
-    readings.push_back(
-        {.path = plan.path, .gradient = plan.gradient, .step = 0, .value = ValueOf(plan.root), .statistics = {}});
-  }
-  return readings;
 }
 
 }  // namespace weir

@@ -1,11 +1,14 @@
 // StepProgram: one run of a model on one batch, recorded once for its shapes and kept compiled: forward, and as far
-// as asked for loss, metrics, gradients, optimizer, constraints and taps, all in one program. The trainer feeds it.
+// as asked for loss, metrics, gradients, optimizer, constraints and taps, all in one program. It doesn't change once it
+// is recorded, so any number of threads may run it at once; what a run binds and computes is in the StepRun that it
+// leases for itself. The trainer feeds it.
 #ifndef WEIR_FRONTEND_TRAIN_STEP_H_
 #define WEIR_FRONTEND_TRAIN_STEP_H_
 
 #include <cstdint>
 #include <map>
 #include <memory>
+#include <mutex>
 #include <span>
 #include <string>
 #include <utility>
@@ -36,8 +39,11 @@ struct CompiledModel {
 
 // What training changes besides the weights.
 struct TrainingState {
-  int64_t iterations = 0;
+  int64_t iterations = 0;  // of another thread's training: see Iterations
   std::map<const void*, std::vector<Tensor>> slots;  // by variable
+
+  int64_t Iterations() const { return __atomic_load_n(&iterations, __ATOMIC_RELAXED); }
+  void Count() { __atomic_fetch_add(&iterations, 1, __ATOMIC_RELAXED); }
 };
 
 enum class RunMode { kPredict, kEvaluate, kTrain };
@@ -74,39 +80,32 @@ struct StepRequest {
 bool ForwardHas(const ModelBase& model, std::span<const TensorType> inputs, bool training, const std::string& pattern,
                 bool gradient);
 
+// The weights that the batches of one call read: as of its first batch.
+struct WeightSnapshot {
+  std::vector<Variable> variables;
+  std::vector<Tensor> values;
+};
+
+class StepRun;
+
 class StepProgram {
  public:
-  // Sums over the batch, to be divided by the counts.
-  struct WeightedSum {
-    double value = 0;
-    double count = 0;
-  };
-
   // Records. `compiled` is null for kPredict, and must outlive the program otherwise. Throws Error where the model, its
   // loss or a tap does.
   StepProgram(const ModelBase& model, const CompiledModel* compiled, const StepRequest& request);
+  ~StepProgram();
 
   // To be called once before the first run.
   void Compile();
 
-  // Runs on a batch: inputs, targets and weights in the order of the request. Weights and slots are updated in place
-  // unless somebody holds them. Throws Error for what the data causes (a label out of range).
-  void Run(std::span<const Tensor> batch, TrainingState& state);
-
-  // Of the last run.
-  double loss() const { return loss_; }
-  const std::vector<double>& output_losses() const { return output_losses_; }
-  const std::vector<WeightedSum>& metrics() const {
-    return metric_sums_;
-  }  // output by output: metrics, then weighted ones
-  // The model's outputs (kPredict only); overwritten by the next run.
-  std::vector<Tensor> outputs() const;
-  // The values of tap `i` of the request, in tensors of their own.
-  std::vector<TapReading> Readings(size_t tap);
-
+  // All variables that a run reads or writes, in the order of variable_locks.h.
+  std::span<const Variable> locked() const { return locked_; }
   const Executable& executable() const { return *executable_; }
 
  private:
+  friend class StepRun;
+  friend class StepLease;
+
   struct Leaf {
     enum Kind { kBatch, kVariable, kSlot, kScalar, kStep } kind = kBatch;
     size_t index = 0;
@@ -139,14 +138,11 @@ class StepProgram {
   std::vector<NamedValue> FindTap(const ModelBase& model, const StepRequest& request, const StepRequest::Tap& tap);
   Value AddLeaf(const Value& value, Leaf leaf);
   Root AddRoot(const Value& value);
-  void Bind(std::span<const Tensor> batch, TrainingState& state);
-  Tensor ValueOf(const Root& root) const;
-
   Runtime& runtime_;
   std::shared_ptr<Graph> graph_;
   std::vector<Value> leaf_values_;
   std::vector<Leaf> leaves_;
-  std::vector<Variable> variables_;
+  std::vector<Variable> variables_, locked_;
   std::vector<std::string> scalar_names_;
   std::vector<SlotSpec> slot_specs_;
   const CompiledModel* compiled_;  // the trainer's: its learning rate may change between runs
@@ -166,11 +162,76 @@ class StepProgram {
   size_t first_weight_ = 0;  // batch tensor
 
   std::shared_ptr<const Executable> executable_;
+
+  std::mutex mutex_;  // guards idle_
+  std::vector<std::unique_ptr<StepRun>> idle_;
+};
+
+// What one run at a time of a program needs: the tensors bound, and the results of the last run.
+class StepRun {
+ public:
+  // Sums over the batch, to be divided by the counts.
+  struct WeightedSum {
+    double value = 0;
+    double count = 0;
+  };
+
+  explicit StepRun(const StepProgram& program);
+
+  // Runs on a batch: inputs, targets and weights in the order of the request. Throws Error for what the data causes (a
+  // label out of range).
+  //
+  // Without an update: reads the weights of `weights`, which are taken now if there are none yet.
+  void Read(std::span<const Tensor> batch, const TrainingState& state, WeightSnapshot& weights);
+  // With one: weights and slots are updated in place unless somebody holds them. The caller holds the locks of
+  // program.locked().
+  void Update(std::span<const Tensor> batch, TrainingState& state);
+
+  double loss() const { return loss_; }
+  const std::vector<double>& output_losses() const { return output_losses_; }
+  const std::vector<WeightedSum>& metrics() const {
+    return metric_sums_;
+  }  // output by output: metrics, then weighted ones
+  // The model's outputs (kPredict only); overwritten by the next run.
+  std::vector<Tensor> outputs() const;
+  // The values of tap `i` of the request, in tensors of their own.
+  std::vector<TapReading> Readings(size_t tap);
+  // Lets go of outputs, which belong to whoever asked for them.
+  void DropOutputs();
+
+ private:
+  void BindBatch(std::span<const Tensor> batch, int64_t iterations);
+  void BindSlots(TrainingState& state);
+  void Run(std::span<const Tensor> batch);
+  void ReadMetrics(std::span<const Tensor> batch);
+  Tensor ValueOf(const StepProgram::Root& root) const;
+
+  const StepProgram& program_;
   std::vector<Tensor> inputs_, outputs_;
   std::map<int, Tensor> leaf_copies_;
   double loss_ = 0;
   std::vector<double> output_losses_;
   std::vector<WeightedSum> metric_sums_;
+};
+
+// A program, kept alive, and a run of it that is nobody else's for as long as the lease lives.
+class StepLease {
+ public:
+  StepLease() = default;
+  explicit StepLease(std::shared_ptr<StepProgram> program);
+  StepLease(StepLease&&) = default;
+  StepLease& operator=(StepLease&& other);
+  ~StepLease() { Return(); }
+
+  bool defined() const { return run_ != nullptr; }
+  const StepProgram& program() const { return *program_; }
+  StepRun& run() const { return *run_; }
+
+ private:
+  void Return();
+
+  std::shared_ptr<StepProgram> program_;
+  std::unique_ptr<StepRun> run_;
 };
 
 }  // namespace weir

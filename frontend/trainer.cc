@@ -75,12 +75,12 @@ void EpochMeans::Reset() {
   for (MeanState& mean : means_) mean.Reset();
 }
 
-void EpochMeans::Add(const StepProgram& step, int64_t batch_size) {
+void EpochMeans::Add(const StepRun& step, int64_t batch_size) {
   const double n = static_cast<double>(batch_size);
   size_t next = 0;
   means_[next++].Update(step.loss() * n, n);
   for (size_t i = 0; i < output_losses_; ++i) means_[next++].Update(step.output_losses()[i] * n, n);
-  for (const StepProgram::WeightedSum& sum : step.metrics()) means_[next++].Update(sum.value, sum.count);
+  for (const StepRun::WeightedSum& sum : step.metrics()) means_[next++].Update(sum.value, sum.count);
 }
 
 Logs EpochMeans::Values() const {
@@ -127,7 +127,7 @@ void Trainer::Adopt(CompiledModel compiled) {
   callback_states_ = nullptr;
   interrupted_means_ = nullptr;
   interrupted_at_.reset();
-  steps_.clear();
+  Forget();
 }
 
 const CompiledModel& Trainer::RequireCompiled(std::string_view what) const {
@@ -151,58 +151,6 @@ void Trainer::EnsureBuilt(const std::vector<Tensor>& x) {
     specs.back().dims[0] = kNone;
   }
   model_.EnsureBuilt(specs);
-}
-
-StepProgram& Trainer::StepFor(const StepRequest& request) {
-  const auto found = steps_.find(request);
-  if (found != steps_.end()) return *found->second;
-  auto step = std::make_unique<StepProgram>(model_, compiled_ ? &*compiled_ : nullptr, request);
-  step->Compile();
-  return *(steps_[request] = std::move(step));
-}
-
-StepProgram& Trainer::RunBatch(RunMode mode, const BoundExamples& data, std::span<const int64_t> rows,
-                               const std::vector<TapRequest>& taps, int64_t tap_step, bool guard) {
-  // The call's own taps, then those of living handles as far as this kind of run has what they want.
-  std::vector<TapRequest> all = taps;
-  std::vector<std::shared_ptr<TapHandle::State>> handles;
-  std::erase_if(handles_, [](const auto& handle) { return handle.expired(); });
-  for (const auto& weak : handles_) {
-    const auto handle = weak.lock();
-    if (handle->request.options.gradient && mode == RunMode::kPredict) continue;
-    handles.push_back(handle);
-    all.push_back(handle->request);
-  }
-  const int64_t count = static_cast<int64_t>(rows.size());
-  StepRequest request;
-  request.mode = mode;
-  request.guard = guard;
-  request.inputs = data.InputTypes(count);
-  std::vector<TensorType> types = request.inputs;
-  if (mode != RunMode::kPredict) {
-    request.targets = data.TargetTypes(count);
-    request.weights = data.WeightTypes(count);
-    for (const auto* more : {&request.targets, &request.weights}) types.insert(types.end(), more->begin(), more->end());
-  }
-  for (size_t i = 0; i < all.size(); ++i) {
-    request.taps.push_back({all[i].pattern, all[i].options.gradient, /*optional=*/i >= taps.size()});
-  }
-  if (mode == RunMode::kTrain) request.trained = model_.Trained();
-  StepProgram& step = StepFor(request);
-  std::vector<Tensor>& buffers = buffers_[types];
-  buffers.resize(types.size());
-  step.Run(data.Batch(rows, buffers), state_);
-  for (size_t i = 0; i < all.size(); ++i) {
-    std::vector<TapReading> readings = step.Readings(i);
-    for (TapReading& reading : readings) {
-      reading.step = tap_step;
-      reading.statistics = ComputeStatistics(reading.value);
-      if (all[i].options.statistics_only) reading.value = Tensor();
-      if (all[i].options.receive) all[i].options.receive(reading);
-    }
-    if (i >= taps.size() && !readings.empty()) handles[i - taps.size()]->readings = std::move(readings);
-  }
-  return step;
 }
 
 // Types of targets that losses and metrics take, for a recording that never runs: like the output, or class numbers.
@@ -258,8 +206,10 @@ std::shared_ptr<TapHandle::State> Trainer::AddTap(const TapRequest& request) {
     const bool loss = request.pattern == "loss" || request.pattern == model_.name() + "/loss";
     if (targets || !loss) StepProgram(model_, compiled_ ? &*compiled_ : nullptr, step);  // throws if it has none either
   }
-  auto state = std::make_shared<TapHandle::State>(TapHandle::State{request, {}});
+  auto state = std::make_shared<TapHandle::State>(request);
+  const std::lock_guard lock(mutex_);
   handles_.push_back(state);
+  any_handles_ = true;
   return state;
 }
 
@@ -268,19 +218,31 @@ std::vector<Tensor> Trainer::Predict(const std::vector<Tensor>& x, const Predict
     ThrowInvalidArgument("Predict: batch_size ", options.batch_size, ", expected at least 1");
   EnsureBuilt(x);
   const BoundExamples data(model_, Examples(x, std::vector<Tensor>{}), /*with_targets=*/false, options.scale);
+  TrainerCall call(*this);
   std::vector<Tensor> results;
   std::vector<int64_t> rows;
   for (int64_t begin = 0; begin < data.size(); begin += options.batch_size) {
     const int64_t end = std::min(begin + options.batch_size, data.size());
     rows.resize(static_cast<size_t>(end - begin));
     std::iota(rows.begin(), rows.end(), begin);
-    const std::vector<Tensor> outputs =
-        RunBatch(RunMode::kPredict, data, rows, options.taps, begin / options.batch_size, false).outputs();
+    StepRun& run = RunBatch(call, RunMode::kPredict, data, rows, options.taps, begin / options.batch_size, false);
+    std::vector<Tensor> outputs = run.outputs();
+    for (size_t i = 0; begin == 0 && i < outputs.size(); ++i) {
+      const Shape& shape = outputs[i].shape();
+      if (shape.rank() == 0 || shape[0] != end)
+        ThrowInvalidArgument("Predict: output ", i, " of model \"", model_.name(), "\" has no batch axis");
+    }
+    if (begin == 0 && end == data.size()) {
+      // The only batch's outputs are the results, unless something else is the same tensor.
+      run.DropOutputs();
+      for (Tensor& output : outputs) {
+        if (output.use_count() > 1) output = output.Clone();
+      }
+      return outputs;
+    }
     for (size_t i = 0; i < outputs.size(); ++i) {
       if (begin == 0) {
         Dims dims(outputs[i].shape().begin(), outputs[i].shape().end());
-        if (dims.empty() || dims[0] != end)
-          ThrowInvalidArgument("Predict: output ", i, " of model \"", model_.name(), "\" has no batch axis");
         dims[0] = data.size();
         results.push_back(Tensor::Uninitialized({outputs[i].dtype(), Shape(dims)}));
       }
@@ -300,6 +262,7 @@ std::vector<Tensor> Trainer::Predict(const std::vector<Tensor>& x, const Predict
 
 Logs Trainer::EvaluateBound(const BoundExamples& data, int64_t batch_size, const std::vector<TapRequest>& taps,
                             int verbose, const ProgressOutput& output) {
+  TrainerCall call(*this);
   EpochMeans means(*compiled_);
   const int64_t steps = (data.size() + batch_size - 1) / batch_size;
   std::optional<ProgressLine> progress;
@@ -309,7 +272,7 @@ Logs Trainer::EvaluateBound(const BoundExamples& data, int64_t batch_size, const
     const int64_t begin = step * batch_size, end = std::min(begin + batch_size, data.size());
     rows.resize(static_cast<size_t>(end - begin));
     std::iota(rows.begin(), rows.end(), begin);
-    means.Add(RunBatch(RunMode::kEvaluate, data, rows, taps, step, false), end - begin);
+    means.Add(RunBatch(call, RunMode::kEvaluate, data, rows, taps, step, false), end - begin);
     if (progress && progress->WantsUpdate()) progress->Update(step + 1, means.Values().entries());
   }
   if (progress) progress->Finish(steps, means.Values().entries());
@@ -328,31 +291,16 @@ Logs Trainer::Evaluate(const Examples& data, const EvaluateOptions& options) {
 
 Logs Trainer::TrainOnBatch(const Examples& batch, const BatchOptions& options) {
   RequireCompiled("TrainOnBatch");
+  const TrainingTurn turn(*this, "TrainOnBatch", /*fits=*/false);
   EnsureBuilt(batch.x);
   const BoundExamples bound(model_, batch, /*with_targets=*/true, options.scale, options.class_weight);
   if (bound.size() == 0) ThrowInvalidArgument("TrainOnBatch: the batch is empty");
   std::vector<int64_t> rows(static_cast<size_t>(bound.size()));
   std::iota(rows.begin(), rows.end(), 0);
+  TrainerCall call(*this);
   EpochMeans means(*compiled_);
-  means.Add(RunBatch(RunMode::kTrain, bound, rows, options.taps, state_.iterations, false), bound.size());
-  AfterStep();
+  means.Add(RunBatch(call, RunMode::kTrain, bound, rows, options.taps, state_.iterations, false), bound.size());
   return means.Values();
-}
-
-// Counts the step; the moving averages take the weights' place where the optimizer says so.
-void Trainer::AfterStep() {
-  ++state_.iterations;
-  const OptimizerOptions& options = compiled_->optimizer.options();
-  if (options.use_ema && options.ema_overwrite_frequency && state_.iterations % *options.ema_overwrite_frequency == 0) {
-    TakeAverages();
-  }
-}
-
-void Trainer::TakeAverages() {
-  for (Variable variable : model_.trainable_weights()) {
-    const auto slots = state_.slots.find(variable.id());
-    if (slots != state_.slots.end()) variable.Assign(slots->second[0]);
-  }
 }
 
 }  // namespace weir

@@ -1,14 +1,23 @@
 // Trainer: what a model needs to be trained, evaluated and asked for predictions: the compiled choices, optimizer
 // state, recorded programs, taps. One a model, made when first needed. Users call it through Model.
+//
+// Predict, Evaluate and AddTap may be called by any number of threads at once, also while another trains the model; each
+// call has its own runs, buffers and weights (TrainerCall). One thread trains at a time: calls of TrainOnBatch wait for
+// one another, a Fit beside another thread's is an error. What changes the model itself (Compile, Add, SetRuntime,
+// SetSeed, LoadWeights into a model that trains) is to be called while no other thread uses it.
 #ifndef WEIR_FRONTEND_TRAINER_H_
 #define WEIR_FRONTEND_TRAINER_H_
 
+#include <atomic>
+#include <condition_variable>
 #include <functional>
 #include <map>
 #include <memory>
+#include <mutex>
 #include <nlohmann/json_fwd.hpp>
 #include <optional>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "absl/container/flat_hash_map.h"
@@ -23,7 +32,7 @@ class EpochMeans {
   explicit EpochMeans(const CompiledModel& compiled);
 
   void Reset();
-  void Add(const StepProgram& step, int64_t batch_size);
+  void Add(const StepRun& step, int64_t batch_size);
   Logs Values() const;
   const std::vector<std::string>& keys() const { return keys_; }
 
@@ -34,6 +43,38 @@ class EpochMeans {
   std::vector<std::string> keys_;
   std::vector<MeanState> means_;
   size_t output_losses_ = 0;  // of them behind the loss; none for a single output
+};
+
+// Tensors that batches are converted or gathered into, one a column of the data; smaller batches use their first rows.
+struct BatchBuffers {
+  std::vector<Tensor> whole;
+
+  // Whether batches of these types can use them, or grow them.
+  bool Fit(std::span<const TensorType> types) const;
+  // The buffers as tensors of these types, undefined where there is none yet; Keep takes in those made since.
+  std::vector<Tensor> Views(std::span<const TensorType> types) const;
+  void Keep(std::span<const Tensor> views);
+};
+
+class Trainer;
+
+// What one call of Fit, Predict, Evaluate or TrainOnBatch has for itself, for all its batches.
+class TrainerCall {
+ public:
+  explicit TrainerCall(Trainer& trainer) : trainer_(trainer) {}
+  ~TrainerCall();
+  TrainerCall(const TrainerCall&) = delete;
+  TrainerCall& operator=(const TrainerCall&) = delete;
+
+ private:
+  friend class Trainer;
+
+  Trainer& trainer_;
+  StepRequest request_;
+  StepLease lease_;  // for the request
+  int64_t generation_ = -1;
+  WeightSnapshot weights_;
+  BatchBuffers buffers_;
 };
 
 class Trainer {
@@ -58,7 +99,7 @@ class Trainer {
   const History& history() const { return history_; }
 
   // Drops recorded programs: the model's structure has changed.
-  void Forget() { steps_.clear(); }
+  void Forget();
 
   // ---- For model_files.cc ----
   // Optimizer, losses and metrics as Keras writes them; null if not compiled.
@@ -72,6 +113,7 @@ class Trainer {
  private:
   friend class FitContext;
   friend class FitLoop;
+  friend class TrainerCall;
 
   // Where an interrupted epoch stopped.
   struct Position {
@@ -79,13 +121,38 @@ class Trainer {
     int64_t step = 0;
   };
 
+  // While alive, this thread alone trains the model; it may take a turn within its own.
+  class TrainingTurn {
+   public:
+    TrainingTurn(Trainer& trainer, std::string_view what, bool fits);
+    ~TrainingTurn();
+    TrainingTurn(const TrainingTurn&) = delete;
+    TrainingTurn& operator=(const TrainingTurn&) = delete;
+
+   private:
+    Trainer& trainer_;
+    bool outer_fits_ = false;
+  };
+
+  struct Recorded {
+    std::shared_ptr<StepProgram> program;
+    std::shared_ptr<std::mutex> recording = std::make_shared<std::mutex>();  // held by the one thread that records
+  };
+
   void EnsureBuilt(const std::vector<Tensor>& x);
   std::optional<std::vector<TensorType>> GuessTargets(const std::vector<TensorType>& inputs) const;
   void Adopt(CompiledModel compiled);
-  StepProgram& StepFor(const StepRequest& request);
-  // One batch through the right program, its taps delivered.
-  StepProgram& RunBatch(RunMode mode, const BoundExamples& data, std::span<const int64_t> rows,
-                        const std::vector<TapRequest>& taps, int64_t tap_step, bool guard);
+  std::shared_ptr<StepProgram> StepFor(const StepRequest& request);
+  // One batch through the right program, its taps delivered; a training step is counted. The run is the call's, until
+  // its next batch.
+  StepRun& RunBatch(TrainerCall& call, RunMode mode, const BoundExamples& data, std::span<const int64_t> rows,
+                    const std::vector<TapRequest>& taps, int64_t tap_step, bool guard);
+  // The first `own_taps` are the call's, and must be there; the others are handles'.
+  StepRequest RequestFor(RunMode mode, const BoundExamples& data, int64_t count, std::span<const TapRequest> taps,
+                         size_t own_taps, bool guard) const;
+  std::vector<Tensor> BatchOf(TrainerCall& call, const BoundExamples& data, std::span<const int64_t> rows);
+  std::vector<std::shared_ptr<TapHandle::State>> LivingHandles(RunMode mode);
+  // Counts the step; the moving averages take the weights' place where the optimizer says so. For who holds the locks.
   void AfterStep();
   void TakeAverages();
   Logs EvaluateBound(const BoundExamples& data, int64_t batch_size, const std::vector<TapRequest>& taps, int verbose,
@@ -94,9 +161,20 @@ class Trainer {
   ModelBase& model_;
   std::optional<CompiledModel> compiled_;
   TrainingState state_;
-  absl::flat_hash_map<StepRequest, std::unique_ptr<StepProgram>> steps_;
-  absl::flat_hash_map<std::vector<TensorType>, std::vector<Tensor>> buffers_;  // of batches, by their types
+
+  std::mutex mutex_;  // guards steps_, idle_buffers_ and handles_
+  absl::flat_hash_map<StepRequest, Recorded> steps_;
+  std::vector<BatchBuffers> idle_buffers_;  // the last used last
   std::vector<std::weak_ptr<TapHandle::State>> handles_;
+  std::atomic<bool> any_handles_{false};
+  std::atomic<int64_t> generation_{0};  // of the model's structure
+
+  std::mutex turn_mutex_;  // guards what follows
+  std::condition_variable turn_ended_;
+  std::thread::id training_thread_;
+  int turns_ = 0;
+  bool fits_ = false;
+
   History history_;
   std::unique_ptr<nlohmann::json> callback_states_;
   std::unique_ptr<nlohmann::json> interrupted_means_;

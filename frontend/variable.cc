@@ -1,10 +1,35 @@
 #include "weir/frontend/variable.h"
 
+#include <atomic>
+#include <mutex>
 #include <utility>
 
 #include "weir/core/error.h"
+#include "weir/frontend/variable_locks.h"
 
 namespace weir {
+namespace {
+
+// A lock that is had in the order of asking. A mutex would be taken back at once by a training that has just let go.
+class QueueLock {
+ public:
+  void lock() {
+    const uint32_t ticket = next_.fetch_add(1, std::memory_order_relaxed);
+    for (uint32_t now = serving_.load(std::memory_order_acquire); now != ticket;
+         now = serving_.load(std::memory_order_acquire)) {
+      serving_.wait(now, std::memory_order_acquire);
+    }
+  }
+  void unlock() {
+    serving_.fetch_add(1, std::memory_order_release);
+    serving_.notify_all();
+  }
+
+ private:
+  std::atomic<uint32_t> next_{0}, serving_{0};
+};
+
+}  // namespace
 
 struct Variable::State {
   VariableOptions options;
@@ -13,6 +38,7 @@ struct Variable::State {
   uint64_t seed = 0;
   uint64_t stream = 0;
   bool seeded = false;
+  QueueLock lock;  // guards the value and where it comes from
   Tensor value;
 
   void Initialize() {
@@ -54,27 +80,41 @@ void Variable::SetOwner(std::string owner) { state().owner = std::move(owner); }
 void Variable::SetTrainable(bool trainable) { state().options.trainable = trainable; }
 
 Tensor Variable::value() const {
-  state().Initialize();
-  return state().value;
+  const std::lock_guard lock(state().lock);
+  return LockedValue();
 }
 
 void Variable::Assign(const Tensor& value) { Adopt(value.Clone()); }
 
 void Variable::Adopt(Tensor value) {
+  const std::lock_guard lock(state().lock);
+  LockedAdopt(std::move(value));
+}
+
+void Variable::Lock() const { state().lock.lock(); }
+void Variable::Unlock() const { state().lock.unlock(); }
+
+const Tensor& Variable::LockedValue() const {
+  state().Initialize();
+  return state().value;
+}
+
+Tensor& Variable::LockedExclusive() {
+  state().Initialize();
+  if (!HeldAlone(state().value)) state().value = state().value.Clone();
+  return state().value;
+}
+
+void Variable::LockedAdopt(Tensor value) {
   if (!value.defined() || value.type() != type()) {
     ThrowInvalidArgument("variable ", path(), " is ", type(), ", cannot be assigned ", value.type());
   }
   state().value = std::move(value);
 }
 
-Tensor& Variable::Exclusive() {
-  state().Initialize();
-  if (state().value.use_count() > 1) state().value = state().value.Clone();
-  return state().value;
-}
-
 void Variable::Seed(uint64_t seed, uint64_t stream, bool override_earlier) {
   State& s = state();
+  const std::lock_guard lock(s.lock);
   if (s.value.defined() || (s.seeded && !override_earlier)) return;
   s.seed = seed;
   s.stream = stream;

@@ -41,15 +41,21 @@ class Variable {
   const Constraint& constraint() const;
   const Regularizer& regularizer() const;
 
-  // The value now. Training and Assign never change a tensor that was handed out.
+  // The value now, after a training step that is running in another thread. Training and Assign never change a tensor
+  // that was handed out. Reading and assigning are safe from any thread; variable_locks.h reads several as of one moment.
   Tensor value() const;
   // Sets the value (copied). Throws Error unless dtype and shape are the variable's.
   void Assign(const Tensor& value);
   // Likewise, without a copy: for a tensor that is written by nobody as long as the variable holds it.
   void Adopt(Tensor value);
 
-  // For the trainer: the value as a tensor that nobody else holds and that may be overwritten.
-  Tensor& Exclusive();
+  // For variable_locks.h, and who holds the lock: the value, the same as a tensor that nobody else holds and that may be
+  // overwritten, and a new one.
+  void Lock() const;
+  void Unlock() const;
+  const Tensor& LockedValue() const;
+  Tensor& LockedExclusive();
+  void LockedAdopt(Tensor value);
   // Where the initial value comes from: stream `stream` of `seed`. Without effect once there is a value.
   void Seed(uint64_t seed, uint64_t stream, bool override_earlier);
   void SetOwner(std::string owner);

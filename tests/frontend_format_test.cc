@@ -75,7 +75,7 @@ TEST(Variables, PrintAsTensorFlowDoes) {
 TEST(Variables, HandedOutValuesNeverChange) {
   Variable variable({.name = "kernel", .shape = {2}, .initializer = "ones"}, "dense");
   const Tensor before = variable.value();
-  variable.Exclusive().data<float>()[0] = 7;
+  variable.LockedExclusive().data<float>()[0] = 7;
   EXPECT_EQ(before.at<float>({0}), 1);
   EXPECT_EQ(variable.value().at<float>({0}), 7);
   Tensor mine = Vector({5, 6});

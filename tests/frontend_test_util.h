@@ -7,6 +7,7 @@
 #include <filesystem>
 #include <map>
 #include <memory>
+#include <mutex>
 
 #include "parts_test_util.h"
 #include "temp_folder.h"
@@ -21,6 +22,8 @@ namespace weir {
 // Kept for the whole program, so that plans are compiled once.
 inline Runtime& TestRuntime(const std::string& backend, int threads) {
   static std::map<std::pair<std::string, int>, std::unique_ptr<Runtime>> made;
+  static std::mutex mutex;
+  const std::lock_guard lock(mutex);
   std::unique_ptr<Runtime>& runtime = made[{backend, threads}];
   if (runtime == nullptr) {
     absl::StatusOr<std::unique_ptr<Runtime>> fresh = MakeRuntime({.backend = backend, .threads = threads, .jit_cache = "off"});

@@ -6,3 +6,4 @@ weir_test(frontend_test
   DEPS weir_frontend nlohmann_json::nlohmann_json)
 weir_test(frontend_tutorial_test SOURCES frontend_tutorial_test.cc DEPS weir_frontend nlohmann_json::nlohmann_json)
 weir_test(depth_test SOURCES depth_test.cc DEPS weir_frontend)
+weir_test(threads_test SOURCES threads_test.cc DEPS weir_frontend nlohmann_json::nlohmann_json)
