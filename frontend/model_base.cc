@@ -85,7 +85,7 @@ void ModelBase::AddLayer(const Layer& layer) {
         network_->Extend(output.call());
         listed_.push_back(network_->layers.back());
         SeedLayer(listed_.back(), /*override_earlier=*/false);
-        if (trainer_ != nullptr) trainer_->Forget();
+        if (Trainer* trainer = trainer_) trainer->Forget();
       } else {
         Finish(MapNetwork(network_->inputs, {output}));
       }
