@@ -1,10 +1,14 @@
 // The tutorial's model: training steps and inference on each backend.
+#include <map>
 #include <memory>
+#include <mutex>
 #include <string>
 
 #include "benchmark/benchmark.h"
 #include "weir/bench/bench.h"
 #include "weir/bench/tutorial_model.h"
+#include "weir/core/error.h"
+#include "weir/frontend/session.h"
 
 namespace weir::bench {
 namespace {
@@ -29,6 +33,33 @@ void Inference(benchmark::State& state, Runtime* runtime, int64_t batch, const M
           [&] { benchmark::DoNotOptimize(model.PredictOne(x, {.batch_size = batch})); });
 }
 
+// Threads that ask one model at once, each computing alone: with enough processors predictions a second (items) grow as
+// their number.
+void Callers(benchmark::State& state, const std::string& backend) {
+  struct Asked {
+    std::unique_ptr<Runtime> runtime;
+    Sequential model;
+    Tensor x;
+  };
+  static std::mutex mutex;
+  static std::map<std::string, std::shared_ptr<const Asked>> made;
+  std::shared_ptr<const Asked> asked;
+  {
+    const std::lock_guard lock(mutex);
+    std::shared_ptr<const Asked>& shared = made[backend];
+    if (shared == nullptr) {
+      absl::StatusOr<std::unique_ptr<Runtime>> runtime = MakeRuntime({.backend = backend, .threads = 1});
+      ThrowIfError(runtime.status());
+      const Sequential model = TutorialModel(runtime->get());
+      model.PredictOne(TutorialPictures(1));
+      shared = std::make_shared<const Asked>(Asked{*std::move(runtime), model, TutorialPictures(1)});
+    }
+    asked = shared;
+  }
+  for (auto _ : state) benchmark::DoNotOptimize(asked->model.PredictOne(asked->x));
+  state.SetItemsProcessed(state.iterations());
+}
+
 }  // namespace
 
 void RegisterModelBenchmarks(std::span<const NamedRuntime> runtimes, const MachinePeak& peak) {
@@ -44,6 +75,14 @@ void RegisterModelBenchmarks(std::span<const NamedRuntime> runtimes, const Machi
   };
   for (int64_t batch : {32, 128}) add("training_step", TrainingStep, batch);
   for (int64_t batch : {1, 32, 256}) add("inference", Inference, batch);
+  for (const NamedRuntime& named : runtimes) {
+    if (named.slow()) continue;
+    benchmark::RegisterBenchmark(StrCat("model/inference_by_callers/", named.name).c_str(),
+                                 [name = named.name](benchmark::State& state) { Callers(state, name); })
+        ->ThreadRange(1, 2)
+        ->UseRealTime()
+        ->Unit(benchmark::kMillisecond);
+  }
 }
 
 }  // namespace weir::bench

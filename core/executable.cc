@@ -3,26 +3,22 @@
 #include <algorithm>
 #include <cstdlib>
 #include <cstring>
+#include <utility>
 
 #include "weir/core/error.h"
-#include "weir/core/memory_block.h"
+#include "weir/core/float_state.h"
 #include "weir/core/op_def.h"
 
 namespace weir {
 namespace {
 
-// From here on worth a huge page: kernels jump about in it.
-constexpr int64_t kJumpy = int64_t{256} << 10;
+// What a plan takes beside the memory of its runs, about: a node of the graph, and a step with its code.
+constexpr int64_t kNodeBytes = 1 << 10, kStepBytes = 8 << 10;
 // Bytes of a step's operands from which on its stages change their direction. What is smaller stays in the second-level
 // caches anyway, and there a task should meet the thread that ran it before, even if it was one that helped out.
 constexpr int64_t kTurningBytes = int64_t{2} << 20;
 
-std::shared_ptr<std::byte> Allocate(int64_t bytes, const char* what) {
-  const int64_t room = bytes >= kJumpy ? std::max(bytes, int64_t{kHugePageBytes}) : bytes;
-  std::shared_ptr<std::byte> block = AllocateBlock(static_cast<size_t>(room), /*zero=*/true);
-  if (block == nullptr) throw Error(absl::StatusCode::kResourceExhausted, StrCat("no memory for ", what, " of ", bytes, " bytes"));
-  return block;
-}
+int64_t RoundUp(int64_t bytes, int64_t multiple) { return (bytes + multiple - 1) / multiple * multiple; }
 
 ProfileEvent EventOf(const PlanStep& step) {
   const Graph& graph = *step.cluster.graph;
@@ -43,10 +39,10 @@ ProfileEvent EventOf(const PlanStep& step) {
 }  // namespace
 
 struct Executable::Context {
-  std::shared_ptr<std::byte> arena;
-  std::shared_ptr<std::byte> kept;
+  BlockPool::Block block;  // the arena, and behind it scratch; while a run lasts
+  BlockPool::Block kept;
   std::vector<bool> prepared;  // steps whose kept workspace is made from the kept copy of its input
-  std::vector<std::shared_ptr<std::byte>> scratch;  // one a thread
+  std::byte* scratch = nullptr;
   std::vector<std::byte*> inputs;
   std::vector<std::byte*> outputs;
   // Addresses of all steps' operands, one after another: a step's inputs, then its outputs.
@@ -59,8 +55,8 @@ struct Executable::Context {
     switch (location.kind) {
       case Location::Kind::kInput: return inputs[static_cast<size_t>(location.index)];
       case Location::Kind::kOutput: return outputs[static_cast<size_t>(location.index)];
-      case Location::Kind::kArena: return arena.get() + location.index;
-      case Location::Kind::kKept: return kept.get() + location.index;
+      case Location::Kind::kArena: return block.memory.get() + location.index;
+      case Location::Kind::kKept: return kept.memory.get() + location.index;
       case Location::Kind::kNone: break;
     }
     return nullptr;
@@ -81,43 +77,55 @@ struct Executable::Context {
   }
 };
 
-Executable::Executable(Plan plan, CompileOptions options) : plan_(std::move(plan)), options_(std::move(options)) {
+Executable::Executable(Plan plan, CompileOptions options, std::shared_ptr<ByteAccount> account)
+    : plan_(std::move(plan)),
+      options_(std::move(options)),
+      account_(account != nullptr ? std::move(account) : std::make_shared<ByteAccount>(0)),
+      own_blocks_(account_) {
+  const int64_t nodes = plan_.program.graph == nullptr ? 0 : plan_.program.graph->size();
+  plan_bytes_ = nodes * kNodeBytes + static_cast<int64_t>(plan_.steps.size()) * kStepBytes;
+  account_->fetch_add(plan_bytes_, std::memory_order_relaxed);
+  // Room up to the end of a cache line, which kernels may read, and no line for two threads.
+  scratch_stride_ = RoundUp(plan_.scratch_bytes + 64, 256);
   for (const PlanStep& step : plan_.steps) turning_.push_back(ClusterBytes(step.cluster) >= kTurningBytes);
   writes_inputs_ = std::find(plan_.input_written.begin(), plan_.input_written.end(), true) != plan_.input_written.end();
 }
-Executable::~Executable() = default;
+
+Executable::~Executable() { account_->fetch_sub(plan_bytes_, std::memory_order_relaxed); }
 
 const TensorType& Executable::root_type(size_t i) const { return plan_.program.graph->type(plan_.program.roots[i]); }
 
-std::unique_ptr<Executable::Context> Executable::Acquire(int threads) const {
-  std::unique_ptr<Context> context;
+std::unique_ptr<Executable::Context> Executable::Acquire() const {
   {
-    std::lock_guard lock(mutex_);
+    const std::lock_guard lock(mutex_);
     if (!idle_.empty()) {
-      context = std::move(idle_.back());
+      std::unique_ptr<Context> context = std::move(idle_.back());
       idle_.pop_back();
+      return context;
     }
   }
-  if (context == nullptr) {
-    context = std::make_unique<Context>();
-    context->arena = Allocate(plan_.arena_bytes, "an arena");
-    if (plan_.kept_bytes > 0) context->kept = Allocate(plan_.kept_bytes, "prepared weights");
-    context->prepared.resize(plan_.steps.size());
-    size_t operands = 0;
-    for (const PlanStep& step : plan_.steps) operands += step.inputs.size() + step.outputs.size();
-    context->operands.resize(operands);
-    context->inputs.resize(plan_.program.inputs.size());
-    context->outputs.resize(plan_.roots.size());
-  }
-  while (static_cast<int>(context->scratch.size()) < threads) {
-    context->scratch.push_back(Allocate(plan_.scratch_bytes, "scratch"));
-  }
+  auto context = std::make_unique<Context>();
+  if (plan_.kept_bytes > 0) context->kept = BlockPool(account_).Acquire(plan_.kept_bytes);
+  context->prepared.resize(plan_.steps.size());
+  size_t operands = 0;
+  for (const PlanStep& step : plan_.steps) operands += step.inputs.size() + step.outputs.size();
+  context->operands.resize(operands);
+  context->inputs.resize(plan_.program.inputs.size());
+  context->outputs.resize(plan_.roots.size());
   return context;
 }
 
 void Executable::Release(std::unique_ptr<Context> context) const {
-  std::lock_guard lock(mutex_);
+  const std::lock_guard lock(mutex_);
   idle_.push_back(std::move(context));
+}
+
+void Executable::Trim() const {
+  std::vector<std::unique_ptr<Context>> idle;
+  {
+    const std::lock_guard lock(mutex_);
+    idle.swap(idle_);
+  }
 }
 
 absl::Status Executable::CheckTensors(std::span<const Tensor> inputs, std::span<const Tensor> outputs) const {
@@ -177,8 +185,16 @@ absl::Status Executable::Run(std::span<Tensor> inputs, std::span<Tensor> outputs
       outputs[r] = Tensor::Uninitialized(root_type(r));
     }
   }
+  Touch();
   const int threads = options.pool == nullptr ? 1 : options.pool->threads();
-  std::unique_ptr<Context> context = Acquire(threads);
+  BlockPool& blocks = options.blocks != nullptr ? *options.blocks : own_blocks_;
+  const int64_t arena = RoundUp(plan_.arena_bytes + 64, 256);
+  std::unique_ptr<Context> context = Acquire();
+  context->block = blocks.Acquire(arena + scratch_stride_ * threads);
+  context->scratch = context->block.memory.get() + arena;
+  if (options_.memory == CompileOptions::Memory::kPoison) {
+    std::memset(context->block.memory.get(), 0xFF, static_cast<size_t>(arena + scratch_stride_ * threads));
+  }
   for (size_t i = 0; i < inputs.size(); ++i) context->inputs[i] = inputs[i].raw();
   for (size_t r = 0; r < outputs.size(); ++r) context->outputs[r] = outputs[r].raw();
   size_t next = 0;
@@ -188,9 +204,10 @@ absl::Status Executable::Run(std::span<Tensor> inputs, std::span<Tensor> outputs
   }
   absl::Status status;
   {
-    ScopedFlushDenormals flush;
+    const ScopedFloatState state(ScopedFloatState::Subnormals::kFlushed);
     status = RunSteps(*context, options);
   }
+  blocks.Release(std::exchange(context->block, {}));
   Release(std::move(context));
   return status;
 }
@@ -199,7 +216,7 @@ absl::Status Executable::RunSteps(Context& context, const RunOptions& options) c
   struct Job {
     const Stage* stage;
     KernelCall call;
-    const std::vector<std::shared_ptr<std::byte>>* scratch;
+    int64_t scratch_stride;
   };
   KernelErrors errors;
   const auto turn = [](ThreadPool::Order order) {
@@ -222,15 +239,15 @@ absl::Status Executable::RunSteps(Context& context, const RunOptions& options) c
                .inputs = operands,
                .outputs = operands + step.inputs.size(),
                .workspace = context.Address(step.workspace),
-               .scratch = context.scratch[0].get(),
+               .scratch = context.scratch,
                .task = 0,
                .errors = &errors},
-              &context.scratch};
+              scratch_stride_};
       const auto run = [](void* data, int64_t task, int worker) noexcept {
         const Job& job = *static_cast<const Job*>(data);
         KernelCall call = job.call;
         call.task = task;
-        call.scratch = (*job.scratch)[static_cast<size_t>(worker)].get();
+        call.scratch = job.call.scratch + worker * job.scratch_stride;
         job.stage->run(call);
       };
       if (options.pool != nullptr) {

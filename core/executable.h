@@ -1,15 +1,19 @@
-// Executable: a compiled program, ready to run. Const and shared: several threads may run one at once, each with its
-// own tensors. A run allocates nothing after its first (except tensors for outputs that the caller did not provide),
-// looks nothing up and takes no lock between steps.
+// Executable: a compiled program, ready to run. Const and shared: any number of threads may run one at once, each with its
+// own tensors; every run has arena, scratch and prepared weights of its own. A run allocates nothing once as many as run
+// at a time have run (except tensors for outputs that the caller did not provide), looks nothing up and takes no lock
+// between steps. Results don't depend on the caller's floating-point state, which is as before after the run.
 #ifndef WEIR_CORE_EXECUTABLE_H_
 #define WEIR_CORE_EXECUTABLE_H_
 
+#include <atomic>
+#include <chrono>
 #include <memory>
 #include <mutex>
 #include <span>
 #include <vector>
 
 #include "absl/status/status.h"
+#include "weir/core/block_pool.h"
 #include "weir/core/compile.h"
 #include "weir/core/plan.h"
 #include "weir/core/profiler.h"
@@ -21,11 +25,13 @@ namespace weir {
 struct RunOptions {
   ThreadPool* pool = nullptr;     // null: the calling thread alone
   Profiler* profiler = nullptr;
+  BlockPool* blocks = nullptr;    // null: memory of the executable's own
 };
 
 class Executable {
  public:
-  Executable(Plan plan, CompileOptions options);
+  // `account`: where the bytes it holds are counted; null: nowhere.
+  Executable(Plan plan, CompileOptions options, std::shared_ptr<ByteAccount> account = nullptr);
   ~Executable();
 
   const Plan& plan() const { return plan_; }
@@ -43,9 +49,16 @@ class Executable {
   // new one: updates come last in a training step's plan for that reason.
   absl::Status Run(std::span<Tensor> inputs, std::span<Tensor> outputs, const RunOptions& options) const;
 
+  // Frees what runs have prepared for the next; they will prepare it anew.
+  void Trim() const;
+  // Notes a use; when the last one was, by steady_clock.
+  void Touch() const { last_used_.store(Now(), std::memory_order_relaxed); }
+  int64_t last_used() const { return last_used_.load(std::memory_order_relaxed); }
+
  private:
-  struct Context;  // arena, scratch and resolved addresses of one run at a time
-  std::unique_ptr<Context> Acquire(int threads) const;
+  struct Context;  // prepared weights and resolved addresses of one run at a time
+  static int64_t Now() { return std::chrono::steady_clock::now().time_since_epoch().count(); }
+  std::unique_ptr<Context> Acquire() const;
   void Release(std::unique_ptr<Context> context) const;
   absl::Status CheckTensors(std::span<const Tensor> inputs, std::span<const Tensor> outputs) const;
   absl::Status CheckBuffers(std::span<const Tensor> inputs) const;
@@ -55,6 +68,11 @@ class Executable {
   Plan plan_;
   CompileOptions options_;
   bool writes_inputs_ = false;  // some input is a variable
+  const std::shared_ptr<ByteAccount> account_;
+  int64_t plan_bytes_ = 0;     // about: of nodes, steps and code
+  int64_t scratch_stride_ = 0;  // from one thread's scratch to the next one's, behind the arena
+  mutable BlockPool own_blocks_;
+  mutable std::atomic<int64_t> last_used_{0};
   std::vector<bool> turning_;  // steps whose stages each go through their tasks the other way than the one before
   mutable std::mutex mutex_;  // guards idle_
   mutable std::vector<std::unique_ptr<Context>> idle_;

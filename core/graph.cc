@@ -87,12 +87,14 @@ Value Graph::Data(Tensor tensor, std::string name, std::source_location where) {
 }
 
 Tensor Graph::data(Ref ref) const {
+  const std::lock_guard lock(data_mutex_);
   const auto found = data_.find(ref);
   return found == data_.end() ? Tensor() : found->second;
 }
 
 void Graph::SetData(Ref ref, Tensor tensor) {
   WEIR_CHECK(tensor.type() == type(ref), "data ", tensor.type(), " for value ", type(ref));
+  const std::lock_guard lock(data_mutex_);
   data_[ref] = std::move(tensor);
 }
 

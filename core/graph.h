@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <deque>
 #include <memory>
+#include <mutex>
 #include <optional>
 #include <ostream>
 #include <source_location>
@@ -150,6 +151,7 @@ class Graph : public std::enable_shared_from_this<Graph> {
 
   // A deque: references to nodes stay valid while gradient functions append.
   std::deque<Node> nodes_;
+  mutable std::mutex data_mutex_;  // guards data_
   absl::flat_hash_map<Ref, Tensor> data_;
   int32_t InternLayer(std::string path);
 

@@ -1,41 +1,98 @@
 #include "weir/core/plan_cache.h"
 
+#include <algorithm>
+
 namespace weir {
+
+std::shared_ptr<const Executable> PlanCache::FindLocked(const Fingerprint& key) {
+  const auto found = entries_.find(key);
+  if (found == entries_.end()) return nullptr;
+  found->second->Touch();
+  return found->second;
+}
+
+absl::StatusOr<std::shared_ptr<const Executable>> PlanCache::FindOrMake(const Fingerprint& key, const Make& make) {
+  {
+    absl::MutexLock lock(&mutex_);
+    while (true) {
+      if (std::shared_ptr<const Executable> found = FindLocked(key)) {
+        ++hits_;
+        return found;
+      }
+      if (!making_.contains(key)) break;
+      made_.Wait(&mutex_);
+    }
+    ++misses_;
+    making_.insert(key);
+  }
+  // Also when `make` throws.
+  struct Done {
+    PlanCache& cache;
+    const Fingerprint& key;
+    ~Done() {
+      absl::MutexLock lock(&cache.mutex_);
+      cache.making_.erase(key);
+      cache.made_.SignalAll();
+    }
+  } done{*this, key};
+  absl::StatusOr<std::shared_ptr<const Executable>> made = make();
+  if (made.ok()) Insert(key, *made);
+  return made;
+}
 
 std::shared_ptr<const Executable> PlanCache::Find(const Fingerprint& key) {
   absl::MutexLock lock(&mutex_);
-  const auto found = index_.find(key);
-  if (found == index_.end()) {
-    ++misses_;
-    return nullptr;
+  std::shared_ptr<const Executable> found = FindLocked(key);
+  ++(found == nullptr ? misses_ : hits_);
+  return found;
+}
+
+PlanCache::Entries::iterator PlanCache::Oldest(bool held_alone) {
+  auto oldest = entries_.end();
+  for (auto entry = entries_.begin(); entry != entries_.end(); ++entry) {
+    if (held_alone && entry->second.use_count() > 1) continue;
+    if (oldest == entries_.end() || entry->second->last_used() < oldest->second->last_used()) oldest = entry;
   }
-  ++hits_;
-  entries_.splice(entries_.begin(), entries_, found->second);
-  return found->second->executable;
+  return oldest;
 }
 
 void PlanCache::Insert(const Fingerprint& key, std::shared_ptr<const Executable> executable) {
-  std::shared_ptr<const Executable> evicted;  // destroyed outside of the lock
+  std::shared_ptr<const Executable> dropped;  // destroyed outside of the lock
   absl::MutexLock lock(&mutex_);
-  if (const auto found = index_.find(key); found != index_.end()) {
-    found->second->executable = std::move(executable);
-    entries_.splice(entries_.begin(), entries_, found->second);
-    return;
+  executable->Touch();
+  entries_[key] = std::move(executable);
+  if (entries_.size() <= capacity_) return;
+  const auto oldest = Oldest(/*held_alone=*/false);
+  dropped = std::move(oldest->second);
+  entries_.erase(oldest);
+}
+
+bool PlanCache::Drop(const Executable& executable) {
+  std::shared_ptr<const Executable> dropped;
+  absl::MutexLock lock(&mutex_);
+  for (auto entry = entries_.begin(); entry != entries_.end(); ++entry) {
+    if (entry->second.get() != &executable || entry->second.use_count() > 1) continue;
+    dropped = std::move(entry->second);
+    entries_.erase(entry);
+    return true;
   }
-  entries_.push_front({key, std::move(executable)});
-  index_[key] = entries_.begin();
-  if (entries_.size() > capacity_) {
-    evicted = std::move(entries_.back().executable);
-    index_.erase(entries_.back().key);
-    entries_.pop_back();
-  }
+  return false;
+}
+
+bool PlanCache::DropOldest() {
+  std::shared_ptr<const Executable> dropped;
+  absl::MutexLock lock(&mutex_);
+  const auto oldest = Oldest(/*held_alone=*/true);
+  if (oldest == entries_.end()) return false;
+  dropped = std::move(oldest->second);
+  entries_.erase(oldest);
+  return true;
 }
 
 void PlanCache::Clear() {
-  std::list<Entry> dropped;
+  Entries dropped;
   absl::MutexLock lock(&mutex_);
   dropped.swap(entries_);
-  index_.clear();
 }
 
 size_t PlanCache::size() const {
@@ -54,9 +111,13 @@ int64_t PlanCache::misses() const {
 }
 
 std::vector<std::shared_ptr<const Executable>> PlanCache::Executables() const {
-  absl::MutexLock lock(&mutex_);
   std::vector<std::shared_ptr<const Executable>> executables;
-  for (const Entry& entry : entries_) executables.push_back(entry.executable);
+  {
+    absl::MutexLock lock(&mutex_);
+    for (const auto& [key, executable] : entries_) executables.push_back(executable);
+  }
+  std::sort(executables.begin(), executables.end(),
+            [](const auto& a, const auto& b) { return a->last_used() > b->last_used(); });
   return executables;
 }
 

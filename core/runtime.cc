@@ -1,11 +1,16 @@
 #include "weir/core/runtime.h"
 
+#include <unistd.h>
+
 #include <algorithm>
 #include <cstdio>
+#include <fstream>
 
 #include "absl/container/flat_hash_set.h"
 #include "weir/core/error.h"
 #include "weir/core/explain.h"
+#include "weir/core/float_state.h"
+#include "weir/core/fork_guard.h"
 #include "weir/core/fingerprint.h"
 #include "weir/core/passes/rewrite.h"
 
@@ -13,7 +18,7 @@ namespace weir {
 
 Runtime::Runtime(OpRegistry ops, std::vector<std::unique_ptr<Backend>> backends, int threads, CompileOptions options)
     : ops_(std::move(ops)), backends_(std::move(backends)), options_(std::move(options)),
-      pool_(std::make_unique<ThreadPool>(threads)) {
+      pool_(std::make_unique<ThreadPool>(threads)), cache_limit_(DefaultCacheLimit()) {
   WEIR_CHECK(!backends_.empty(), "a runtime needs a backend");
   config_key_ = options_.Key();
   for (const std::unique_ptr<Backend>& backend : backends_) {
@@ -34,9 +39,7 @@ absl::StatusOr<std::shared_ptr<const Executable>> Runtime::Compile(std::span<con
   }
   for (const Value& value : inputs) program.inputs.push_back(value.ref);
   for (const Value& value : roots) program.roots.push_back(value.ref);
-  const Fingerprint key = FingerprintOf(program, config_key_);
-  if (std::shared_ptr<const Executable> cached = cache_.Find(key)) return cached;
-  return CompileAnew(program, key);
+  return FindOrCompile(program);
 }
 
 namespace {
@@ -70,7 +73,17 @@ std::vector<const Backend*> Runtime::UsableBackends() {
   return usable;
 }
 
-absl::StatusOr<std::shared_ptr<const Executable>> Runtime::CompileAnew(const Program& program, const Fingerprint& key) {
+absl::StatusOr<std::shared_ptr<const Executable>> Runtime::FindOrCompile(const Program& program) {
+  const LibraryCall call;
+  WEIR_RETURN_IF_ERROR(CheckFork());
+  absl::StatusOr<std::shared_ptr<const Executable>> executable =
+      cache_.FindOrMake(FingerprintOf(program, config_key_), [&] { return CompileAnew(program); });
+  EnforceCacheLimit();
+  return executable;
+}
+
+absl::StatusOr<std::shared_ptr<const Executable>> Runtime::CompileAnew(const Program& program) {
+  const ScopedFloatState state(ScopedFloatState::Subnormals::kKept);
   const auto begin = std::chrono::steady_clock::now();
   std::vector<const Backend*> backends = UsableBackends();
   if (backends.empty()) return absl::UnavailableError("compile: no backend can be used on this machine");
@@ -88,14 +101,40 @@ absl::StatusOr<std::shared_ptr<const Executable>> Runtime::CompileAnew(const Pro
                        .source = "", .backward = false, .flops = 0, .bytes = 0, .begin = begin,
                        .duration = std::chrono::steady_clock::now() - begin});
   }
-  auto executable = std::make_shared<const Executable>(std::move(plan), options_);
+  auto executable = std::make_shared<const Executable>(std::move(plan), options_, account_);
   if (!dump_folder_.empty()) DumpExecutable(dump_folder_, *executable, backend_pointers_);
-  cache_.Insert(key, executable);
   return executable;
 }
 
 absl::Status Runtime::Run(const Executable& executable, std::span<Tensor> inputs, std::span<Tensor> outputs) {
-  return executable.Run(inputs, outputs, {.pool = pool_.get(), .profiler = profiler_.get()});
+  const LibraryCall call;
+  WEIR_RETURN_IF_ERROR(CheckFork());
+  const absl::Status status =
+      executable.Run(inputs, outputs, {.pool = pool_.get(), .profiler = profiler_.get(), .blocks = &blocks_});
+  EnforceCacheLimit();
+  return status;
+}
+
+void Runtime::SetCacheLimit(int64_t bytes) {
+  if (bytes < 0) ThrowInvalidArgument("a cache limit of ", bytes, " bytes: expected 0 or more");
+  cache_limit_ = bytes;
+  EnforceCacheLimit();
+}
+
+void Runtime::EnforceCacheLimit() {
+  if (*account_ <= cache_limit_) return;
+  blocks_.Trim(1);
+  while (*account_ > cache_limit_ && cache_.DropOldest()) {
+  }
+}
+
+int64_t DefaultCacheLimit() {
+  int64_t memory = static_cast<int64_t>(sysconf(_SC_PHYS_PAGES)) * sysconf(_SC_PAGE_SIZE);
+  for (const char* path : {"/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"}) {
+    int64_t limit = 0;  // "max" is no number
+    if (std::ifstream(path) >> limit && limit > 0) memory = std::min(memory, limit);
+  }
+  return memory / 8;
 }
 
 namespace {
@@ -150,6 +189,8 @@ Cut CutAtData(const std::shared_ptr<Graph>& graph, std::span<const Value> values
 }  // namespace
 
 std::vector<Tensor> Runtime::Evaluate(std::span<const Value> values) {
+  const LibraryCall call;
+  ThrowIfError(CheckFork());
   std::vector<Tensor> results(values.size());
   std::vector<Value> missing;
   for (size_t i = 0; i < values.size(); ++i) {
@@ -161,15 +202,10 @@ std::vector<Tensor> Runtime::Evaluate(std::span<const Value> values) {
   if (missing.empty()) return results;
   const std::shared_ptr<Graph>& graph = values[0].graph;
   Cut cut = CutAtData(graph, missing);
-  const Fingerprint key = FingerprintOf(cut.program, config_key_);
-  std::shared_ptr<const Executable> executable = cache_.Find(key);
-  if (executable == nullptr) {
-    absl::StatusOr<std::shared_ptr<const Executable>> compiled = CompileAnew(cut.program, key);
-    ThrowIfError(compiled.status());
-    executable = *std::move(compiled);
-  }
+  const absl::StatusOr<std::shared_ptr<const Executable>> executable = FindOrCompile(cut.program);
+  ThrowIfError(executable.status());
   std::vector<Tensor> outputs(missing.size());
-  ThrowIfError(Run(*executable, cut.data, outputs));
+  ThrowIfError(Run(**executable, cut.data, outputs));
   for (size_t i = 0; i < missing.size(); ++i) graph->SetData(missing[i].ref, outputs[i]);
   for (size_t i = 0; i < values.size(); ++i) results[i] = graph->data(values[i].ref);
   return results;

@@ -1,5 +1,7 @@
 // Runtime: what computing needs, passed and never global: ops, backends, threads, plan cache, profiler. The default
-// one is made at the composition root (frontend/session.h).
+// one is made at the composition root (frontend/session.h). Compile, Run and Evaluate may be called by any number of
+// threads at once; those that want the same new program wait for the one that compiles it. A graph belongs to the thread
+// that records it, but several may evaluate one that nobody appends to.
 #ifndef WEIR_CORE_RUNTIME_H_
 #define WEIR_CORE_RUNTIME_H_
 
@@ -20,9 +22,13 @@
 
 namespace weir {
 
+// An eighth of the memory that this process may use: the machine's, or its cgroup's limit.
+int64_t DefaultCacheLimit();
+
 class Runtime {
  public:
   // `backends` in order of preference; the last should accept everything (the reference). threads 0: DefaultThreads().
+  // Throws Error above kMaxThreads.
   Runtime(OpRegistry ops, std::vector<std::unique_ptr<Backend>> backends, int threads = 0, CompileOptions options = {});
 
   const OpRegistry& ops() const { return ops_; }
@@ -30,6 +36,14 @@ class Runtime {
   const CompileOptions& options() const { return options_; }
   int threads() const { return pool_->threads(); }
   PlanCache& cache() { return cache_; }
+
+  // The bound, in bytes, of what is kept for later runs: plans (by estimate), what their runs have prepared, arenas. What
+  // was used longest ago goes first; what is in use stays, and so does the arena of the latest run. Default:
+  // DefaultCacheLimit(). May be set at any time, 0 or more.
+  void SetCacheLimit(int64_t bytes);
+  int64_t cache_limit() const { return cache_limit_; }
+  // The bytes kept now, with those in use.
+  int64_t cached_bytes() const { return *account_; }
 
   // Not to be called while anything runs. 0: DefaultThreads().
   void SetThreads(int threads) { pool_ = std::make_unique<ThreadPool>(threads); }
@@ -56,7 +70,9 @@ class Runtime {
   // The backends that this machine lets work; of another one is said so on standard error, once.
   std::vector<const Backend*> UsableBackends();
   // Compiles, records the time, caches.
-  absl::StatusOr<std::shared_ptr<const Executable>> CompileAnew(const Program& program, const Fingerprint& key);
+  absl::StatusOr<std::shared_ptr<const Executable>> CompileAnew(const Program& program);
+  absl::StatusOr<std::shared_ptr<const Executable>> FindOrCompile(const Program& program);
+  void EnforceCacheLimit();
 
   OpRegistry ops_;
   std::vector<std::unique_ptr<Backend>> backends_;
@@ -66,6 +82,9 @@ class Runtime {
   CompileOptions options_;
   std::string config_key_;
   std::unique_ptr<ThreadPool> pool_;
+  const std::shared_ptr<ByteAccount> account_ = std::make_shared<ByteAccount>(0);
+  std::atomic<int64_t> cache_limit_;
+  BlockPool blocks_{account_};
   PlanCache cache_;
   std::shared_ptr<Profiler> profiler_;
   std::string dump_folder_;

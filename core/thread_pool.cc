@@ -1,14 +1,22 @@
 #include "weir/core/thread_pool.h"
 
 #include <sched.h>
+#include <sys/resource.h>
 
 #include <algorithm>
 #include <chrono>
 #include <cmath>
+#include <cstdio>
 #include <fstream>
+#include <new>
 #include <sstream>
 #include <string>
+#include <system_error>
 #include <vector>
+
+#include "weir/core/error.h"
+#include "weir/core/float_state.h"
+#include "weir/core/fork_guard.h"
 
 #if defined(__x86_64__)
 #include <immintrin.h>
@@ -52,6 +60,24 @@ void MoveApart(int maker, int worker, int threads) {
   if (sched_setaffinity(0, sizeof(one), &one) == 0) sched_setaffinity(0, sizeof(allowed), &allowed);
 }
 
+int CheckedThreads(int threads) {
+  if (threads <= kMaxThreads) return threads;
+  ThrowInvalidArgument("a pool of ", threads, " threads: expected at most ", kMaxThreads);
+}
+
+// What the system allows, as far as it says so.
+std::string ThreadLimits() {
+  const auto text = [](const std::string& value) { return value.empty() ? "unknown" : value; };
+  std::string user = "unlimited", group;
+  rlimit limit{};
+  if (getrlimit(RLIMIT_NPROC, &limit) == 0 && limit.rlim_cur != RLIM_INFINITY) user = std::to_string(limit.rlim_cur);
+  std::ifstream("/sys/fs/cgroup/pids.max") >> group;
+  std::string memory = "unlimited";
+  if (getrlimit(RLIMIT_AS, &limit) == 0 && limit.rlim_cur != RLIM_INFINITY) memory = HumanBytes(limit.rlim_cur);
+  return StrCat("limits: ", user, " threads of this user (ulimit -u), ", text(group), " of this cgroup (pids.max), ",
+                memory, " of address space (ulimit -v)");
+}
+
 // CPUs of the cgroup quota (version 2, then 1), or 0 if there is none.
 double CgroupCpus() {
   double quota = -1, period = 0;
@@ -78,29 +104,13 @@ int DefaultThreads() {
   return std::max(1, cpus);
 }
 
-ScopedFlushDenormals::ScopedFlushDenormals() : previous_(0) {
-#if defined(__x86_64__)
-  constexpr unsigned kFlushToZero = 1u << 15, kDenormalsAreZero = 1u << 6;
-  previous_ = _mm_getcsr();
-  _mm_setcsr(static_cast<unsigned>(previous_) | kFlushToZero | kDenormalsAreZero);
-#elif defined(__aarch64__)
-  asm volatile("mrs %0, fpcr" : "=r"(previous_));
-  asm volatile("msr fpcr, %0" ::"r"(previous_ | (1u << 24)));
-#endif
-}
-
-ScopedFlushDenormals::~ScopedFlushDenormals() {
-#if defined(__x86_64__)
-  _mm_setcsr(static_cast<unsigned>(previous_));
-#elif defined(__aarch64__)
-  asm volatile("msr fpcr, %0" ::"r"(previous_));
-#endif
-}
-
 ThreadPool::ThreadPool(int threads)
-    : threads_(threads > 0 ? threads : DefaultThreads()), parts_(static_cast<size_t>(threads_)), gate_(kClosed) {}
+    : threads_(CheckedThreads(threads > 0 ? threads : DefaultThreads())),
+      parts_(static_cast<size_t>(threads_)),
+      gate_(kClosed) {}
 
 ThreadPool::~ThreadPool() {
+  if (started_ && fork_generation_ != ForkGeneration()) ForgetWorkers();
   {
     std::lock_guard lock(sleep_mutex_);
     stop_.store(true, std::memory_order_seq_cst);
@@ -112,14 +122,36 @@ ThreadPool::~ThreadPool() {
 
 // Workers start with the first job that can use them, so a program that never computes has none.
 void ThreadPool::StartWorkers() {
-  if (!workers_.empty()) return;
+  if (started_ && fork_generation_ != ForkGeneration()) ForgetWorkers();
+  if (started_) return;
+  started_ = true;
+  fork_generation_ = ForkGeneration();
   const int cpu = sched_getcpu();
-  for (int worker = 1; worker < threads_; ++worker) {
-    workers_.emplace_back([this, worker, cpu] {
-      MoveApart(cpu, worker, threads_);
-      WorkerLoop(worker);
-    });
+  try {
+    for (int worker = 1; worker < threads_; ++worker) {
+      workers_.emplace_back([this, worker, cpu] {
+        MoveApart(cpu, worker, threads_);
+        WorkerLoop(worker);
+      });
+    }
+  } catch (const std::system_error& error) {
+    const std::string text = StrCat("weir: ", workers_.size() + 1, " of ", threads_, " threads could be started (",
+                                    error.code().message(), "; ", ThreadLimits(), "): going on with these\n");
+    std::fputs(text.c_str(), stderr);
   }
+}
+
+// In a child process: the workers stayed behind in the parent, some of them asleep or about to be. Handles and what they
+// wait with are left alone for ever, since waiting for them to end, or for sleepers to leave, would never end.
+void ThreadPool::ForgetWorkers() {
+  static std::vector<std::vector<std::thread>>& left_behind = *new std::vector<std::vector<std::thread>>;
+  left_behind.push_back(std::move(workers_));
+  workers_.clear();
+  started_ = false;
+  new (&sleep_mutex_) std::mutex;
+  new (&wake_) std::condition_variable;
+  sleeping_.store(0, std::memory_order_relaxed);
+  gate_.store(kClosed, std::memory_order_relaxed);
 }
 
 void ThreadPool::RunTasks(int worker) {
@@ -169,7 +201,7 @@ void ThreadPool::Run(int64_t tasks, TaskFn run, void* context, Order order) {
 }
 
 void ThreadPool::WorkerLoop(int worker) {
-  ScopedFlushDenormals flush;
+  const ScopedFloatState state(ScopedFloatState::Subnormals::kFlushed);
   uint64_t seen = 0;
   const auto waits = [&](std::memory_order order) { return gate_.load(order) / kNextJob == seen; };
   while (true) {

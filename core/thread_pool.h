@@ -2,7 +2,7 @@
 // part of them, neighbours, so that it finds in its caches what it left there a stage before; whoever is done helps the
 // others. So a task must not depend on which thread runs it. A worker that comes when all tasks are taken, because it
 // slept or has no processor, is not waited for. With one thread no thread is ever started. Waiting workers spin for some
-// microseconds and then sleep, so an idle pool costs nothing.
+// microseconds and then sleep, so an idle pool costs nothing. In a child process made by fork the workers are started anew.
 #ifndef WEIR_CORE_THREAD_POOL_H_
 #define WEIR_CORE_THREAD_POOL_H_
 
@@ -18,21 +18,13 @@ namespace weir {
 // min(CPUs this process may run on, cgroup quota rounded up), at least 1.
 int DefaultThreads();
 
-// Sets the calling thread to flush denormals to zero, in and out, for as long as it lives; restores what the host had.
-class ScopedFlushDenormals {
- public:
-  ScopedFlushDenormals();
-  ~ScopedFlushDenormals();
-  ScopedFlushDenormals(const ScopedFlushDenormals&) = delete;
-  ScopedFlushDenormals& operator=(const ScopedFlushDenormals&) = delete;
-
- private:
-  uint64_t previous_;
-};
+// More than this is a mistake, not a machine.
+inline constexpr int kMaxThreads = 4096;
 
 class ThreadPool {
  public:
-  // 0: DefaultThreads(). The calling thread counts as one, so threads - 1 are started.
+  // 0: DefaultThreads(). The calling thread counts as one, so threads - 1 are started. Where the system gives fewer, a
+  // warning says how many of how many and what the limits are, and those do the work. Throws Error above kMaxThreads.
   explicit ThreadPool(int threads = 0);
   ~ThreadPool();
   ThreadPool(const ThreadPool&) = delete;
@@ -59,9 +51,12 @@ class ThreadPool {
   void WorkerLoop(int worker);
   void RunTasks(int worker);
   void StartWorkers();
+  void ForgetWorkers();
 
   const int threads_;
   std::vector<std::thread> workers_;
+  bool started_ = false;         // if all could be
+  uint64_t fork_generation_ = 0;  // of the process that has the workers
   std::mutex owner_;        // held by the caller whose job the workers run
 
   // The job: written by its owner while nobody is behind the gate, read by workers that have found it open.

@@ -5,6 +5,8 @@
 #include <numeric>
 
 #include "weir/core/error.h"
+#include "weir/core/float_state.h"
+#include "weir/core/fork_guard.h"
 #include "weir/core/rng.h"
 #include "weir/frontend/interrupt.h"
 #include "weir/frontend/model.h"
@@ -306,6 +308,9 @@ void FitContext::Print(const std::string& line) {
 }
 
 History Trainer::Fit(const Examples& data, const FitOptions& options) {
+  const LibraryCall call;
+  ThrowIfError(CheckFork());
+  const ScopedFloatState state(ScopedFloatState::Subnormals::kKept);
   RequireCompiled("Fit");
   CheckOptions(options);
   const TrainingTurn turn(*this, "Fit", /*fits=*/true);

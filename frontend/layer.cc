@@ -68,6 +68,7 @@ std::string SnakeCase(const std::string& class_name) {
 }
 
 DescriptionLock::DescriptionLock() {
+  ThrowIfError(CheckFork());
   // Never destroyed: models may be described while the process ends.
   static std::recursive_mutex& mutex = *new std::recursive_mutex;
   lock_ = std::unique_lock(mutex);

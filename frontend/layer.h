@@ -19,6 +19,7 @@
 #include <string_view>
 #include <vector>
 
+#include "weir/core/fork_guard.h"
 #include "weir/frontend/call_context.h"
 #include "weir/frontend/symbolic.h"
 #include "weir/frontend/variable.h"
@@ -39,6 +40,7 @@ class [[nodiscard]] DescriptionLock {
   DescriptionLock();
 
  private:
+  LibraryCall call_;
   std::unique_lock<std::recursive_mutex> lock_;
 };
 

@@ -3,6 +3,14 @@
 //
 //   Model extractor(model.inputs(), OutputsOf(model.layers()));   // every layer's output, same weights
 //   std::vector<Tensor> features = extractor.Predict(image);
+//
+// Any number of threads may call Predict, Evaluate and Tap of one model at once, and of others that share its weights, also
+// while one thread trains it: results have the bits that a single thread gets, from the weights as they were before or
+// after a training step, the same for all batches of a call. One thread trains a model at a time: TrainOnBatch waits for
+// another's, Fit beside another's Fit is an error. Compile, LoadWeights, set_runtime and Sequential's Add are for a moment
+// at which no other thread uses the model. Callers with many threads gain most with a runtime of one thread
+// (MakeRuntime({.threads = 1})), in which they never wait for one another. After fork() the child may go on if no other
+// thread was computing at that moment; otherwise its calls throw.
 #ifndef WEIR_FRONTEND_MODEL_H_
 #define WEIR_FRONTEND_MODEL_H_
 

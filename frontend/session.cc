@@ -12,6 +12,7 @@
 #endif
 #include "weir/backends/reference/reference_backend.h"
 #include "weir/core/error.h"
+#include "weir/core/fork_guard.h"
 #include "weir/ops/registry.h"
 
 namespace weir {
@@ -27,10 +28,23 @@ absl::StatusOr<int> ThreadsFromEnvironment() {
   if (text.empty()) return 0;
   int threads = 0;
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), threads);
-  if (error != std::errc() || end != text.data() + text.size() || threads < 1) {
-    return absl::InvalidArgumentError(StrCat("WEIR_THREADS=", text, ": expected a number of threads, 1 or more"));
+  if (error != std::errc() || end != text.data() + text.size() || threads < 1 || threads > kMaxThreads) {
+    return absl::InvalidArgumentError(
+        StrCat("WEIR_THREADS=", text, ": expected a number of threads, 1 to ", kMaxThreads));
   }
   return threads;
+}
+
+// -1 if the variable is not set.
+absl::StatusOr<int64_t> CacheLimitFromEnvironment() {
+  const std::string text = FromEnvironment("WEIR_CACHE_BYTES");
+  if (text.empty()) return -1;
+  int64_t bytes = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), bytes);
+  if (error != std::errc() || end != text.data() + text.size() || bytes < 0) {
+    return absl::InvalidArgumentError(StrCat("WEIR_CACHE_BYTES=", text, ": expected a number of bytes, 0 or more"));
+  }
+  return bytes;
 }
 
 #ifdef WEIR_HAS_LLVM
@@ -119,18 +133,28 @@ absl::StatusOr<std::unique_ptr<Runtime>> MakeRuntime(const RuntimeOptions& optio
   }
   backends.push_back(MakeReferenceBackend());
   int threads = options.threads;
-  if (threads < 0) return absl::InvalidArgumentError(StrCat("threads ", threads, ": expected 0 (all) or more"));
+  if (threads < 0 || threads > kMaxThreads) {
+    return absl::InvalidArgumentError(StrCat("threads ", threads, ": expected 0 (all) or 1 to ", kMaxThreads));
+  }
   if (threads == 0) {
     WEIR_ASSIGN_OR_RETURN(threads, ThreadsFromEnvironment());
+  }
+  int64_t cache_bytes = options.cache_bytes;
+  if (cache_bytes < -1) return absl::InvalidArgumentError(StrCat("cache_bytes ", cache_bytes, ": expected 0 or more"));
+  if (cache_bytes == -1) {
+    WEIR_ASSIGN_OR_RETURN(cache_bytes, CacheLimitFromEnvironment());
   }
   OpRegistry ops;
   RegisterAllOps(ops);
   auto runtime = std::make_unique<Runtime>(std::move(ops), std::move(backends), threads, options.compile);
+  if (cache_bytes >= 0) runtime->SetCacheLimit(cache_bytes);
   runtime->SetDumpFolder(options.dump.empty() ? FromEnvironment("WEIR_DUMP") : options.dump);
   return runtime;
 }
 
 Runtime& DefaultRuntime() {
+  const LibraryCall call;
+  ThrowIfError(CheckFork());
   std::lock_guard lock(DefaultMutex());
   std::unique_ptr<Runtime>& slot = DefaultSlot();
   if (slot == nullptr) {

@@ -18,7 +18,8 @@ struct RuntimeOptions {
   // "llvm", "highway", "reference" or "auto"; "": environment variable WEIR_BACKEND, else auto. What one declines the
   // next takes, in this order: see BackendPolicy.
   std::string backend = "";
-  int threads = 0;  // 0: environment variable WEIR_THREADS, else all this process may use
+  // 0: environment variable WEIR_THREADS, else all this process may use; at most kMaxThreads.
+  int threads = 0;
   // Highway's instruction set: "" (WEIR_HIGHWAY_TARGET, else the best this machine has), or a name that
   // HighwayTargets() lists.
   std::string highway_target = "";
@@ -27,6 +28,9 @@ struct RuntimeOptions {
   // Folder that gets a file for every plan compiled, with its kernels: "" (WEIR_DUMP, else none).
   std::string dump = "";
   CompileOptions compile = {};
+  // Bytes that the runtime keeps for later runs, at most: see Runtime::SetCacheLimit. -1: WEIR_CACHE_BYTES, else an
+  // eighth of the memory that this process may use.
+  int64_t cache_bytes = -1;
 };
 
 // The backends of this build, by name.

@@ -7,7 +7,7 @@ namespace weir {
 
 StepRun::StepRun(const StepProgram& program) : program_(program) {
   inputs_.resize(program.leaves_.size());
-  outputs_.resize(program.root_values_.size());
+  outputs_.resize(program.roots_);
 }
 
 void StepRun::BindBatch(std::span<const Tensor> batch, int64_t iterations) {
@@ -19,7 +19,8 @@ void StepRun::BindBatch(std::span<const Tensor> batch, int64_t iterations) {
   }
 }
 
-void StepRun::Read(std::span<const Tensor> batch, const TrainingState& state, WeightSnapshot& weights) {
+void StepRun::Read(const Executable* executable, std::span<const Tensor> batch, const TrainingState& state,
+                   WeightSnapshot& weights) {
   if (weights.variables != program_.variables_) {
     // Programs of one call that differ in shapes alone have the same variables, in the same order.
     WeightSnapshot wanted{program_.variables_, {}};
@@ -34,10 +35,10 @@ void StepRun::Read(std::span<const Tensor> batch, const TrainingState& state, We
     const StepProgram::Leaf& leaf = program_.leaves_[i];
     if (leaf.kind == StepProgram::Leaf::kVariable) inputs_[i] = weights.values[leaf.index];
   }
-  Run(batch);
+  Run(executable, batch);
 }
 
-void StepRun::Update(std::span<const Tensor> batch, TrainingState& state) {
+void StepRun::Update(const Executable* executable, std::span<const Tensor> batch, TrainingState& state) {
   BindBatch(batch, state.iterations);
   BindSlots(state);
   for (size_t i = 0; i < inputs_.size(); ++i) {
@@ -46,7 +47,7 @@ void StepRun::Update(std::span<const Tensor> batch, TrainingState& state) {
     Variable variable = program_.variables_[leaf.index];
     inputs_[i] = leaf.written ? variable.LockedExclusive() : variable.LockedValue();
   }
-  Run(batch);
+  Run(executable, batch);
 }
 
 void StepRun::BindSlots(TrainingState& state) {
@@ -69,7 +70,7 @@ void StepRun::BindSlots(TrainingState& state) {
   }
 }
 
-void StepRun::Run(std::span<const Tensor> batch) {
+void StepRun::Run(const Executable* executable, std::span<const Tensor> batch) {
   const auto keep_leaf = [&](const StepProgram::Root& root) {
     if (root.leaf >= 0) leaf_copies_[root.leaf] = inputs_[static_cast<size_t>(root.leaf)].Clone();
   };
@@ -80,9 +81,8 @@ void StepRun::Run(std::span<const Tensor> batch) {
   for (size_t i = 0; i < outputs_.size(); ++i) {
     if (program_.assigned_[i] || program_.fresh_[i]) outputs_[i] = Tensor();
   }
-  const absl::Status status = program_.executable_ == nullptr
-                                  ? absl::OkStatus()
-                                  : program_.runtime_.Run(*program_.executable_, inputs_, outputs_);
+  const absl::Status status =
+      executable == nullptr ? absl::OkStatus() : program_.runtime_.Run(*executable, inputs_, outputs_);
   // A handle kept here would make the next step copy what it updates, and keep a caller's batch alive.
   for (Tensor& input : inputs_) input = Tensor();
   for (size_t i = 0; i < outputs_.size(); ++i) {
@@ -143,7 +143,8 @@ void StepRun::DropOutputs() {
   leaf_copies_.clear();
 }
 
-StepLease::StepLease(std::shared_ptr<StepProgram> program) : program_(std::move(program)) {
+StepLease::StepLease(std::shared_ptr<StepProgram> program, std::shared_ptr<const Executable> executable)
+    : program_(std::move(program)), executable_(std::move(executable)) {
   {
     const std::lock_guard lock(program_->mutex_);
     if (!program_->idle_.empty()) {
@@ -157,6 +158,7 @@ StepLease::StepLease(std::shared_ptr<StepProgram> program) : program_(std::move(
 StepLease& StepLease::operator=(StepLease&& other) {
   Return();
   program_ = std::move(other.program_);
+  executable_ = std::move(other.executable_);
   run_ = std::move(other.run_);
   return *this;
 }
@@ -169,6 +171,7 @@ void StepLease::Return() {
     program_->idle_.push_back(std::move(run_));
   }
   program_ = nullptr;
+  executable_ = nullptr;
 }
 
 }  // namespace weir

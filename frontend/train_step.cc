@@ -69,19 +69,29 @@ StepProgram::StepProgram(const ModelBase& model, const CompiledModel* compiled, 
   RecordTaps(model, compiled, request, context);
 }
 
-void StepProgram::Compile() {
+std::shared_ptr<const Executable> StepProgram::Compile() {
   absl::StatusOr<std::shared_ptr<const Executable>> made = std::shared_ptr<const Executable>();
   if (!root_values_.empty()) {
     made = runtime_.Compile(leaf_values_, root_values_);
     ThrowIfError(made.status());
   }
-  executable_ = *std::move(made);
+  executable_ = *made;
+  computes_ = *made != nullptr;
+  roots_ = root_values_.size();
   locked_ = InLockOrder(variables_);
   for (const std::vector<TapPlan>& plans : taps_) {
     for (const TapPlan& plan : plans) {
       if (plan.root.output >= 0) fresh_[static_cast<size_t>(plan.root.output)] = true;
     }
   }
+  // The plan has a graph of its own; what was recorded is many times as large as what runs need.
+  graph_ = nullptr;
+  leaf_values_.clear();
+  root_values_.clear();
+  root_index_.clear();
+  named_.clear();
+  total_ = {};
+  return *std::move(made);
 }
 
 StepProgram::~StepProgram() = default;

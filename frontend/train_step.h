@@ -95,12 +95,17 @@ class StepProgram {
   StepProgram(const ModelBase& model, const CompiledModel* compiled, const StepRequest& request);
   ~StepProgram();
 
-  // To be called once before the first run.
-  void Compile();
+  // To be called once, before the first run. What runs the program, which does not keep it alive; null for one that only
+  // hands on its inputs.
+  std::shared_ptr<const Executable> Compile();
 
   // All variables that a run reads or writes, in the order of variable_locks.h.
   std::span<const Variable> locked() const { return locked_; }
-  const Executable& executable() const { return *executable_; }
+  // What runs it; null if the runtime has dropped it to make room: then the program must be recorded anew.
+  std::shared_ptr<const Executable> executable() const { return executable_.lock(); }
+  // A program that only hands on its inputs has none.
+  bool computes() const { return computes_; }
+  Runtime& runtime() const { return runtime_; }
 
  private:
   friend class StepRun;
@@ -161,7 +166,9 @@ class StepProgram {
   size_t batch_size_ = 0;
   size_t first_weight_ = 0;  // batch tensor
 
-  std::shared_ptr<const Executable> executable_;
+  std::weak_ptr<const Executable> executable_;
+  bool computes_ = false;
+  size_t roots_ = 0;
 
   std::mutex mutex_;  // guards idle_
   std::vector<std::unique_ptr<StepRun>> idle_;
@@ -182,10 +189,11 @@ class StepRun {
   // label out of range).
   //
   // Without an update: reads the weights of `weights`, which are taken now if there are none yet.
-  void Read(std::span<const Tensor> batch, const TrainingState& state, WeightSnapshot& weights);
+  void Read(const Executable* executable, std::span<const Tensor> batch, const TrainingState& state,
+            WeightSnapshot& weights);
   // With one: weights and slots are updated in place unless somebody holds them. The caller holds the locks of
   // program.locked().
-  void Update(std::span<const Tensor> batch, TrainingState& state);
+  void Update(const Executable* executable, std::span<const Tensor> batch, TrainingState& state);
 
   double loss() const { return loss_; }
   const std::vector<double>& output_losses() const { return output_losses_; }
@@ -202,7 +210,7 @@ class StepRun {
  private:
   void BindBatch(std::span<const Tensor> batch, int64_t iterations);
   void BindSlots(TrainingState& state);
-  void Run(std::span<const Tensor> batch);
+  void Run(const Executable* executable, std::span<const Tensor> batch);
   void ReadMetrics(std::span<const Tensor> batch);
   Tensor ValueOf(const StepProgram::Root& root) const;
 
@@ -218,7 +226,8 @@ class StepRun {
 class StepLease {
  public:
   StepLease() = default;
-  explicit StepLease(std::shared_ptr<StepProgram> program);
+  // `executable` is the program's: it is not dropped while the lease lives.
+  StepLease(std::shared_ptr<StepProgram> program, std::shared_ptr<const Executable> executable);
   StepLease(StepLease&&) = default;
   StepLease& operator=(StepLease&& other);
   ~StepLease() { Return(); }
@@ -226,11 +235,13 @@ class StepLease {
   bool defined() const { return run_ != nullptr; }
   const StepProgram& program() const { return *program_; }
   StepRun& run() const { return *run_; }
+  const Executable* executable() const { return executable_.get(); }
 
  private:
   void Return();
 
   std::shared_ptr<StepProgram> program_;
+  std::shared_ptr<const Executable> executable_;
   std::unique_ptr<StepRun> run_;
 };
 

@@ -7,6 +7,8 @@
 #include <numeric>
 
 #include "weir/core/error.h"
+#include "weir/core/float_state.h"
+#include "weir/core/fork_guard.h"
 #include "weir/frontend/session.h"
 
 namespace weir {
@@ -55,6 +57,17 @@ std::vector<std::string> MetricKeys(const OutputPlan& plan, bool several) {
   return keys;
 }
 
+// Around what users call: results don't depend on the floating-point state of the caller, which gets it back, and a
+// process that can't compute is told so.
+class Entry {
+ public:
+  Entry() { ThrowIfError(CheckFork()); }
+
+ private:
+  const LibraryCall call_;
+  const ScopedFloatState state_{ScopedFloatState::Subnormals::kKept};
+};
+
 }  // namespace
 
 EpochMeans::EpochMeans(const CompiledModel& compiled) {
@@ -93,6 +106,7 @@ Trainer::Trainer(ModelBase& model) : model_(model) {}
 Trainer::~Trainer() = default;
 
 void Trainer::Compile(const ModelCompileOptions& options) {
+  const Entry entry;
   if (!options.optimizer.defined()) ThrowInvalidArgument("Compile: there is no optimizer");
   if (options.seed) model_.SetSeed(*options.seed);
   if (options.runtime != nullptr && !options.backend.empty()) {
@@ -188,6 +202,7 @@ std::optional<std::vector<TensorType>> Trainer::GuessTargets(const std::vector<T
 
 // A wrong name is reported here, not in the middle of a training. A right one is that of a value in any kind of run.
 std::shared_ptr<TapHandle::State> Trainer::AddTap(const TapRequest& request) {
+  const Entry entry;
   std::vector<TensorType> inputs;
   for (const SymbolicTensor& input : model_.network().inputs) {  // throws if not built
     Dims dims(input.shape().begin(), input.shape().end());
@@ -214,6 +229,7 @@ std::shared_ptr<TapHandle::State> Trainer::AddTap(const TapRequest& request) {
 }
 
 std::vector<Tensor> Trainer::Predict(const std::vector<Tensor>& x, const PredictOptions& options) {
+  const Entry entry;
   if (options.batch_size <= 0)
     ThrowInvalidArgument("Predict: batch_size ", options.batch_size, ", expected at least 1");
   EnsureBuilt(x);
@@ -280,6 +296,7 @@ Logs Trainer::EvaluateBound(const BoundExamples& data, int64_t batch_size, const
 }
 
 Logs Trainer::Evaluate(const Examples& data, const EvaluateOptions& options) {
+  const Entry entry;
   RequireCompiled("Evaluate");
   if (options.batch_size <= 0)
     ThrowInvalidArgument("Evaluate: batch_size ", options.batch_size, ", expected at least 1");
@@ -290,6 +307,7 @@ Logs Trainer::Evaluate(const Examples& data, const EvaluateOptions& options) {
 }
 
 Logs Trainer::TrainOnBatch(const Examples& batch, const BatchOptions& options) {
+  const Entry entry;
   RequireCompiled("TrainOnBatch");
   const TrainingTurn turn(*this, "TrainOnBatch", /*fits=*/false);
   EnsureBuilt(batch.x);

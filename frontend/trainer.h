@@ -136,13 +136,16 @@ class Trainer {
 
   struct Recorded {
     std::shared_ptr<StepProgram> program;
+    int64_t last_used = 0;
     std::shared_ptr<std::mutex> recording = std::make_shared<std::mutex>();  // held by the one thread that records
   };
 
   void EnsureBuilt(const std::vector<Tensor>& x);
   std::optional<std::vector<TensorType>> GuessTargets(const std::vector<TensorType>& inputs) const;
   void Adopt(CompiledModel compiled);
-  std::shared_ptr<StepProgram> StepFor(const StepRequest& request);
+  StepLease StepFor(const StepRequest& request);
+  std::optional<StepLease> RecordedStep(const StepRequest& request, std::shared_ptr<std::mutex>& recording);
+  void BoundSteps();
   // One batch through the right program, its taps delivered; a training step is counted. The run is the call's, until
   // its next batch.
   StepRun& RunBatch(TrainerCall& call, RunMode mode, const BoundExamples& data, std::span<const int64_t> rows,
@@ -162,8 +165,9 @@ class Trainer {
   std::optional<CompiledModel> compiled_;
   TrainingState state_;
 
-  std::mutex mutex_;  // guards steps_, idle_buffers_ and handles_
+  std::mutex mutex_;  // guards steps_, uses_, idle_buffers_ and handles_
   absl::flat_hash_map<StepRequest, Recorded> steps_;
+  int64_t uses_ = 0;
   std::vector<BatchBuffers> idle_buffers_;  // the last used last
   std::vector<std::weak_ptr<TapHandle::State>> handles_;
   std::atomic<bool> any_handles_{false};

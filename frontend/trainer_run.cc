@@ -1,6 +1,7 @@
 // Running batches: programs recorded once, what a call has for itself, and who may train.
 #include <algorithm>
 #include <cmath>
+#include <functional>
 
 #include "weir/core/error.h"
 #include "weir/frontend/trainer.h"
@@ -11,6 +12,8 @@ namespace {
 
 // Sets of batch buffers that a model keeps between calls: of training and evaluation, and their last batches.
 constexpr size_t kIdleBuffers = 4;
+// Programs that a model keeps, and of how many of them what runs have prepared: see BoundSteps.
+constexpr size_t kSteps = 32, kPreparedSteps = 4;
 
 bool SameRows(const Tensor& tensor, const TensorType& type) {
   const Shape &a = tensor.shape(), &b = type.shape;
@@ -89,26 +92,76 @@ void Trainer::Forget() {
   ++generation_;
 }
 
+// The program if it is recorded and can run; else what to hold while recording it.
+std::optional<StepLease> Trainer::RecordedStep(const StepRequest& request, std::shared_ptr<std::mutex>& recording) {
+  const std::lock_guard lock(mutex_);
+  Recorded& recorded = steps_[request];
+  recorded.last_used = ++uses_;
+  recording = recorded.recording;
+  if (recorded.program == nullptr) return std::nullopt;
+  std::shared_ptr<const Executable> executable = recorded.program->executable();
+  if (executable == nullptr && recorded.program->computes()) return std::nullopt;
+  return StepLease(recorded.program, std::move(executable));
+}
+
 // Threads that want the same new program wait for the one that records it.
-std::shared_ptr<StepProgram> Trainer::StepFor(const StepRequest& request) {
+StepLease Trainer::StepFor(const StepRequest& request) {
   std::shared_ptr<std::mutex> recording;
+  if (std::optional<StepLease> lease = RecordedStep(request, recording)) return *std::move(lease);
+  const std::lock_guard record(*recording);
+  std::shared_ptr<std::mutex> later;
+  if (std::optional<StepLease> lease = RecordedStep(request, later)) return *std::move(lease);
+  std::shared_ptr<const Executable> executable;
+  std::shared_ptr<StepProgram> program;
+  try {
+    program = std::make_shared<StepProgram>(model_, compiled_ ? &*compiled_ : nullptr, request);
+    executable = program->Compile();
+  } catch (...) {
+    const std::lock_guard lock(mutex_);
+    const auto found = steps_.find(request);
+    if (found != steps_.end() && found->second.program == nullptr) steps_.erase(found);
+    throw;
+  }
   {
     const std::lock_guard lock(mutex_);
     Recorded& recorded = steps_[request];
-    if (recorded.program != nullptr) return recorded.program;
-    recording = recorded.recording;
+    recorded.program = program;
+    recorded.last_used = ++uses_;
   }
-  const std::lock_guard record(*recording);
+  BoundSteps();
+  return StepLease(std::move(program), std::move(executable));
+}
+
+// Of a model that meets ever new shapes the last few programs stay, and what their runs have prepared for the next (the
+// weights in another order) of even fewer. Arenas are the runtime's, and shared.
+void Trainer::BoundSteps() {
+  std::vector<Recorded> dropped, idle;
   {
     const std::lock_guard lock(mutex_);
-    const auto found = steps_.find(request);
-    if (found != steps_.end() && found->second.program != nullptr) return found->second.program;
+    std::vector<int64_t> uses;
+    for (const auto& [request, recorded] : steps_) uses.push_back(recorded.last_used);
+    std::sort(uses.begin(), uses.end(), std::greater<>());
+    if (uses.size() > kPreparedSteps) {
+      for (auto step = steps_.begin(); step != steps_.end();) {
+        const auto found = step++;
+        if (found->second.program == nullptr) continue;
+        if (found->second.last_used > uses[kPreparedSteps - 1]) continue;
+        if (uses.size() > kSteps && found->second.last_used <= uses[kSteps]) {
+          dropped.push_back(std::move(found->second));
+          steps_.erase(found);
+        } else {
+          idle.push_back(found->second);
+        }
+      }
+    }
   }
-  auto program = std::make_shared<StepProgram>(model_, compiled_ ? &*compiled_ : nullptr, request);
-  program->Compile();
-  const std::lock_guard lock(mutex_);
-  steps_[request].program = program;
-  return program;
+  for (const Recorded& recorded : idle) {
+    if (const auto executable = recorded.program->executable()) executable->Trim();
+  }
+  for (const Recorded& recorded : dropped) {
+    const Executable* address = recorded.program->executable().get();
+    if (address != nullptr) recorded.program->runtime().cache().Drop(*address);
+  }
 }
 
 // Of handles that live, those that have what they want from this kind of run.
@@ -169,7 +222,7 @@ StepRun& Trainer::RunBatch(TrainerCall& call, RunMode mode, const BoundExamples&
   StepRequest request = RequestFor(mode, data, static_cast<int64_t>(rows.size()), all, taps.size(), guard);
   const int64_t generation = generation_;
   if (!call.lease_.defined() || call.generation_ != generation || call.request_ != request) {
-    call.lease_ = StepLease(StepFor(request));
+    call.lease_ = StepFor(request);
     call.generation_ = generation;
     call.request_ = std::move(request);
   }
@@ -177,11 +230,11 @@ StepRun& Trainer::RunBatch(TrainerCall& call, RunMode mode, const BoundExamples&
   StepRun& run = call.lease_.run();
   if (mode == RunMode::kTrain) {
     const VariableLocks locks(call.lease_.program().locked());
-    run.Update(batch, state_);
+    run.Update(call.lease_.executable(), batch, state_);
     // A step that was held back is no step.
     if (!guard || std::isfinite(run.loss())) AfterStep();
   } else {
-    run.Read(batch, state_, call.weights_);
+    run.Read(call.lease_.executable(), batch, state_, call.weights_);
   }
   for (size_t i = 0; i < all.size(); ++i) {
     std::vector<TapReading> readings = run.Readings(i);

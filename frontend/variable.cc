@@ -5,6 +5,8 @@
 #include <utility>
 
 #include "weir/core/error.h"
+#include "weir/core/float_state.h"
+#include "weir/core/fork_guard.h"
 #include "weir/frontend/variable_locks.h"
 
 namespace weir {
@@ -14,6 +16,7 @@ namespace {
 class QueueLock {
  public:
   void lock() {
+    ThrowIfError(CheckFork());
     const uint32_t ticket = next_.fetch_add(1, std::memory_order_relaxed);
     for (uint32_t now = serving_.load(std::memory_order_acquire); now != ticket;
          now = serving_.load(std::memory_order_acquire)) {
@@ -43,6 +46,7 @@ struct Variable::State {
 
   void Initialize() {
     if (value.defined()) return;
+    const ScopedFloatState state(ScopedFloatState::Subnormals::kKept);
     RandomStream random(seed, stream);
     value = options.initializer(type.shape, random);
     if (value.dtype() == DType::kFloat32 && type.dtype != DType::kFloat32) value = value.Cast(type.dtype);

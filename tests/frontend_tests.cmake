@@ -6,4 +6,6 @@ weir_test(frontend_test
   DEPS weir_frontend nlohmann_json::nlohmann_json)
 weir_test(frontend_tutorial_test SOURCES frontend_tutorial_test.cc DEPS weir_frontend nlohmann_json::nlohmann_json)
 weir_test(depth_test SOURCES depth_test.cc DEPS weir_frontend)
-weir_test(threads_test SOURCES threads_test.cc DEPS weir_frontend nlohmann_json::nlohmann_json)
+# Threads, processes and what they share.
+weir_test(threads_test SOURCES threads_test.cc cache_bounds_test.cc float_state_test.cc fork_test.cc
+  DEPS weir_frontend nlohmann_json::nlohmann_json)
