@@ -41,7 +41,8 @@ class Boxes {
     BoxCopy copy;
     for (size_t i = 0; i < strides.size(); ++i) {
       copy.src_offset += begin[i] * strides[i];
-      copy.axes.push_back({OutDim(i), strides[i] * steps[i], out_[i]});
+      // A step that is never taken may be as large as it likes.
+      copy.axes.push_back({OutDim(i), OutDim(i) > 1 ? strides[i] * steps[i] : strides[i], out_[i]});
     }
     Add(std::move(copy));
   }
@@ -51,7 +52,8 @@ class Boxes {
     BoxCopy copy;
     for (size_t i = 0; i < strides.size(); ++i) {
       copy.dst_offset += before[i] * out_[i];
-      copy.axes.push_back({inputs_[0].dim(static_cast<int>(i)), strides[i], out_[i] * (interior[i] + 1)});
+      const int64_t count = inputs_[0].dim(static_cast<int>(i));
+      copy.axes.push_back({count, strides[i], count > 1 ? out_[i] * (interior[i] + 1) : out_[i]});
     }
     Add(std::move(copy));
   }

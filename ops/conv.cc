@@ -56,7 +56,7 @@ Shape CheckedOutput(const std::string& op, const AttrMap& attrs, const Shape& in
                          groups > 1 ? StrCat("in ", groups, " groups, ") : "", "filter expects ", filter.dim(-2),
                          groups > 1 ? " in each " : " ", operands);
   }
-  const Dims sizes = CheckWindows(op, attrs, input.dims().subspan(1, spatial), filter.dims().first(spatial), operands);
+  const Dims sizes = CheckWindows(op, attrs, input, filter.dims().first(spatial), operands);
   Dims dims = {input.dim(0)};
   dims.insert(dims.end(), sizes.begin(), sizes.end());
   dims.push_back(filters);

@@ -31,6 +31,13 @@ int64_t Multiples(int64_t step, int64_t low, int64_t high) {
   return std::max<int64_t>(0, floor(high) - floor(low - 1));
 }
 
+// A product of counts, at most 2^56: a hundred times it still fits.
+int64_t CountProduct(int64_t a, int64_t b) {
+  constexpr int64_t kMost = int64_t{1} << 56;
+  int64_t product = 0;
+  return __builtin_mul_overflow(a, b, &product) ? kMost : std::min(product, kMost);
+}
+
 bool MostAreInside(int64_t inside, int64_t pairs) { return inside * 100 >= pairs * kInsidePercent; }
 
 }  // namespace
@@ -57,7 +64,7 @@ ConvGeometry PoolGeometryOf(const AttrMap& attrs, const Shape& input) {
 ConvPairs PairsOf(const ConvGeometry& geometry) {
   ConvPairs pairs{1, 1, 1};
   for (const SpatialAxis& axis : geometry.axis) {
-    ConvPairs of_axis{.forward = axis.window * axis.output};
+    ConvPairs of_axis{.forward = CountProduct(axis.window, axis.output)};
     for (int64_t k = 0; k < axis.window; ++k) {
       // Output p and input i meet where i + shift = p * stride.
       const int64_t shift = axis.pad_before - k * axis.dilation;
@@ -66,9 +73,9 @@ ConvPairs PairsOf(const ConvGeometry& geometry) {
       of_axis.inside +=
           Multiples(axis.stride, std::max<int64_t>(shift, 0), std::min(last, (axis.output - 1) * axis.stride));
     }
-    pairs.forward *= of_axis.forward;
-    pairs.input_gradient *= of_axis.input_gradient;
-    pairs.inside *= of_axis.inside;
+    pairs.forward = CountProduct(pairs.forward, of_axis.forward);
+    pairs.input_gradient = CountProduct(pairs.input_gradient, of_axis.input_gradient);
+    pairs.inside = CountProduct(pairs.inside, of_axis.inside);
   }
   return pairs;
 }

@@ -39,6 +39,12 @@ struct ConvGeometry {
 
   int64_t in_positions() const { return axis[0].input * axis[1].input * axis[2].input; }
   int64_t out_positions() const { return axis[0].output * axis[1].output * axis[2].output; }
+  // Cells of the input that a window covers at most: fewer than taps() if windows are larger than the input.
+  int64_t most_cells() const {
+    int64_t cells = 1;
+    for (const SpatialAxis& a : axis) cells *= a.window < a.input ? a.window : a.input;
+    return cells;
+  }
   int64_t taps() const { return axis[0].window * axis[1].window * axis[2].window; }
   int64_t group_in() const { return in_channels / groups; }
   int64_t group_out() const { return out_channels / groups; }
@@ -52,7 +58,8 @@ ConvGeometry PoolGeometryOf(const AttrMap& attrs, const Shape& input);
 inline bool IsDepthwise(const ConvGeometry& geometry) { return geometry.groups > 1 && geometry.group_in() == 1; }
 
 // Pairs of a position and a tap, of all axes together: all those of a conv; those of its input gradient that are a
-// multiple of the stride apart; and those that meet a cell inside, which are equally many of either.
+// multiple of the stride apart; and those that meet a cell inside, which are equally many of either. Beyond 2^56 no
+// more are counted.
 struct ConvPairs {
   int64_t forward = 0, input_gradient = 0, inside = 0;
 };

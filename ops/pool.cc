@@ -29,7 +29,13 @@ Shape CheckedOutput(const InferContext& context, const Shape& input) {
   const size_t spatial = static_cast<size_t>(input.rank() - 2);
   const Dims& window = context.attrs.Ints(kWindow);
   const std::span<const int64_t> windows(window.data(), window.size());
-  const Dims sizes = CheckWindows(op, context.attrs, input.dims().subspan(1, spatial), windows, operands);
+  const Dims sizes = CheckWindows(op, context.attrs, input, windows, operands);
+  int64_t cells = 1;
+  for (int64_t size : windows) {
+    if (!__builtin_mul_overflow(cells, size, &cells) && cells <= std::numeric_limits<int32_t>::max()) continue;
+    ThrowInvalidArgument(op, ": a window of ", Times(windows), " has too many cells, at most ",
+                         std::numeric_limits<int32_t>::max(), " can be counted ", operands);
+  }
   for (size_t i = 0; i < spatial; ++i) {
     for (std::string_view key : {kPadBefore, kPadAfter}) {
       if (context.attrs.Ints(key)[i] >= window[i]) {
@@ -53,11 +59,7 @@ void CheckShape(const InferContext& context, int input, const Shape& expected) {
 
 DType IndexType(const InferContext& context) {
   int64_t cells = 1;
-  for (int64_t size : context.attrs.Ints(kWindow)) cells *= size;
-  if (cells > std::numeric_limits<int32_t>::max()) {
-    ThrowInvalidArgument(DisplayName(context.op.name), ": a window of ", cells, " cells, at most ",
-                         std::numeric_limits<int32_t>::max(), " can be counted ", TypeList(context.inputs));
-  }
+  for (int64_t size : context.attrs.Ints(kWindow)) cells *= size;  // fits: CheckedOutput comes first
   return cells <= 256 ? DType::kUint8 : DType::kInt32;
 }
 void CheckIndex(const InferContext& context, const Shape& windows) {

@@ -157,7 +157,7 @@ std::vector<Value> PadGradient(const GradientContext& context) {
   const Shape& input = context.input(0).shape();
   Dims end, steps;
   for (int i = 0; i < input.rank(); ++i) {
-    steps.push_back(interior[i] + 1);
+    steps.push_back(input.dim(i) > 1 ? interior[i] + 1 : 1);
     end.push_back(before[i] + (input.dim(i) == 0 ? 0 : (input.dim(i) - 1) * steps[i] + 1));
   }
   return {Record(SliceOp(), {context.cotangent()}, {{kBegin, before}, {kEnd, end}, {kSteps, steps}},

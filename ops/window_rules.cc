@@ -29,9 +29,10 @@ void CheckList(std::string_view op, std::string_view what, std::span<const int64
 
 std::string Times(std::span<const int64_t> sizes) { return StrJoin(sizes, "x"); }
 
-Dims CheckWindows(std::string_view op, const AttrMap& attrs, std::span<const int64_t> input,
-                  std::span<const int64_t> windows, std::string_view operands) {
-  const size_t axes = input.size();
+Dims CheckWindows(std::string_view op, const AttrMap& attrs, const Shape& shape, std::span<const int64_t> windows,
+                  std::string_view operands) {
+  const size_t axes = static_cast<size_t>(shape.rank() - 2);
+  const std::span<const int64_t> input = shape.dims().subspan(1, axes);
   CheckList(op, "window", windows, axes, 1, operands);
   CheckList(op, "stride", attrs.Ints(kStrides), axes, 1, operands);
   if (attrs.Find(kDilations) != nullptr) CheckList(op, "dilation", attrs.Ints(kDilations), axes, 1, operands);
@@ -55,6 +56,13 @@ Dims CheckWindows(std::string_view op, const AttrMap& attrs, std::span<const int
                            dilated ? StrCat(" (", Times(extents), " dilated)") : "", " is larger than the ",
                            std::ranges::equal(padded, input) ? "" : "padded ", "input ", Times(padded), " ", operands);
     }
+  }
+  int64_t elements = shape.dim(0) * shape.dim(-1);
+  for (int64_t size : padded) {
+    if (std::ranges::equal(padded, input)) break;
+    if (!__builtin_mul_overflow(elements, size, &elements) && elements <= kMostPaddedElements) continue;
+    ThrowInvalidArgument(op, ": the padded input ", Times(padded), " has more than ", kMostPaddedElements,
+                         " elements over batch and channels ", operands);
   }
   return output;
 }

@@ -18,10 +18,15 @@ inline constexpr int64_t kLargestWindowNumber = 0x7FFFFFFF;
 // "5x5".
 std::string Times(std::span<const int64_t> sizes);
 
-// Checks the attributes of `spatial` axes against the given windows and returns the output's spatial sizes. `op` and
-// `operands` begin and end a message: "Conv2D", "(input f32[1,3,3,1], filter f32[5,5,1,4])".
-Dims CheckWindows(std::string_view op, const AttrMap& attrs, std::span<const int64_t> input,
-                  std::span<const int64_t> windows, std::string_view operands);
+// Elements of a padded input beyond this are taken for a mistake too: kernels may make a copy with its padding, and
+// no machine has the memory.
+inline constexpr int64_t kMostPaddedElements = int64_t{1} << 44;
+
+// Checks the attributes of the spatial axes of `input` (batch, spatial axes, channels) against the given windows and
+// returns the output's spatial sizes. `op` and `operands` begin and end a message: "Conv2D", "(input f32[1,3,3,1],
+// filter f32[5,5,1,4])".
+Dims CheckWindows(std::string_view op, const AttrMap& attrs, const Shape& input, std::span<const int64_t> windows,
+                  std::string_view operands);
 
 // The padding of a conv or pool call, resolved into pad_before and pad_after. Numbers that CheckWindows will reject
 // give no padding. `op` names the op in the error thrown for an unknown word.

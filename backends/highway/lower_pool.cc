@@ -96,7 +96,7 @@ PoolProblem Describe(const LowerContext& context, const Shape& input) {
   PoolProblem problem;
   problem.geometry = PoolGeometryOf(context.anchor().attrs, input);
   problem.spans = SpansOf(problem.geometry.axis[2]);
-  problem.max_cells = problem.geometry.taps();
+  problem.max_cells = problem.geometry.most_cells();
   return problem;
 }
 

@@ -72,7 +72,7 @@ class PoolLowering {
     const int sums = b_.Buffer({IrBuffer::Kind::kScratch, 0, Elem::kF32, 0});
     ClusterIr epilogue(b_, cluster_);
     const int64_t cells = g_.in_positions(), vectors = CeilDiv(g_.in_channels, kLanes), units = g_.batch * vectors;
-    const int64_t cost = (cells + g_.out_positions() * g_.taps()) * kLanes;
+    const int64_t cost = (cells + g_.out_positions() * g_.most_cells()) * kLanes;
     const int64_t per_task = TaskSize(units, std::max<int64_t>(1, kTaskFloats / cost), 1),
                   tasks = CeilDiv(units, per_task);
     const Val begin = b_.Mul(task_, per_task);
@@ -241,7 +241,7 @@ class PoolLowering {
     ClusterIr epilogue(b_, cluster_);
     epilogue_ = &epilogue;
     const int64_t rows = g_.batch * g_.axis[0].output * g_.axis[1].output;
-    const int64_t cost = g_.axis[2].output * RoundUp(g_.in_channels, kLanes) * g_.taps() * (1 + operand_.cost() / 4);
+    const int64_t cost = g_.axis[2].output * RoundUp(g_.in_channels, kLanes) * g_.most_cells() * (1 + operand_.cost() / 4);
     const int64_t per_task = TaskSize(rows, std::max<int64_t>(1, kTaskFloats / cost), 1),
                   tasks = CeilDiv(rows, per_task);
     const bool inside = WindowsInside(g_);
