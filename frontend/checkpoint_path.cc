@@ -1,5 +1,6 @@
 #include "weir/frontend/checkpoint_path.h"
 
+#include <algorithm>
 #include <charconv>
 #include <cmath>
 
@@ -15,15 +16,15 @@ std::string Format(double value, bool integer, const std::string& format, const 
   };
   size_t i = 0;
   const bool zeros = i < format.size() && format[i] == '0';
-  size_t width = 0;
-  int precision = 6;
+  constexpr int kTooLarge = 1000;  // whatever follows
+  int width = 0, precision = 6;
   while (i < format.size() && std::isdigit(static_cast<unsigned char>(format[i])))
-    width = width * 10 + static_cast<size_t>(format[i++] - '0');
+    width = std::min(kTooLarge, width * 10 + (format[i++] - '0'));
   if (i < format.size() && format[i] == '.') {
     precision = 0;
     ++i;
     while (i < format.size() && std::isdigit(static_cast<unsigned char>(format[i])))
-      precision = precision * 10 + (format[i++] - '0');
+      precision = std::min(kTooLarge, precision * 10 + (format[i++] - '0'));
   }
   const char kind = i < format.size() ? format[i++] : (integer ? 'd' : 'g');
   if (i != format.size() || width > 64 || precision > 64 || (kind == 'd') != integer) bad();
@@ -40,7 +41,8 @@ std::string Format(double value, bool integer, const std::string& format, const 
   } else {
     bad();
   }
-  if (text.size() < width) text.insert(zeros && text[0] == '-' ? 1 : 0, width - text.size(), zeros ? '0' : ' ');
+  const auto least = static_cast<size_t>(width);
+  if (text.size() < least) text.insert(zeros && text[0] == '-' ? 1 : 0, least - text.size(), zeros ? '0' : ' ');
   return text;
 }
 
