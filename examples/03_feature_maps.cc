@@ -15,6 +15,7 @@ ABSL_FLAG(int, index, 7, "which training picture, without --image");
 ABSL_FLAG(int, label, -1, "with --gradients, the class the picture counts as; -1: its own, or the predicted one");
 ABSL_FLAG(bool, gradients, false, "draw gradients of the loss instead of values");
 ABSL_FLAG(bool, common_scale, false, "one colour scale for all maps of a layer instead of one a map");
+ABSL_FLAG(bool, overlay, false, "also lay the mean magnitude of each layer's maps over the picture");
 ABSL_FLAG(std::string, out, "feature_maps", "folder for the pictures (.png) and values (.npy)");
 
 namespace {
@@ -55,8 +56,17 @@ Picture ThePicture(const std::vector<int64_t>& input_shape) {
   const auto data = k::datasets::LoadCifar10OrGenerated();
   k::examples::ExitIfError(data.status());
   const int64_t index = absl::GetFlag(FLAGS_index);
+  k::examples::ExitIfOutside("index", index, data->data.train.size(), "training pictures");
   const k::Dataset one = data->data.train.Slice(index, index + 1).Scaled(1 / 255.0);
   return {one.image(0), one.label(0), one.name + " training picture " + std::to_string(index) + ", " + one.class_name(0)};
+}
+
+// Lays the mean magnitude over all maps onto the picture: where the layer sees something.
+void DrawOverlay(const std::string& name, const k::Tensor& value, const Picture& picture) {
+  const auto graph = k::Graph::Create();
+  const k::Tensor mean = k::Evaluate(k::Mean(k::Abs(graph->Data(value)), {3}));
+  k::examples::ExitIfError(k::plot::SaveHeatMap(picture.pixels, mean[0], absl::GetFlag(FLAGS_out) + "/" + name + "_overlay.png",
+                                                {.title = name + " over " + picture.title}));
 }
 
 // Draws a value with spatial axes as maps, any other as one row.
@@ -67,11 +77,13 @@ void Draw(const std::string& name, const k::Tensor& value, const Picture& pictur
   using Scale = k::plot::FeatureMapOptions::Scale;
   k::examples::ExitIfError(k::plot::SaveFeatureMaps(
       maps, path,
-      {.columns = spatial ? 8 : 1,
-       .scale = absl::GetFlag(FLAGS_common_scale) ? Scale::kCommon : Scale::kPerMap,
+      {.scale = absl::GetFlag(FLAGS_common_scale) ? Scale::kCommon : Scale::kPerMap,
+       // Gradients have signs.
+       .colormap = absl::GetFlag(FLAGS_gradients) ? k::Colormap::kDiverging : k::Colormap::kViridis,
        .title = name + (absl::GetFlag(FLAGS_gradients) ? ": gradient of the loss" : "") + " for " + picture.title,
        .input = spatial ? picture.pixels : k::Tensor(),
        .save_values = true}));
+  if (spatial && absl::GetFlag(FLAGS_overlay)) DrawOverlay(name, value, picture);
   std::cout << path << "  " << k::PythonTuple(value.shape()) << "  " << k::ComputeStatistics(value) << "\n";
 }
 
@@ -89,6 +101,7 @@ void DrawGradients(const k::Model& model, const Picture& picture) {
     label = static_cast<int32_t>(std::max_element(scores.data<float>().begin(), scores.data<float>().end()) - scores.data<float>().begin());
     std::cout << "no label given: taking the predicted class " << label << "\n";
   }
+  if (absl::GetFlag(FLAGS_label) >= 0) k::examples::ExitIfOutside("label", label, model.outputs()[0].shape().back(), "classes");
   model.Compile({.optimizer = "sgd", .loss = "sparse_categorical_crossentropy"});
   // The loss is computed from what goes into the last activation, so that is where its gradient begins.
   std::vector<std::string> values;

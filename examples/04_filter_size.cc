@@ -121,6 +121,7 @@ int main(int argc, char** argv) {
   k::examples::ExitIfError(k::EnsureDirectory(absl::GetFlag(FLAGS_out)));
   const auto data = k::datasets::LoadCifar10OrGenerated();
   k::examples::ExitIfError(data.status());
+  k::examples::ExitIfOutside("index", absl::GetFlag(FLAGS_index), data->data.train.size(), "training pictures");
   const k::Tensor image = data->data.train.Slice(absl::GetFlag(FLAGS_index), absl::GetFlag(FLAGS_index) + 1).Scaled(1 / 255.0).image(0);
   k::examples::ExitIfError(k::plot::SaveImage(image[0], Path("picture.png"), 8));
   OneMapByHand(image);

@@ -48,7 +48,7 @@ Sequential MakeModel() {
 int main(int argc, char** argv) {
   const std::vector<std::string> backends = BackendNames();
   const bool jit = std::find(backends.begin(), backends.end(), "llvm") != backends.end();
-  examples::Start(argc, argv, "05_inside_the_jit: Lists the kernels of a training step, with work, time and code.", jit ? "llvm" : "");
+  examples::Start(argc, argv, "Lists the kernels of a training step, with work, time and code.", jit ? "llvm" : "");
   const std::optional<CodeView> view = ViewOf(absl::GetFlag(FLAGS_code));
   const int64_t batch = examples::Quick() ? 4 : 32;
   const int steps = examples::Quick() ? 2 : 20;

@@ -1,13 +1,15 @@
 #include "weir/examples/common.h"
 
 #include <cstdlib>
+#include <filesystem>
 #include <iostream>
+#include <map>
 #include <memory>
 
 #include "absl/flags/flag.h"
 #include "absl/flags/parse.h"
+#include "absl/flags/reflection.h"
 #include "absl/flags/usage.h"
-#include "absl/flags/usage_config.h"
 #include "weir/core/strings.h"
 #include "weir/frontend/io/file.h"
 #include "weir/frontend/session.h"
@@ -48,15 +50,37 @@ void WriteProfile() {
   std::exit(0);
 }
 
+bool AsksForHelp(int argc, char** argv) {
+  for (int i = 1; i < argc; ++i) {
+    const std::string word = argv[i];
+    if (word == "--") return false;
+    if (word == "--help" || word == "-help" || word == "-h") return true;
+  }
+  return false;
+}
+
+// The flags of this program's own files, wherever they are defined; not those of libraries. (Abseil's own --help ends with
+// exit code 1.)
+[[noreturn]] void PrintHelp(const std::string& program, const std::string& usage) {
+  std::cout << program << ": " << usage << "\n\n";
+  std::map<std::string, const absl::CommandLineFlag*> flags;
+  for (const auto& [name, flag] : absl::GetAllFlags()) {
+    if (flag->Filename().find("examples/") != std::string::npos) flags.emplace(std::string(name), flag);
+  }
+  for (const auto& [name, flag] : flags) {
+    std::cout << "  --" << name << "  " << flag->Help();
+    if (const std::string value = flag->DefaultValue(); !value.empty()) std::cout << " (default: " << value << ")";
+    std::cout << "\n";
+  }
+  std::cout << std::flush;
+  std::exit(0);
+}
+
 }  // namespace
 
 void Start(int argc, char** argv, const std::string& usage, const std::string& backend) {
-  // --help lists the flags of this program's own files, wherever they are defined; not those of libraries.
-  absl::FlagsUsageConfig config;
-  config.contains_help_flags = [](absl::string_view file) {
-    return std::string(file.data(), file.size()).find("examples/") != std::string::npos;
-  };
-  absl::SetFlagsUsageConfig(config);
+  const std::string program = std::filesystem::path(argv[0]).filename().string();
+  if (AsksForHelp(argc, argv)) PrintHelp(program, usage);
   absl::SetProgramUsageMessage(usage);
   absl::ParseCommandLine(argc, argv);
   const std::string wanted = absl::GetFlag(FLAGS_backend);
@@ -67,6 +91,12 @@ void Start(int argc, char** argv, const std::string& usage, const std::string& b
     DefaultRuntime().SetProfiler(TheProfiler());
     std::atexit(WriteProfile);
   }
+}
+
+void ExitIfOutside(const std::string& flag, int64_t value, int64_t count, const std::string& what) {
+  if (value >= 0 && value < count) return;
+  std::cerr << "error: --" << flag << "=" << value << ": expected 0 to " << count - 1 << " (there are " << count << " " << what << ")\n";
+  std::exit(1);
 }
 
 bool Quick() { return absl::GetFlag(FLAGS_quick); }

@@ -2,15 +2,19 @@
 #ifndef WEIR_EXAMPLES_COMMON_H_
 #define WEIR_EXAMPLES_COMMON_H_
 
+#include <cstdint>
 #include <string>
 
 #include "absl/status/status.h"
 
 namespace weir::examples {
 
-// Parses flags (--help prints `usage` and every flag of the program, then exits), and makes the default runtime from
+// Parses flags (--help prints `usage` and every flag of the program, then exits with 0), and makes the default runtime from
 // --backend (without it, `backend`) and --threads; a wrong flag ends the program with its message.
 void Start(int argc, char** argv, const std::string& usage, const std::string& backend = "");
+
+// Ends the program with a message unless 0 <= `value` < `count`; `what` says what is counted.
+void ExitIfOutside(const std::string& flag, int64_t value, int64_t count, const std::string& what);
 
 // --quick: a few seconds instead of the real thing.
 bool Quick();
