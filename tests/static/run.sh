@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Usage: run.sh SOURCE_FOLDER BUILD_FOLDER PROGRAMS: builds 06_predict as a static program (WEIR_STATIC), holds it to
 # its size, and has it say the same as the one of PROGRAMS (a folder with examples of an ordinary build) about a picture and
-# a model that 02_cifar10 there makes. The build folder is kept between runs.
+# a model that 02_cifar10 there makes; then installs the build to a temporary place and builds a program of a user's
+# against it, which is static too. The build folder is kept between runs.
 set -euo pipefail
 source=$1
 build=$2
@@ -32,3 +33,15 @@ if message=$("$build/06_predict" --model="$out/model" --image="$out/model/config
   exit 1
 fi
 grep -q "neither PNG nor JPEG" <<<"$message" || { echo "unexpected message: $message" >&2; exit 1; }
+
+cmake --build "$build" >/dev/null
+prefix=$(mktemp -d)
+trap 'rm -rf "$prefix"' EXIT
+cmake --install "$build" --prefix "$prefix/weir" >/dev/null
+cmake -S "$source/tests/install" -B "$prefix/build" -DCMAKE_BUILD_TYPE=Release -DCMAKE_PREFIX_PATH="$prefix/weir" >/dev/null
+cmake --build "$prefix/build" >/dev/null
+if file=$(ldd "$prefix/build/predict" 2>&1); then
+  echo "a program that uses the static package needs shared libraries: $file" >&2
+  exit 1
+fi
+"$prefix/build/predict"

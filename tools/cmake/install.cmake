@@ -10,5 +10,6 @@ endforeach()
 configure_package_config_file(tools/cmake/weirConfig.cmake.in ${CMAKE_BINARY_DIR}/weirConfig.cmake
   INSTALL_DESTINATION ${CMAKE_INSTALL_LIBDIR}/cmake/weir)
 write_basic_package_version_file(${CMAKE_BINARY_DIR}/weirConfigVersion.cmake COMPATIBILITY SameMinorVersion)
+install(FILES ${CMAKE_SOURCE_DIR}/tools/cmake/archives.cmake DESTINATION ${CMAKE_INSTALL_LIBDIR}/cmake/weir)
 install(FILES ${CMAKE_BINARY_DIR}/weirConfig.cmake ${CMAKE_BINARY_DIR}/weirConfigVersion.cmake
   DESTINATION ${CMAKE_INSTALL_LIBDIR}/cmake/weir)

@@ -1,0 +1,22 @@
+# Programs without shared libraries, of weir's own tree (static.cmake) and of its package's users (weirConfig.cmake).
+
+# weir_use_archives(PREFIX): the imported shared libraries PREFIX::* of this folder are taken from the archives beside them.
+function(weir_use_archives prefix)
+  get_property(imported DIRECTORY PROPERTY IMPORTED_TARGETS)
+  list(FILTER imported INCLUDE REGEX "^${prefix}::")
+  foreach(library ${imported})
+    get_target_property(type ${library} TYPE)
+    if(NOT type STREQUAL "SHARED_LIBRARY")
+      continue()
+    endif()
+    get_target_property(configurations ${library} IMPORTED_CONFIGURATIONS)
+    foreach(configuration ${configurations})
+      get_target_property(location ${library} IMPORTED_LOCATION_${configuration})
+      string(REGEX REPLACE "\\.so[.0-9]*$" ".a" archive "${location}")
+      if(NOT EXISTS "${archive}")
+        message(FATAL_ERROR "weir, static: ${library} has no archive ${archive}")
+      endif()
+      set_target_properties(${library} PROPERTIES IMPORTED_LOCATION_${configuration} "${archive}")
+    endforeach()
+  endforeach()
+endfunction()
