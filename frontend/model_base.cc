@@ -83,6 +83,7 @@ void ModelBase::AddLayer(const Layer& layer) {
       const SymbolicTensor output = layer(network_->outputs[0]);
       if (network_->chain) {
         network_->Extend(output.call());
+        CountCall(*output.call());
         listed_.push_back(network_->layers.back());
         SeedLayer(listed_.back(), /*override_earlier=*/false);
         if (Trainer* trainer = trainer_) trainer->Forget();
@@ -153,8 +154,16 @@ void ModelBase::Finish(Network network) {
     for (const Layer& layer : network_->layers) known[&layer.base()] = &layer;
     for (const Layer& given : given_) listed_.push_back(*known.at(&given.base()));
   }
+  call_count_ = 0;
+  for (const auto& call : network_->calls) CountCall(*call);
   SeedWeights(/*override_earlier=*/false);
   if (Trainer* trainer = trainer_) trainer->Forget();
+}
+
+void ModelBase::CountCall(const LayerCall& call) {
+  constexpr int64_t kMost = int64_t{1} << 62;
+  const int64_t count = call.layer->is_model() ? static_cast<const ModelBase&>(*call.layer).call_count_ : 1;
+  call_count_ = count < kMost - call_count_ ? call_count_ + count : kMost;
 }
 
 void ModelBase::SeedWeights(bool override_earlier) {

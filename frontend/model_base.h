@@ -41,6 +41,9 @@ class ModelBase : public LayerBase {
   // Of each output, the name losses, metrics and history know it by: its layer's, made unique.
   std::vector<std::string> OutputNames() const;
   std::vector<std::string> InputNames() const;
+  // Calls of layers that one call of the model records, those inside of nested models counted each time these are
+  // called; 0 if not built, at most 2^62.
+  int64_t call_count() const { return call_count_; }
 
   // What the recording of a training step depends on besides types: the ids of the weights to train, and the layers
   // with state that are trainable, since a frozen one may keep its state.
@@ -71,6 +74,7 @@ class ModelBase : public LayerBase {
   void NameOwnLayers();
   void ConnectSequential(const SymbolicTensor& input);
   void Finish(Network network);
+  void CountCall(const LayerCall& call);
   void SeedWeights(bool override_earlier);
   void SeedLayer(const Layer& layer, bool override_earlier);
 
@@ -88,6 +92,7 @@ class ModelBase : public LayerBase {
   uint64_t seeded_ = 0;        // weights of the network's layers: the next one's stream
   std::unique_ptr<Trainer> owned_trainer_;
   std::atomic<Trainer*> trainer_{nullptr};  // the same, once it is made
+  int64_t call_count_ = 0;
 };
 
 // The model a handle stands for. Throws Error if it is no model.

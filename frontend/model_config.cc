@@ -1,5 +1,7 @@
 // How a model's architecture is written in Keras's spelling: ModelBase::Config and ToJson. Reading: model_files.cc.
+#include <map>
 #include <nlohmann/json.hpp>
+#include <set>
 
 #include "weir/core/error.h"
 #include "weir/frontend/model_base.h"
@@ -42,19 +44,66 @@ bool IsInputOf(const Network& network, const LayerCall& call) {
   return false;
 }
 
+// Layers that are part of several models of one tree (a model and its sub-model, two sub-models). As Keras does, each
+// has a number in the file, "shared_object_id", by which its second place is known to be the same layer; the second
+// place has no configuration of its own. The outermost model that is written looks for them.
+class SharedLayers {
+ public:
+  explicit SharedLayers(const ModelBase& root) : outermost_(current_ == nullptr) {
+    if (!outermost_) return;
+    Count(root);
+    current_ = this;
+  }
+  ~SharedLayers() {
+    if (outermost_) current_ = nullptr;
+  }
+  SharedLayers(const SharedLayers&) = delete;
+  SharedLayers& operator=(const SharedLayers&) = delete;
+
+  static nlohmann::json ObjectOf(const LayerBase& layer) {
+    const auto shared = current_->numbers_.find(&layer);
+    if (shared == current_->numbers_.end()) return layer.ToJson();
+    nlohmann::json object = current_->written_.insert(&layer).second
+                                ? layer.ToJson()
+                                : MakeKerasObject("keras.layers", layer.class_name(), {{"name", layer.name()}});
+    object["shared_object_id"] = shared->second;
+    return object;
+  }
+
+ private:
+  void Count(const ModelBase& model) {
+    if (!seen_.insert(&model).second) return;
+    for (const Layer& layer : model.layers()) {
+      const LayerBase* base = &layer.base();
+      if (base->is_input()) continue;
+      if (!placed_.insert(base).second) numbers_.try_emplace(base, numbers_.size() + 1);
+      if (base->is_model()) Count(AsModel(layer));
+    }
+  }
+
+  static thread_local SharedLayers* current_;
+  bool outermost_;
+  std::set<const LayerBase*> seen_, placed_, written_;
+  std::map<const LayerBase*, size_t> numbers_;
+};
+
+thread_local SharedLayers* SharedLayers::current_ = nullptr;
+
 }  // namespace
 
 nlohmann::json ModelBase::Config() const {
+  const SharedLayers shared(*this);
   nlohmann::json config{{"layers", nlohmann::json::array()}};
   if (sequential_) {
     if (built()) config["layers"].push_back(network_->input_calls[0]->layer->ToJson());
-    for (const Layer& layer : given_) config["layers"].push_back(layer.base().ToJson());
+    for (const Layer& layer : given_) config["layers"].push_back(SharedLayers::ObjectOf(layer.base()));
     if (built()) config["build_input_shape"] = ShapeJson(network_->inputs[0].spec());
     return config;
   }
   const Network& net = network();
   for (const Layer& layer : net.layers) {
-    nlohmann::json object = layer.base().ToJson();
+    // An input layer belongs to one model: another one's input of the same name is fed apart.
+    nlohmann::json object = layer.base().is_input() ? layer.base().ToJson() : SharedLayers::ObjectOf(layer.base());
     object["name"] = layer.name();
     object["inbound_nodes"] = nlohmann::json::array();
     for (const auto& call : layer.uses()) {

@@ -1,195 +1,98 @@
 #include "weir/frontend/model_files.h"
 
-#include <fcntl.h>
-#include <sys/syscall.h>
-#include <unistd.h>
+#include <sys/stat.h>
 
+#include <algorithm>
 #include <cmath>
 #include <filesystem>
 #include <map>
 #include <nlohmann/json.hpp>
 #include <set>
+#include <unordered_map>
 
-#include "weir/core/rng.h"
 #include "weir/frontend/io/file.h"
-#include "weir/frontend/io/safetensors.h"
+#include "weir/frontend/layers/input.h"
 #include "weir/frontend/model_config.h"
+#include "weir/frontend/model_probe.h"
+#include "weir/frontend/parts/keras_config.h"
+#include "weir/frontend/saved_folder.h"
 #include "weir/frontend/trainer.h"
 
 namespace weir {
 namespace {
 
-constexpr char kConfigFile[] = "/config.json";
-constexpr char kWeightsFile[] = "/weights.safetensors";
-constexpr int kFormatVersion = 1;
-constexpr double kProbeTolerance = 1e-5;
+// 1: without checksums.
+constexpr int kFormatVersion = 2;
 // Layer names hold no '/', so these never meet a weight's.
 constexpr char kOptimizerPrefix[] = "/optimizer/";
-constexpr char kProbeInput[] = "/probe/input/";
-constexpr char kProbeOutput[] = "/probe/output/";
 
-// Each weight once, under layer paths that are unique in nested models too.
-void CollectWeights(const ModelBase& model, const std::string& prefix, std::set<const void*>& seen,
-                    std::vector<std::pair<std::string, Variable>>& found) {
-  for (const Layer& layer : model.layers()) {
-    if (layer.base().is_model()) {
-      CollectWeights(AsModel(layer), prefix + layer.name() + "/", seen, found);
-      continue;
-    }
-    for (const Variable& variable : layer.weights()) {
-      if (seen.insert(variable.id()).second) found.emplace_back(prefix + variable.path(), variable);
+// A weight under the paths that lead to it: the first is what it is saved by.
+struct NamedWeight {
+  std::vector<std::string> names;
+  Variable variable;
+  const LayerBase* owner = nullptr;
+};
+
+// Each weight of a model once. Paths are unique in nested models too; each of these is walked through once.
+class WeightList {
+ public:
+  explicit WeightList(const ModelBase& model) {
+    model.network();  // throws if not built
+    Collect(model, "");
+  }
+
+  const std::vector<NamedWeight>& weights() const { return weights_; }
+  // Weights that are part of more than one layer: no configuration can say that.
+  const std::vector<std::string>& shared() const { return shared_; }
+
+ private:
+  void Collect(const ModelBase& model, const std::string& prefix) {
+    if (!models_.insert(&model).second) return;
+    for (const Layer& layer : model.layers()) {
+      if (layer.base().is_model()) {
+        Collect(AsModel(layer), prefix + layer.name() + "/");
+        continue;
+      }
+      for (const Variable& variable : layer.weights()) {
+        const std::string path = prefix + variable.path();
+        const auto [found, added] = index_.try_emplace(variable.id(), weights_.size());
+        if (added) {
+          weights_.push_back({{path}, variable, &layer.base()});
+          continue;
+        }
+        NamedWeight& known = weights_[found->second];
+        known.names.push_back(path);
+        if (known.owner != &layer.base()) {
+          shared_.push_back(StrCat(known.names[0], " of layer \"", known.owner->name(),
+                                   "\" is a weight of layer \"", layer.name(), "\" too"));
+        }
+      }
     }
   }
-}
 
-std::vector<std::pair<std::string, Variable>> NamedWeights(const ModelBase& model) {
-  model.network();  // throws if not built
-  std::set<const void*> seen;
-  std::vector<std::pair<std::string, Variable>> found;
-  CollectWeights(model, "", seen, found);
-  return found;
-}
+  std::vector<NamedWeight> weights_;
+  std::vector<std::string> shared_;
+  std::unordered_map<const void*, size_t> index_;
+  std::set<const ModelBase*> models_;
+};
 
-NamedTensors WeightTensors(const ModelBase& model) {
+NamedTensors WeightTensors(const WeightList& list) {
   NamedTensors tensors;
-  for (const auto& [name, variable] : NamedWeights(model)) tensors.emplace_back(name, variable.value());
+  for (const NamedWeight& weight : list.weights()) tensors.emplace_back(weight.names[0], weight.variable.value());
   return tensors;
 }
 
-// An input of the model's shape, the same for all time.
-std::vector<Tensor> ProbeInputs(const ModelBase& model) {
-  std::vector<Tensor> inputs;
-  RandomStream random(1, 0);
-  for (const SymbolicTensor& input : model.network().inputs) {
-    Dims dims(input.shape().begin(), input.shape().end());
-    for (size_t i = 0; i < dims.size(); ++i) dims[i] = dims[i] != kNone ? dims[i] : i == 0 ? 1 : 64;
-    Tensor tensor(input.spec().dtype, Shape(dims));
-    if (tensor.dtype() == DType::kFloat32) {
-      for (float& value : tensor.data<float>()) value = static_cast<float>(random.Uniform());
-    }
-    inputs.push_back(std::move(tensor));
-  }
-  return inputs;
+using TensorIndex = std::unordered_map<std::string, const Tensor*>;
+
+TensorIndex IndexOf(const SafetensorsFile& file) {
+  TensorIndex index;
+  for (const auto& [name, tensor] : file.tensors) index.emplace(name, &tensor);
+  return index;
 }
 
-// Inputs and outputs, or nothing if the model can't run on what ProbeInputs made (a dimension left open).
-NamedTensors Probe(ModelBase& model) {
-  NamedTensors tensors;
-  try {
-    const std::vector<Tensor> inputs = ProbeInputs(model);
-    const std::vector<Tensor> outputs = model.trainer().Predict(inputs, {});
-    for (size_t i = 0; i < inputs.size(); ++i) tensors.emplace_back(StrCat(kProbeInput, i), inputs[i]);
-    for (size_t i = 0; i < outputs.size(); ++i) tensors.emplace_back(StrCat(kProbeOutput, i), outputs[i]);
-  } catch (const Error&) {
-    return {};
-  }
-  return tensors;
-}
-
-absl::Status CheckProbe(ModelBase& model, const SafetensorsFile& file, const std::string& path) {
-  std::vector<Tensor> inputs;
-  for (size_t i = 0; file.Find(StrCat(kProbeInput, i)) != nullptr; ++i)
-    inputs.push_back(*file.Find(StrCat(kProbeInput, i)));
-  if (inputs.empty()) return absl::OkStatus();
-  const std::vector<Tensor> outputs = model.trainer().Predict(inputs, {});
-  for (size_t i = 0; i < outputs.size(); ++i) {
-    const Tensor* expected = file.Find(StrCat(kProbeOutput, i));
-    if (expected == nullptr || expected->type() != outputs[i].type()) {
-      return absl::DataLossError(StrCat(path, ": the stored probe has no output ", i, " of type ", outputs[i].type()));
-    }
-    if (expected->dtype() != DType::kFloat32) continue;
-    const std::span<const float> want = expected->data<float>(), have = outputs[i].data<float>();
-    double largest = 0, difference = 0;
-    bool same_nans = true;
-    for (size_t k = 0; k < want.size(); ++k) {
-      same_nans = same_nans && std::isnan(want[k]) == std::isnan(have[k]);
-      if (std::isnan(want[k]) || want[k] == have[k]) continue;
-      largest = std::max(largest, std::fabs(static_cast<double>(want[k])));
-      difference = std::max(difference, std::fabs(static_cast<double>(want[k]) - have[k]));
-    }
-    for (float value : want) {
-      if (std::isfinite(value)) largest = std::max(largest, std::fabs(static_cast<double>(value)));
-    }
-    if (!same_nans || !(difference <= kProbeTolerance * largest)) {
-      return absl::DataLossError(StrCat(path, ": the model computes something else than when it was saved: output ", i,
-                                        " of the stored probe differs by ", difference, " (largest value ", largest,
-                                        ")"));
-    }
-  }
-  return absl::OkStatus();
-}
-
-// Puts the folder `temporary` in the place of `path`. What was there is removed.
-absl::Status SwapIn(const std::string& temporary, const std::string& path) {
-  std::error_code error;
-  if (!std::filesystem::exists(path, error)) {
-    if (std::rename(temporary.c_str(), path.c_str()) != 0) return ErrnoStatus(errno, path, "rename");
-    return absl::OkStatus();
-  }
-  constexpr unsigned kExchange = 2;  // RENAME_EXCHANGE
-  if (syscall(SYS_renameat2, AT_FDCWD, temporary.c_str(), AT_FDCWD, path.c_str(), kExchange) != 0) {
-    // A file system without exchange: the old folder steps aside first.
-    const std::string aside = temporary + ".old";
-    if (std::rename(path.c_str(), aside.c_str()) != 0) return ErrnoStatus(errno, path, "rename");
-    if (std::rename(temporary.c_str(), path.c_str()) != 0) {
-      const absl::Status status = ErrnoStatus(errno, path, "rename");
-      std::rename(aside.c_str(), path.c_str());
-      return status;
-    }
-    std::filesystem::remove_all(aside, error);
-    return absl::OkStatus();
-  }
-  std::filesystem::remove_all(temporary, error);
-  return absl::OkStatus();
-}
-
-absl::Status CheckReplaceable(const std::string& path) {
-  std::error_code error;
-  if (!std::filesystem::exists(path, error)) return absl::OkStatus();
-  if (!std::filesystem::is_directory(path, error)) {
-    return absl::FailedPreconditionError(StrCat(path, ": is a file, expected a folder or nothing"));
-  }
-  for (const auto& entry : std::filesystem::directory_iterator(path, error)) {
-    const std::string name = "/" + entry.path().filename().string();
-    if (name != kConfigFile && name != kWeightsFile) {
-      return absl::FailedPreconditionError(
-          StrCat(path, ": holds ", name.substr(1), ", which is no part of a saved model: not replaced"));
-    }
-  }
-  return absl::OkStatus();
-}
-
-// Depth of brackets outside of strings: a hostile file must not overflow the stack of whoever walks it.
-bool NestedDeeper(const std::string& text, int limit) {
-  int depth = 0;
-  bool in_string = false;
-  for (size_t i = 0; i < text.size(); ++i) {
-    const char c = text[i];
-    if (in_string) {
-      if (c == '\\') ++i;
-      if (c == '"') in_string = false;
-    } else if (c == '"') {
-      in_string = true;
-    } else if (c == '{' || c == '[') {
-      if (++depth > limit) return true;
-    } else if (c == '}' || c == ']') {
-      --depth;
-    }
-  }
-  return false;
-}
-
-absl::StatusOr<nlohmann::json> ReadConfig(const std::string& path, const SafetensorsFile& weights) {
-  WEIR_ASSIGN_OR_RETURN(const std::string text, ReadFile(path, int64_t{64} << 20));
-  const auto bytes = weights.metadata.find("config_bytes");
-  if (bytes != weights.metadata.end() && bytes->second != std::to_string(text.size())) {
-    return absl::DataLossError(StrCat(path, ": has ", text.size(), " bytes, expected ", bytes->second));
-  }
-  if (NestedDeeper(text, 512)) return absl::InvalidArgumentError(StrCat(path, ": nested too deep"));
-  nlohmann::json config = nlohmann::json::parse(text, nullptr, /*allow_exceptions=*/false);
-  if (config.is_discarded())
-    return absl::DataLossError(StrCat(path, ": is no JSON (", text.size(), " bytes): cut or changed"));
-  return config;
+const Tensor* Find(const TensorIndex& index, const std::string& name) {
+  const auto found = index.find(name);
+  return found == index.end() ? nullptr : found->second;
 }
 
 struct WeightMatch {
@@ -197,16 +100,19 @@ struct WeightMatch {
   std::vector<std::string> skipped;
 };
 
-WeightMatch MatchWeights(const ModelBase& model, const SafetensorsFile& file) {
+WeightMatch MatchWeights(const WeightList& list, const SafetensorsFile& file) {
+  const TensorIndex index = IndexOf(file);
   WeightMatch match;
   std::set<std::string> known;
-  for (const auto& [name, variable] : NamedWeights(model)) {
-    known.insert(name);
-    const Tensor* tensor = file.Find(name);
+  for (const auto& [names, variable, owner] : list.weights()) {
+    known.insert(names.begin(), names.end());
+    const Tensor* tensor = nullptr;
+    for (const std::string& name : names) tensor = tensor != nullptr ? tensor : Find(index, name);
     if (tensor == nullptr) {
-      match.skipped.push_back(StrCat("missing: ", name, " ", PythonTuple(variable.shape())));
+      match.skipped.push_back(StrCat("missing: ", names[0], " ", PythonTuple(variable.shape())));
     } else if (tensor->type() != variable.type()) {
-      match.skipped.push_back(StrCat("mismatched: ", name, ": file ", tensor->type(), ", model ", variable.type()));
+      match.skipped.push_back(
+          StrCat("mismatched: ", names[0], ": file ", tensor->type(), ", model ", variable.type()));
     } else {
       match.fitting.emplace_back(variable, *tensor);
     }
@@ -219,109 +125,144 @@ WeightMatch MatchWeights(const ModelBase& model, const SafetensorsFile& file) {
   return match;
 }
 
-absl::Status Restore(ModelBase& model, const nlohmann::json& config, const SafetensorsFile& file,
-                     const std::string& path, bool compile) {
+// The optimizer's state of one weight; nothing if the file has none.
+absl::StatusOr<std::vector<Tensor>> SlotsOf(const NamedWeight& weight, const std::vector<SlotSpec>& specs,
+                                            const TensorIndex& index, const std::string& path) {
+  std::vector<Tensor> slots;
+  for (const SlotSpec& spec : specs) {
+    const Tensor* slot = nullptr;
+    for (const std::string& name : weight.names) {
+      if (slot == nullptr) slot = Find(index, StrCat(kOptimizerPrefix, name, "/", spec.name));
+    }
+    if (slot == nullptr) continue;
+    if (slot->type() != weight.variable.type()) {
+      return absl::DataLossError(StrCat(path, ": optimizer state ", spec.name, " of ", weight.names[0], " is ",
+                                        slot->type(), ", expected ", weight.variable.type()));
+    }
+    slots.push_back(*slot);
+  }
+  if (!slots.empty() && slots.size() != specs.size()) {
+    return absl::DataLossError(StrCat(path, ": has ", slots.size(), " of the ", specs.size(),
+                                      " tensors of optimizer state of ", weight.names[0]));
+  }
+  return slots;
+}
+
+absl::Status Restore(ModelBase& model, const SavedFiles& saved, bool compile) {
+  const nlohmann::json& config = saved.config;
   Trainer& trainer = model.trainer();
   if (compile) trainer.CompileFrom(config.value("compile_config", nlohmann::json()));
-  const WeightMatch match = MatchWeights(model, file);
+  const WeightList list(model);
+  const WeightMatch match = MatchWeights(list, saved.weights);
   if (!match.skipped.empty()) {
     return absl::DataLossError(
-        StrCat(path, kWeightsFile, " does not fit ", kConfigFile + 1, ": ", StrJoin(match.skipped, "; ")));
+        StrCat(saved.weights_path, " does not fit config.json: ", StrJoin(match.skipped, "; ")));
   }
   for (auto [variable, tensor] : match.fitting) variable.Adopt(tensor);
   if (compile && config.contains("training_state")) trainer.SetProgressState(config["training_state"]);
   if (trainer.compiled()) {
+    const TensorIndex index = IndexOf(saved.weights);
     const std::vector<SlotSpec> specs = trainer.optimizer().slots();
-    for (const auto& [name, variable] : NamedWeights(model)) {
-      std::vector<Tensor> slots;
-      for (const SlotSpec& spec : specs) {
-        const Tensor* slot = file.Find(StrCat(kOptimizerPrefix, name, "/", spec.name));
-        if (slot == nullptr) break;
-        if (slot->type() != variable.type()) {
-          return absl::DataLossError(StrCat(path, kWeightsFile, ": optimizer state ", spec.name, " of ", name, " is ",
-                                            slot->type(), ", expected ", variable.type()));
-        }
-        slots.push_back(*slot);
-      }
-      if (!slots.empty()) trainer.mutable_state().slots[variable.id()] = std::move(slots);
+    for (const NamedWeight& weight : list.weights()) {
+      WEIR_ASSIGN_OR_RETURN(std::vector<Tensor> slots, SlotsOf(weight, specs, index, saved.weights_path));
+      if (!slots.empty()) trainer.mutable_state().slots[weight.variable.id()] = std::move(slots);
     }
   }
-  return CheckProbe(model, file, path);
+  return CheckProbe(model, saved.weights, saved.weights_path);
+}
+
+void AddOptimizerState(ModelBase& model, const WeightList& list, NamedTensors& tensors) {
+  const Trainer& trainer = model.trainer();
+  if (!trainer.compiled()) return;
+  const std::vector<SlotSpec> specs = trainer.optimizer().slots();
+  for (const NamedWeight& weight : list.weights()) {
+    const auto slots = trainer.state().slots.find(weight.variable.id());
+    if (slots == trainer.state().slots.end() || slots->second.size() != specs.size()) continue;
+    for (size_t i = 0; i < specs.size(); ++i) {
+      tensors.emplace_back(StrCat(kOptimizerPrefix, weight.names[0], "/", specs[i].name), slots->second[i]);
+    }
+  }
+}
+
+absl::Status Save(ModelBase& model, const std::string& path) {
+  const WeightList list(model);
+  if (!list.shared().empty()) {
+    return absl::FailedPreconditionError(StrCat(path, ": model \"", model.name(),
+                                                "\" can't be saved, because it could not be loaded: ",
+                                                StrJoin(list.shared(), "; ")));
+  }
+  SavedFiles saved;
+  saved.weights.tensors = WeightTensors(list);
+  AddOptimizerState(model, list, saved.weights.tensors);
+  for (auto& entry : MakeProbe(model)) saved.weights.tensors.push_back(std::move(entry));
+  saved.config = model.ToJson();
+  saved.config["weir_format"] = kFormatVersion;
+  saved.config["seed"] = model.seed();
+  saved.config["compile_config"] = model.trainer().CompileConfig();
+  saved.config["training_state"] = model.trainer().ProgressState();
+  return WriteSaved(path, saved);
+}
+
+absl::StatusOr<Model> Load(const SavedFiles& saved, const ModelOptions& options, bool compile) {
+  const nlohmann::json& config = saved.config;
+  const int64_t version = JsonInt(config.at("weir_format"), "weir_format", 1, INT64_MAX);
+  if (version > kFormatVersion) {
+    return absl::UnimplementedError(
+        StrCat(saved.config_path, ": format ", version, ", this weir reads formats up to ", kFormatVersion));
+  }
+  if (version > 1 && !saved.has_checksums) {
+    return absl::DataLossError(StrCat(saved.weights_path, ": has no checksums, which format ", version, " has"));
+  }
+  ModelOptions made = options;
+  const nlohmann::json& seed = config.at("seed");
+  if (!seed.is_number_unsigned()) ThrowInvalidArgument("\"seed\" is ", seed.dump(), ", expected an unsigned integer");
+  if (made.seed == 0) made.seed = seed.get<uint64_t>();
+  const std::shared_ptr<ModelBase> model = ModelFromJson(config, made);
+  if (!model->built()) return absl::DataLossError(StrCat(saved.config_path, ": the model has no input shape"));
+  WEIR_RETURN_IF_ERROR(Restore(*model, saved, compile));
+  return Model(model);
 }
 
 }  // namespace
 
 absl::Status SaveModel(ModelBase& model, const std::string& path) {
-  NamedTensors tensors = WeightTensors(model);
-  Trainer& trainer = model.trainer();
-  nlohmann::json config = model.ToJson();
-  config["weir_format"] = kFormatVersion;
-  config["seed"] = model.seed();
-  config["compile_config"] = trainer.CompileConfig();
-  config["training_state"] = trainer.ProgressState();
-  if (trainer.compiled()) {
-    const std::vector<SlotSpec> specs = trainer.optimizer().slots();
-    for (const auto& [name, variable] : NamedWeights(model)) {
-      const auto slots = trainer.state().slots.find(variable.id());
-      if (slots == trainer.state().slots.end()) continue;
-      for (size_t i = 0; i < specs.size(); ++i)
-        tensors.emplace_back(StrCat(kOptimizerPrefix, name, "/", specs[i].name), slots->second[i]);
-    }
+  try {
+    return Save(model, path);
+  } catch (const nlohmann::json::exception& error) {
+    return absl::InvalidArgumentError(StrCat(path, ": a name of the model is no UTF-8: ", error.what()));
   }
-  for (auto& entry : Probe(model)) tensors.push_back(std::move(entry));
-  const std::string text = config.dump(1);
-
-  std::string folder = path;
-  while (folder.size() > 1 && folder.ends_with('/')) folder.pop_back();
-  WEIR_RETURN_IF_ERROR(CheckReplaceable(folder));
-  if (const std::string parent = std::filesystem::path(folder).parent_path().string(); !parent.empty()) {
-    WEIR_RETURN_IF_ERROR(EnsureDirectory(parent));
-  }
-  const std::string temporary = StrCat(folder, ".", getpid(), ".tmp");
-  std::error_code error;
-  std::filesystem::remove_all(temporary, error);
-  absl::Status status = EnsureDirectory(temporary);
-  if (status.ok())
-    status = SaveSafetensors(tensors, {{"format", "weir"}, {"config_bytes", std::to_string(text.size())}},
-                             temporary + kWeightsFile);
-  if (status.ok()) status = WriteFileAtomically(temporary + kConfigFile, text);
-  if (status.ok()) status = SwapIn(temporary, folder);
-  if (!status.ok()) std::filesystem::remove_all(temporary, error);
-  return status;
 }
 
 absl::StatusOr<Model> LoadModel(const std::string& path, const ModelOptions& options, bool compile) {
   const auto wanted = [compile](const std::string& name) { return compile || !name.starts_with(kOptimizerPrefix); };
-  WEIR_ASSIGN_OR_RETURN(const SafetensorsFile file, LoadSafetensors(path + kWeightsFile, wanted));
-  WEIR_ASSIGN_OR_RETURN(const nlohmann::json config, ReadConfig(path + kConfigFile, file));
+  WEIR_ASSIGN_OR_RETURN(const SavedFiles saved, ReadSaved(path, wanted));
   try {
-    const int version = config.at("weir_format").get<int>();
-    if (version != kFormatVersion) {
-      return absl::UnimplementedError(
-          StrCat(path, kConfigFile, ": format ", version, ", this weir reads ", kFormatVersion));
-    }
-    ModelOptions made = options;
-    if (made.seed == 0) made.seed = config.at("seed").get<uint64_t>();
-    const std::shared_ptr<ModelBase> model = ModelFromJson(config, made);
-    if (!model->built()) return absl::DataLossError(StrCat(path, kConfigFile, ": the model has no input shape"));
-    WEIR_RETURN_IF_ERROR(Restore(*model, config, file, path, compile));
-    return Model(model);
+    return Load(saved, options, compile);
   } catch (const Error& error) {
-    return absl::Status(error.code(), StrCat(path, kConfigFile, ": ", error.message()));
+    return absl::Status(error.code(), StrCat(saved.config_path, ": ", error.message()));
   } catch (const nlohmann::json::exception& error) {
-    return absl::InvalidArgumentError(StrCat(path, kConfigFile, ": ", error.what()));
+    return absl::InvalidArgumentError(StrCat(saved.config_path, ": ", error.what()));
   }
 }
 
 absl::Status SaveWeights(const ModelBase& model, const std::string& path) {
-  return SaveSafetensors(WeightTensors(model), {{"format", "weir"}}, path);
+  RemoveLitterOf(path);
+  return SaveSafetensors(WeightTensors(WeightList(model)), {{"format", "weir"}}, path);
 }
 
 absl::StatusOr<std::vector<std::string>> LoadWeights(ModelBase& model, const std::string& path, bool partial) {
   std::error_code error;
-  const std::string file_path = std::filesystem::is_directory(path, error) ? path + kWeightsFile : path;
-  WEIR_ASSIGN_OR_RETURN(const SafetensorsFile file, LoadSafetensors(file_path));
-  const WeightMatch match = MatchWeights(model, file);
+  SafetensorsFile file;
+  std::string file_path = path;
+  const auto wanted = [](const std::string& name) { return !name.starts_with('/'); };
+  if (std::filesystem::is_directory(path, error)) {
+    WEIR_ASSIGN_OR_RETURN(SavedFiles saved, ReadSaved(path, wanted));
+    file = std::move(saved.weights);
+    file_path = saved.weights_path;
+  } else {
+    WEIR_ASSIGN_OR_RETURN(file, LoadSafetensors(path, wanted));
+  }
+  const WeightMatch match = MatchWeights(WeightList(model), file);
   if (!match.skipped.empty() && !partial) {
     return absl::InvalidArgumentError(
         StrCat(file_path, " does not fit model \"", model.name(), "\": ", StrJoin(match.skipped, "; ")));

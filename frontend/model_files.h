@@ -1,6 +1,6 @@
 // Models on disk: a folder with config.json (architecture, compiled choices, training state, in Keras's spelling) and
-// weights.safetensors (weights, optimizer state, and a probe: an input with the output the model gave for it, checked
-// when the model is loaded). A reader sees the old folder or the new one, never a mixture.
+// weights.safetensors (weights, optimizer state, checksums of both files, and a probe: an input with the output the
+// model gave for it, checked when the model is loaded). A reader sees the old pair or the new one, never a mixture.
 #ifndef WEIR_FRONTEND_MODEL_FILES_H_
 #define WEIR_FRONTEND_MODEL_FILES_H_
 
@@ -13,11 +13,16 @@
 namespace weir {
 
 // Everything needed to predict, or to go on training bit for bit. Replaces an earlier model at `path`; anything else
-// there is an error. A model with parts of the user's own (a function as activation) can be saved, not loaded.
+// there is an error. A kill or a full disk at any moment leaves the earlier model; of several savers, in any processes,
+// the last one's model stays. Modes and symbolic links at `path` are kept; what killed saves left is removed.
+// kFailedPrecondition for a model that could not be loaded again: two layers that share a weight without being the same
+// layer. Components of the user's own are saved by name: RegisterLayer (layers/custom.h) and its like make them loadable.
 absl::Status SaveModel(ModelBase& model, const std::string& path);
 
-// kDataLoss or kInvalidArgument, naming file and reason, for files that are cut, changed or of another version, and if
-// the probe's output differs by more than 1e-5 of its largest element. Without `compile`, as in Keras, the model can
+// kNotFound ("No saved model at ...") where there is none. kDataLoss or kInvalidArgument, naming file and reason, for
+// files that are cut, changed (any bit: every tensor read, the header and the configuration have checksums; files of
+// earlier versions have none) or of another version, and if the probe's output differs by more than 1e-5 of its largest
+// element. kResourceExhausted for a configuration that stands for boundless work (ModelFromJson). Without `compile`, as in Keras, the model can
 // predict, but has no optimizer, loss or metrics; the optimizer's state (Adam's is twice the weights) is not read.
 absl::StatusOr<Model> LoadModel(const std::string& path, const ModelOptions& options = {}, bool compile = true);
 

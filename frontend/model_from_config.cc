@@ -1,4 +1,5 @@
 // Reading a model's architecture: ModelFromJson. Writing: model_config.cc.
+#include <algorithm>
 #include <map>
 #include <nlohmann/json.hpp>
 #include <tuple>
@@ -7,6 +8,7 @@
 #include "weir/frontend/layers/input.h"
 #include "weir/frontend/layers/registry.h"
 #include "weir/frontend/model_config.h"
+#include "weir/frontend/parts/keras_config.h"
 
 namespace weir {
 namespace {
@@ -14,7 +16,8 @@ namespace {
 using TensorKey = std::tuple<std::string, int64_t, int64_t>;  // layer, use, output
 
 TensorKey KeyOf(const nlohmann::json& history) {
-  return {history.at(0).get<std::string>(), history.at(1).get<int64_t>(), history.at(2).get<int64_t>()};
+  return {history.at(0).get<std::string>(), JsonInt(history.at(1), "keras_history", 0, INT64_MAX),
+          JsonInt(history.at(2), "keras_history", 0, INT64_MAX)};
 }
 
 // Tensors that a saved call takes: one, or a list of them.
@@ -40,73 +43,123 @@ std::vector<TensorKey> KeyList(const nlohmann::json& json) {
   return keys;
 }
 
-std::shared_ptr<ModelBase> SequentialFrom(const nlohmann::json& config, const ModelOptions& options) {
+std::shared_ptr<ModelBase> SequentialFrom(const nlohmann::json& config, const ModelOptions& options,
+                                          ConfigContext& context) {
   std::vector<Layer> layers;
   for (const nlohmann::json& layer : config.at("layers")) {
-    layers.push_back(LayerFromJson(layer));
+    layers.push_back(LayerFromJson(layer, &context));
     if (layers.back().base().is_input()) layers.back() = Layer(layers.back().output());
+    context.CountCall(layers.back());
   }
   auto model = std::make_shared<ModelBase>(layers, options);
   if (!model->built() && config.contains("build_input_shape") && !config["build_input_shape"].is_null()) {
-    TensorSpec spec;
-    for (const nlohmann::json& dim : config["build_input_shape"])
-      spec.dims.push_back(dim.is_null() ? kNone : dim.get<int64_t>());
+    const TensorSpec spec{DType::kFloat32, JsonDims(config["build_input_shape"], "build_input_shape", kNone)};
+    if (spec.dims.empty()) ThrowInvalidArgument("the configuration's \"build_input_shape\" has no batch axis");
+    for (const int64_t dim : spec.dims) {
+      if (dim <= 0 && dim != kNone) {
+        ThrowInvalidArgument("the configuration's \"build_input_shape\" is ", ShapeText(spec.dims));
+      }
+    }
     model->EnsureBuilt(std::vector<TensorSpec>{spec});
   }
   return model;
 }
 
-std::shared_ptr<ModelBase> FunctionalFrom(const nlohmann::json& config, const ModelOptions& options) {
-  struct Pending {
+// Makes the calls of a functional model, each as soon as its arguments are there, in whatever order layers are listed.
+class CallMaker {
+ public:
+  explicit CallMaker(ConfigContext& context) : context_(context) {}
+
+  void AddInput(const Layer& layer) { Provide({layer.name(), 0, 0}, layer.output()); }
+
+  void AddLayer(const Layer& layer, const nlohmann::json& inbound_nodes) {
+    const size_t index = entries_.size();
+    entries_.push_back({layer, layer.name(), {}, 0});
+    for (const nlohmann::json& node : inbound_nodes) entries_[index].nodes.push_back(ArgumentsOf(node));
+    ready_.push_back(index);
+  }
+
+  void MakeCalls() {
+    // Last in, first out: the work of a layer is done when it is first asked for, and again for each argument it
+    // waited for.
+    std::reverse(ready_.begin(), ready_.end());
+    while (!ready_.empty()) {
+      const size_t index = ready_.back();
+      ready_.pop_back();
+      Advance(index);
+    }
+  }
+
+  std::vector<SymbolicTensor> Find(const nlohmann::json& config, const char* key) const {
+    std::vector<SymbolicTensor> found;
+    for (const TensorKey& wanted : KeyList(config.at(key))) {
+      const auto tensor = tensors_.find(wanted);
+      if (tensor == tensors_.end()) {
+        ThrowInvalidArgument("the configuration's ", key, " name layer \"", std::get<0>(wanted), "\", use ",
+                             std::get<1>(wanted), ", which can't be made from it");
+      }
+      found.push_back(tensor->second);
+    }
+    return found;
+  }
+
+ private:
+  struct Entry {
     Layer layer;
     std::string name;
     std::vector<std::vector<TensorKey>> nodes;
-    size_t next = 0;
+    size_t next = 0;  // the call to be made, in the order of the file: it numbers the layer's uses
   };
-  std::map<TensorKey, SymbolicTensor> tensors;
-  std::vector<Pending> pending;
+
+  void Provide(const TensorKey& key, const SymbolicTensor& tensor) {
+    tensors_[key] = tensor;
+    const auto waiting = waiting_.find(key);
+    if (waiting == waiting_.end()) return;
+    ready_.insert(ready_.end(), waiting->second.begin(), waiting->second.end());
+    waiting_.erase(waiting);
+  }
+
+  // Makes the calls of a layer up to the first that lacks an argument, for which the layer then waits.
+  void Advance(size_t index) {
+    for (; entries_[index].next < entries_[index].nodes.size(); ++entries_[index].next) {
+      Entry& entry = entries_[index];
+      std::vector<SymbolicTensor> arguments;
+      for (const TensorKey& key : entry.nodes[entry.next]) {
+        const auto known = tensors_.find(key);
+        if (known == tensors_.end()) {
+          waiting_[key].push_back(index);
+          return;
+        }
+        arguments.push_back(known->second);
+      }
+      context_.CountCall(entry.layer);
+      const std::vector<SymbolicTensor> results = entry.layer.Outputs(arguments);
+      for (size_t i = 0; i < results.size(); ++i) {
+        Provide({entry.name, static_cast<int64_t>(entry.next), static_cast<int64_t>(i)}, results[i]);
+      }
+    }
+  }
+
+  ConfigContext& context_;
+  std::map<TensorKey, SymbolicTensor> tensors_;
+  std::map<TensorKey, std::vector<size_t>> waiting_;  // layers by what they lack
+  std::vector<Entry> entries_;
+  std::vector<size_t> ready_;
+};
+
+std::shared_ptr<ModelBase> FunctionalFrom(const nlohmann::json& config, const ModelOptions& options,
+                                          ConfigContext& context) {
+  CallMaker calls(context);
   for (const nlohmann::json& object : config.at("layers")) {
-    Layer layer = LayerFromJson(object);
-    const std::string name = layer.name();
+    const Layer layer = LayerFromJson(object, &context);
     if (layer.base().is_input()) {
-      tensors[{name, 0, 0}] = layer.output();
-      continue;
-    }
-    Pending entry{.layer = layer, .name = name, .nodes = {}};
-    for (const nlohmann::json& node : object.at("inbound_nodes")) entry.nodes.push_back(ArgumentsOf(node));
-    pending.push_back(std::move(entry));
-  }
-  // Layers come in an order of their own; each round makes the calls whose arguments are known.
-  for (bool progress = true; progress;) {
-    progress = false;
-    for (Pending& entry : pending) {
-      while (entry.next < entry.nodes.size()) {
-        std::vector<SymbolicTensor> arguments;
-        for (const TensorKey& key : entry.nodes[entry.next]) {
-          if (tensors.count(key) > 0) arguments.push_back(tensors[key]);
-        }
-        if (arguments.size() != entry.nodes[entry.next].size()) break;
-        const std::vector<SymbolicTensor> results = entry.layer.Outputs(arguments);
-        for (size_t i = 0; i < results.size(); ++i) {
-          tensors[{entry.name, static_cast<int64_t>(entry.next), static_cast<int64_t>(i)}] = results[i];
-        }
-        ++entry.next;
-        progress = true;
-      }
+      calls.AddInput(layer);
+    } else {
+      calls.AddLayer(layer, object.at("inbound_nodes"));
     }
   }
-  const auto find = [&](const char* key) {
-    std::vector<SymbolicTensor> found;
-    for (const TensorKey& tensor : KeyList(config.at(key))) {
-      if (tensors.count(tensor) == 0) {
-        ThrowInvalidArgument("the configuration's ", key, " name layer \"", std::get<0>(tensor), "\", use ",
-                             std::get<1>(tensor), ", which can't be made from it");
-      }
-      found.push_back(tensors[tensor]);
-    }
-    return found;
-  };
-  return std::make_shared<ModelBase>(find("input_layers"), find("output_layers"), options);
+  calls.MakeCalls();
+  return std::make_shared<ModelBase>(calls.Find(config, "input_layers"), calls.Find(config, "output_layers"), options);
 }
 
 }  // namespace
@@ -115,13 +168,38 @@ bool IsModelClass(const std::string& class_name) {
   return class_name == "Sequential" || class_name == "Functional" || class_name == "Model";
 }
 
-std::shared_ptr<ModelBase> ModelFromJson(const nlohmann::json& json, const ModelOptions& options) {
+void ConfigContext::CountCall(const Layer& layer) {
+  // Models nested in one another are recorded once a level.
+  constexpr int64_t kMost = 8 * kMaxConfiguredCalls;
+  recorded_calls += layer.base().is_model() ? std::max<int64_t>(AsModel(layer).call_count(), 1) : 1;
+  if (recorded_calls <= kMost) return;
+  throw Error(absl::StatusCode::kResourceExhausted,
+              StrCat("the configuration takes more than ", kMost, " calls of layers to be read (at layer \"",
+                     layer.name(), "\")"));
+}
+
+std::shared_ptr<ModelBase> ModelFromJson(const nlohmann::json& json, const ModelOptions& options,
+                                         ConfigContext* context) {
+  ConfigContext own;
+  if (context == nullptr) context = &own;
   const std::string class_name = json.at("class_name").get<std::string>();
   if (!IsModelClass(class_name)) ThrowInvalidArgument("class \"", class_name, "\" is no model");
   const nlohmann::json& config = json.at("config");
   ModelOptions named = options;
   if (named.name.empty() && config.contains("name")) named.name = config["name"].get<std::string>();
-  return class_name == "Sequential" ? SequentialFrom(config, named) : FunctionalFrom(config, named);
+  const std::shared_ptr<ModelBase> model =
+      class_name == "Sequential" ? SequentialFrom(config, named, *context) : FunctionalFrom(config, named, *context);
+  // Before anything calls it, which may record all of it.
+  if (model->call_count() > kMaxConfiguredCalls) {
+    throw Error(absl::StatusCode::kResourceExhausted,
+                StrCat("model \"", model->name(), "\" stands for ", model->call_count(),
+                       " calls of layers, at most ", kMaxConfiguredCalls, " are read from a configuration"));
+  }
+  // The layers know for themselves whether they are trained; this is the model's own switch.
+  if (const auto trainable = config.find("trainable"); trainable != config.end() && trainable->is_boolean()) {
+    model->LayerBase::SetTrainable(trainable->get<bool>());
+  }
+  return model;
 }
 
 }  // namespace weir

@@ -3,6 +3,7 @@
 #include <nlohmann/json.hpp>
 
 #include "weir/core/error.h"
+#include "weir/frontend/parts/keras_config.h"
 #include "weir/frontend/trainer.h"
 
 namespace weir {
@@ -10,6 +11,50 @@ namespace {
 
 // JSON has no NaN and no infinity; they are written as null.
 double NumberOrNaN(const nlohmann::json& value) { return value.is_null() ? std::nan("") : value.get<double>(); }
+
+// Counters beyond this count nothing that anybody has trained, and are exact as doubles.
+constexpr int64_t kMostCounted = int64_t{1} << 53;
+
+int64_t Counter(const nlohmann::json& json, const char* what) { return JsonInt(json, what, 0, kMostCounted); }
+
+std::vector<int64_t> EpochNumbers(const nlohmann::json& json) {
+  if (!json.is_array()) ThrowInvalidArgument("training_state: \"epochs\" is ", json.type_name(), ", expected a list");
+  std::vector<int64_t> epochs;
+  for (const nlohmann::json& epoch : json) {
+    const int64_t number = Counter(epoch, "training_state.epochs");
+    if (!epochs.empty() && number <= epochs.back()) {
+      ThrowInvalidArgument("training_state: epoch ", number, " comes behind epoch ", epochs.back());
+    }
+    epochs.push_back(number);
+  }
+  return epochs;
+}
+
+// As EpochMeans::State writes them.
+void CheckMeans(const nlohmann::json& means, size_t keys) {
+  if (!means.is_array() || means.size() != keys) {
+    ThrowInvalidArgument("training_state: \"means\" are no list of ", keys, " means, one of each loss and metric");
+  }
+  for (const nlohmann::json& mean : means) {
+    const auto number = [](const nlohmann::json& value) { return value.is_null() || value.is_number(); };
+    if (!mean.is_array() || mean.size() != 2 || !number(mean[0]) || !number(mean[1])) {
+      ThrowInvalidArgument("training_state: a mean is no pair of numbers (total and count)");
+    }
+  }
+}
+
+// Callbacks read their own states; here they have the form that they are looked up by.
+void CheckCallbacks(const nlohmann::json& callbacks) {
+  if (!callbacks.is_array()) {
+    ThrowInvalidArgument("training_state: \"callbacks\" is ", callbacks.type_name(), ", expected a list");
+  }
+  for (const nlohmann::json& callback : callbacks) {
+    if (!callback.is_object() || !callback.contains("class_name") || !callback["class_name"].is_string() ||
+        !callback.contains("state") || !callback["state"].is_object()) {
+      ThrowInvalidArgument("training_state: a callback is no object of \"class_name\" and \"state\"");
+    }
+  }
+}
 
 }  // namespace
 
@@ -91,21 +136,46 @@ nlohmann::json Trainer::ProgressState() const {
 }
 
 void Trainer::SetProgressState(const nlohmann::json& state) {
-  state_.iterations = state.at("iterations").get<int64_t>();
-  history_ = {};
-  history_.epoch = state.at("epochs").get<std::vector<int64_t>>();
+  // All of it is read before any of it is taken.
+  const int64_t iterations = Counter(state.at("iterations"), "training_state.iterations");
+  History history;
+  history.epoch = EpochNumbers(state.at("epochs"));
   for (const nlohmann::json& entry : state.at("history")) {
     std::vector<double> values;
     for (const nlohmann::json& value : entry.at(1)) values.push_back(NumberOrNaN(value));
-    history_.series.emplace_back(entry.at(0).get<std::string>(), std::move(values));
+    const std::string key = entry.at(0).get<std::string>();
+    if (values.size() > history.epoch.size() || history.Find(key) != nullptr) {
+      ThrowInvalidArgument("training_state: the history of \"", key, "\" has ", values.size(), " values of ",
+                           history.epoch.size(), " epochs, or is there twice");
+    }
+    history.series.emplace_back(key, std::move(values));
   }
-  if (compiled_ && state.contains("learning_rate"))
-    compiled_->optimizer.set_learning_rate(state["learning_rate"].get<double>());
-  if (state.contains("callbacks")) callback_states_ = std::make_unique<nlohmann::json>(state["callbacks"]);
+  std::optional<double> rate;
+  if (compiled_ && state.contains("learning_rate")) {
+    rate = state["learning_rate"].get<double>();
+    if (!std::isfinite(*rate)) ThrowInvalidArgument("training_state: the learning_rate is ", *rate);
+  }
+  if (state.contains("callbacks")) CheckCallbacks(state["callbacks"]);
+  std::optional<Position> interrupted;
   if (state.contains("interrupted")) {
     const nlohmann::json& at = state["interrupted"];
-    interrupted_at_ = Position{at.at("epoch").get<int64_t>(), at.at("step").get<int64_t>()};
-    interrupted_means_ = std::make_unique<nlohmann::json>(at.at("means"));
+    interrupted = Position{Counter(at.at("epoch"), "training_state.interrupted.epoch"),
+                           Counter(at.at("step"), "training_state.interrupted.step")};
+    if (!history.epoch.empty() && interrupted->epoch <= history.epoch.back()) {
+      ThrowInvalidArgument("training_state: interrupted in epoch ", interrupted->epoch, ", but epoch ",
+                           history.epoch.back(), " is done");
+    }
+    if (!compiled_) ThrowInvalidArgument("training_state: interrupted, but the model is not compiled");
+    CheckMeans(at.at("means"), EpochMeans(*compiled_).keys().size());
+  }
+
+  state_.iterations = iterations;
+  history_ = std::move(history);
+  if (rate) compiled_->optimizer.set_learning_rate(*rate);
+  if (state.contains("callbacks")) callback_states_ = std::make_unique<nlohmann::json>(state["callbacks"]);
+  if (interrupted) {
+    interrupted_at_ = interrupted;
+    interrupted_means_ = std::make_unique<nlohmann::json>(state["interrupted"].at("means"));
   }
 }
 

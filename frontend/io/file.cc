@@ -5,36 +5,18 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <atomic>
 #include <cerrno>
-#include <cstdlib>
 #include <filesystem>
-#include <memory>
 #include <system_error>
 #include <utility>
+
+#include "weir/frontend/io/temporary.h"
 
 namespace weir {
 namespace {
 
 // One call of read or write moves at most this much: above 2 GiB Linux shortens it anyway.
 constexpr size_t kMaxTransfer = size_t{1} << 30;
-
-class Descriptor {
- public:
-  explicit Descriptor(int fd) : fd_(fd) {}
-  ~Descriptor() {
-    if (fd_ >= 0) ::close(fd_);
-  }
-  Descriptor(const Descriptor&) = delete;
-  Descriptor& operator=(const Descriptor&) = delete;
-
-  int get() const { return fd_; }
-  // close() reports write errors that a network file system held back.
-  int Close() { return ::close(std::exchange(fd_, -1)); }
-
- private:
-  int fd_;
-};
 
 absl::Status WriteAll(int fd, std::span<const std::string_view> parts, const std::string& path) {
   for (std::string_view part : parts) {
@@ -56,17 +38,7 @@ absl::Status WriteInPlace(const std::string& path, std::span<const std::string_v
   return absl::OkStatus();
 }
 
-// Creates "<path>.tmp-<pid>-<n>" with the process's default mode and gives its name.
-absl::StatusOr<int> CreateTemporary(const std::string& path, std::string& temporary) {
-  static std::atomic<uint64_t> counter{0};
-  for (int attempt = 0; attempt < 100; ++attempt) {
-    temporary = StrCat(path, ".tmp-", ::getpid(), "-", counter++);
-    const int fd = ::open(temporary.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
-    if (fd >= 0) return fd;
-    if (errno != EEXIST) break;
-  }
-  return ErrnoStatus(errno, path, "creating a temporary file beside it failed");
-}
+}  // namespace
 
 absl::Status SyncFolderOf(const std::string& path) {
   std::string folder = std::filesystem::path(path).parent_path().string();
@@ -78,15 +50,19 @@ absl::Status SyncFolderOf(const std::string& path) {
   return absl::OkStatus();
 }
 
-absl::Status WriteTemporary(int fd, const struct stat* old_file, std::span<const std::string_view> parts,
+namespace {
+
+absl::Status WriteTemporary(const Descriptor& file, const struct stat* old_file, std::span<const std::string_view> parts,
                             const std::string& path) {
-  Descriptor file(fd);
+  const int fd = file.get();
   if (old_file != nullptr && ::fchmod(fd, old_file->st_mode & 07777) != 0) {
     return ErrnoStatus(errno, path, "setting the mode failed");
   }
   WEIR_RETURN_IF_ERROR(WriteAll(fd, parts, path));
   if (::fsync(fd) != 0) return ErrnoStatus(errno, path, "fsync failed");
-  if (file.Close() != 0) return ErrnoStatus(errno, path, "close failed");
+  // A copy is closed for what close() reports; the file stays open and locked until it has its name.
+  Descriptor copy(::fcntl(fd, F_DUPFD_CLOEXEC, 0));
+  if (copy.get() < 0 || copy.Close() != 0) return ErrnoStatus(errno, path, "close failed");
   return absl::OkStatus();
 }
 
@@ -112,9 +88,11 @@ absl::Status ErrnoStatus(int error, const std::string& path, std::string_view wh
   return absl::Status(code, StrCat(path, ": ", what, ": ", std::generic_category().message(error)));
 }
 
-absl::StatusOr<InputFile> InputFile::Open(const std::string& path) {
+absl::StatusOr<InputFile> InputFile::Open(const std::string& path) { return OpenAt(AT_FDCWD, path, path); }
+
+absl::StatusOr<InputFile> InputFile::OpenAt(int folder, const std::string& name, const std::string& path) {
   // Without O_NONBLOCK, opening a pipe that nobody writes would wait for ever.
-  const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+  const int fd = ::openat(folder, name.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
   if (fd < 0) return ErrnoStatus(errno, path, "open failed");
   struct stat info;
   if (::fstat(fd, &info) != 0) {
@@ -163,9 +141,13 @@ absl::Status InputFile::ReadAt(int64_t offset, std::span<std::byte> destination)
 
 absl::StatusOr<std::string> ReadFile(const std::string& path, int64_t max_bytes) {
   WEIR_ASSIGN_OR_RETURN(const InputFile file, InputFile::Open(path));
+  return ReadFile(file, max_bytes);
+}
+
+absl::StatusOr<std::string> ReadFile(const InputFile& file, int64_t max_bytes) {
   if (file.size() > max_bytes) {
     return absl::ResourceExhaustedError(
-        StrCat(path, ": has ", file.size(), " bytes, at most ", max_bytes, " are read"));
+        StrCat(file.path(), ": has ", file.size(), " bytes, at most ", max_bytes, " are read"));
   }
   std::string contents(static_cast<size_t>(file.size()), '\0');
   WEIR_RETURN_IF_ERROR(file.ReadAt(0, std::as_writable_bytes(std::span(contents))));
@@ -174,11 +156,7 @@ absl::StatusOr<std::string> ReadFile(const std::string& path, int64_t max_bytes)
 
 absl::Status WriteFileAtomically(const std::string& path, std::span<const std::string_view> parts) {
   // Without resolving, renaming onto a symbolic link would replace the link.
-  std::string target = path;
-  if (const std::unique_ptr<char, decltype(&std::free)> real(::realpath(path.c_str(), nullptr), &std::free);
-      real != nullptr) {
-    target = real.get();
-  }
+  WEIR_ASSIGN_OR_RETURN(const std::string target, FollowLinks(path));
   struct stat info;
   const bool exists = ::stat(target.c_str(), &info) == 0;
   if (!exists && errno != ENOENT) return ErrnoStatus(errno, path, "stat failed");
@@ -186,8 +164,8 @@ absl::Status WriteFileAtomically(const std::string& path, std::span<const std::s
   if (exists && !S_ISREG(info.st_mode)) return WriteInPlace(target, parts);
 
   std::string temporary;
-  WEIR_ASSIGN_OR_RETURN(const int fd, CreateTemporary(target, temporary));
-  absl::Status status = WriteTemporary(fd, exists ? &info : nullptr, parts, path);
+  WEIR_ASSIGN_OR_RETURN(const Descriptor file, CreateTemporary(target, TemporaryKind::kFile, temporary));
+  absl::Status status = WriteTemporary(file, exists ? &info : nullptr, parts, path);
   if (status.ok() && ::rename(temporary.c_str(), target.c_str()) != 0) {
     status = ErrnoStatus(errno, path, "rename failed");
   }

@@ -22,6 +22,8 @@ absl::Status ErrnoStatus(int error, const std::string& path, std::string_view wh
 class InputFile {
  public:
   static absl::StatusOr<InputFile> Open(const std::string& path);
+  // The file `name` of a folder that is open; `path` is how messages call it.
+  static absl::StatusOr<InputFile> OpenAt(int folder, const std::string& name, const std::string& path);
   InputFile(InputFile&& other) noexcept;
   InputFile& operator=(InputFile&& other) noexcept;
   ~InputFile();
@@ -45,12 +47,17 @@ inline constexpr int64_t kNoSizeLimit = INT64_MAX;
 
 // The whole file; kResourceExhausted, before anything is allocated, if it has more than `max_bytes`.
 absl::StatusOr<std::string> ReadFile(const std::string& path, int64_t max_bytes = kNoSizeLimit);
+absl::StatusOr<std::string> ReadFile(const InputFile& file, int64_t max_bytes = kNoSizeLimit);
 
 // Replaces `path` by the concatenated parts: a temporary file in the same folder is written, flushed to the disk and
 // renamed, then the folder is flushed. On any failure the old file is whole and the temporary is gone. The old file's
 // mode is kept; a symbolic link stays one and what it points to is replaced. A device or pipe is written in place.
 absl::Status WriteFileAtomically(const std::string& path, std::span<const std::string_view> parts);
 absl::Status WriteFileAtomically(const std::string& path, std::string_view contents);
+
+// Removes temporaries that saves of `path` (a file, or a folder: folder.h) left beside it when they were killed. Those
+// of a running save are locked by it, and stay; so do all where the file system has no locks.
+void RemoveLitterOf(const std::string& path);
 
 // Makes the folder and its parents; none of them missing is no error.
 absl::Status EnsureDirectory(const std::string& path);

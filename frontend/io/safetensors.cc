@@ -5,9 +5,11 @@
 #include <cstring>
 #include <nlohmann/json.hpp>
 #include <numeric>
+#include <optional>
 #include <set>
 
 #include "weir/frontend/io/checked.h"
+#include "weir/frontend/io/checksum.h"
 #include "weir/frontend/io/elements.h"
 #include "weir/frontend/io/file.h"
 
@@ -24,6 +26,8 @@ constexpr uint64_t kMaxHeaderBytes = 100'000'000;
 // The parser recurses; a valid header nests three deep.
 constexpr int kMaxJsonDepth = 64;
 constexpr const char* kMetadataKey = "__metadata__";
+constexpr const char* kHeaderChecksumKey = "header_checksum";
+constexpr const char* kTensorChecksumsKey = "tensor_checksums";
 
 // One tensor of a header: its type and its bytes [begin, end) of the data section. A type that is not known is
 // an error where the tensor is wanted.
@@ -179,6 +183,43 @@ absl::Status CheckRanges(const std::vector<Entry>& entries, int64_t data_bytes) 
   return absl::OkStatus();
 }
 
+// Where the header has its own checksum: between the quotes. The raw sequence can't be part of a name, in which quotes
+// are escaped.
+size_t HeaderChecksumAt(const std::string& header) {
+  const std::string before = StrCat('"', kHeaderChecksumKey, "\":\"");
+  const size_t found = header.find(before);
+  return found == std::string::npos || header.size() - found - before.size() < kChecksumDigits ? std::string::npos
+                                                                                               : found + before.size();
+}
+
+std::string HeaderChecksum(std::string header, size_t at) {
+  header.replace(at, kChecksumDigits, kChecksumDigits, '0');
+  return ChecksumOf(header);
+}
+
+// Takes the checksums out of the metadata and compares the header's. Gives those of the tensors, one an entry, or none
+// where the file has none. One changed bit may make a key another; that both are gone is no accident.
+absl::StatusOr<std::optional<std::vector<std::string>>> TakeChecksums(const std::string& header, size_t entries,
+                                                                      std::map<std::string, std::string>& metadata) {
+  const auto of_header = metadata.find(kHeaderChecksumKey), of_tensors = metadata.find(kTensorChecksumsKey);
+  if (of_header == metadata.end() && of_tensors == metadata.end()) return std::nullopt;
+  const size_t at = HeaderChecksumAt(header);
+  if (of_header == metadata.end() || of_tensors == metadata.end() || at == std::string::npos ||
+      HeaderChecksum(header, at) != of_header->second) {
+    return absl::DataLossError("the header is not as it was written: its checksum differs");
+  }
+  std::vector<std::string> sums;
+  for (size_t i = 0; i < of_tensors->second.size(); i += kChecksumDigits + 1) {
+    sums.push_back(of_tensors->second.substr(i, kChecksumDigits));
+  }
+  if (sums.size() != entries) {
+    return absl::DataLossError(StrCat("has ", sums.size(), " checksums for ", entries, " tensors"));
+  }
+  metadata.erase(of_header);
+  metadata.erase(kTensorChecksumsKey);
+  return sums;
+}
+
 absl::StatusOr<SafetensorsFile> Read(const InputFile& file, const std::function<bool(const std::string&)>& wanted) {
   uint64_t header_bytes = 0;
   if (file.size() < kLengthBytes) {
@@ -208,14 +249,21 @@ absl::StatusOr<SafetensorsFile> Read(const InputFile& file, const std::function<
     WEIR_ASSIGN_OR_RETURN(Entry entry, ParseEntry(name, value));
     entries.push_back(std::move(entry));
   }
+  WEIR_ASSIGN_OR_RETURN(const std::optional<std::vector<std::string>> checksums,
+                        TakeChecksums(text, entries.size(), result.metadata));
+  result.has_checksums = checksums.has_value();
   const int64_t data_begin = kLengthBytes + static_cast<int64_t>(header_bytes);
   WEIR_RETURN_IF_ERROR(CheckRanges(entries, file.size() - data_begin));
-  for (const Entry& entry : entries) {
+  for (size_t i = 0; i < entries.size(); ++i) {
+    const Entry& entry = entries[i];
     if (wanted && !wanted(entry.name)) continue;
     WEIR_ASSIGN_OR_RETURN(const FileElement* element, entry.element);
     WEIR_ASSIGN_OR_RETURN(Tensor tensor, CheckedTensor({element->dtype, entry.shape}));
     const absl::Status read = ReadElements(file, data_begin + entry.begin, *element, /*big_endian=*/false, tensor);
     if (!read.ok()) return absl::Status(read.code(), StrCat("tensor '", entry.name, "': ", read.message()));
+    if (checksums && ChecksumOf({tensor.raw(), static_cast<size_t>(tensor.bytes())}) != (*checksums)[i]) {
+      return absl::DataLossError(StrCat("tensor '", entry.name, "' is not as it was written: its checksum differs"));
+    }
     result.tensors.emplace_back(entry.name, std::move(tensor));
   }
   return result;
@@ -237,6 +285,25 @@ const Tensor* SafetensorsFile::Find(const std::string& name) const {
   }
   return nullptr;
 }
+
+namespace {
+
+// The metadata with the tensors' checksums, and room for the header's own.
+std::map<std::string, std::string> WithChecksums(std::map<std::string, std::string> metadata,
+                                                 const NamedTensors& tensors) {
+  for (const char* key : {kHeaderChecksumKey, kTensorChecksumsKey}) {
+    if (metadata.contains(key)) ThrowInvalidArgument("SaveSafetensors: the metadata key '", key, "' is reserved");
+  }
+  std::vector<std::string> sums;
+  for (const auto& [name, tensor] : tensors) {
+    sums.push_back(ChecksumOf({tensor.raw(), static_cast<size_t>(tensor.bytes())}));
+  }
+  metadata[kHeaderChecksumKey] = std::string(kChecksumDigits, '0');
+  metadata[kTensorChecksumsKey] = StrJoin(sums, " ");
+  return metadata;
+}
+
+}  // namespace
 
 absl::Status SaveSafetensors(const NamedTensors& tensors, const std::map<std::string, std::string>& metadata,
                              const std::string& path) {
@@ -262,7 +329,7 @@ absl::Status SaveSafetensors(const NamedTensors& tensors, const std::map<std::st
   std::string header;
   try {
     std::vector<std::string> members;
-    if (!metadata.empty()) members.push_back(StrCat('"', kMetadataKey, "\":", Json(metadata).dump()));
+    members.push_back(StrCat('"', kMetadataKey, "\":", Json(WithChecksums(metadata, tensors)).dump()));
     for (size_t i = 0; i < tensors.size(); ++i) {
       const auto& [name, tensor] = tensors[i];
       members.push_back(StrCat(Json(name).dump(), ":{\"dtype\":\"", TypeNameOf(name, tensor), "\",\"shape\":[",
@@ -274,6 +341,9 @@ absl::Status SaveSafetensors(const NamedTensors& tensors, const std::map<std::st
     ThrowInvalidArgument("SaveSafetensors: a name or metadata is not UTF-8: ", error.what());
   }
   header.append((8 - header.size() % 8) % 8, ' ');
+  if (const size_t at_checksum = HeaderChecksumAt(header); at_checksum != std::string::npos) {
+    header.replace(at_checksum, kChecksumDigits, HeaderChecksum(header, at_checksum));
+  }
   const uint64_t header_bytes = header.size();
   std::string length(sizeof(header_bytes), '\0');
   std::memcpy(length.data(), &header_bytes, sizeof(header_bytes));
@@ -288,9 +358,14 @@ absl::Status SaveSafetensors(const NamedTensors& tensors, const std::map<std::st
 absl::StatusOr<SafetensorsFile> LoadSafetensors(const std::string& path,
                                                 const std::function<bool(const std::string& name)>& wanted) {
   WEIR_ASSIGN_OR_RETURN(const InputFile file, InputFile::Open(path));
+  return LoadSafetensors(file, wanted);
+}
+
+absl::StatusOr<SafetensorsFile> LoadSafetensors(const InputFile& file,
+                                                const std::function<bool(const std::string& name)>& wanted) {
   absl::StatusOr<SafetensorsFile> result = Read(file, wanted);
-  if (!result.ok() && result.status().message().find(path) == absl::string_view::npos) {
-    return absl::Status(result.status().code(), StrCat(path, ": ", result.status().message()));
+  if (!result.ok() && result.status().message().find(file.path()) == absl::string_view::npos) {
+    return absl::Status(result.status().code(), StrCat(file.path(), ": ", result.status().message()));
   }
   return result;
 }

@@ -11,6 +11,7 @@
 
 #include "weir/core/error.h"
 #include "weir/core/tensor.h"
+#include "weir/frontend/io/file.h"
 
 namespace weir {
 
@@ -18,13 +19,16 @@ using NamedTensors = std::vector<std::pair<std::string, Tensor>>;
 
 struct SafetensorsFile {
   NamedTensors tensors;  // in the header's order, which is the order they were saved in
-  std::map<std::string, std::string> metadata;
+  std::map<std::string, std::string> metadata;  // without the checksums
+  bool has_checksums = false;                   // files of others, and of earlier versions, have none
 
   // The tensor of that name, or nullptr.
   const Tensor* Find(const std::string& name) const;
 };
 
-// Writes the tensors (float32, float64, int32, int64, uint8, bool), atomically. Throws Error for a tensor that holds
+// Writes the tensors (float32, float64, int32, int64, uint8, bool), atomically. Checksums are part of the metadata: one
+// of the header ("header_checksum", computed with zeros in its own place) and one of each tensor in the header's order
+// ("tensor_checksums"); whoever writes such a file anew with other contents leaves both out. Throws Error for a tensor that holds
 // nothing or has another type, a name given twice, the reserved name "__metadata__" and names that are not UTF-8.
 absl::Status SaveSafetensors(const NamedTensors& tensors, const std::map<std::string, std::string>& metadata,
                              const std::string& path);
@@ -35,7 +39,12 @@ absl::Status SaveSafetensors(const NamedTensors& tensors, const std::map<std::st
 // the rest of the file exactly). kDataLoss with expected and found size for a file that is cut or too long,
 // kInvalidArgument for a malformed header, kUnimplemented for an unknown element type. With `wanted`, only tensors
 // whose names it takes are read and in the result; ranges of all are checked, types of others may be unknown.
+// Where the file has checksums, those of the header and of all tensors that are read are checked too: kDataLoss names
+// what changed.
 absl::StatusOr<SafetensorsFile> LoadSafetensors(const std::string& path,
+                                                const std::function<bool(const std::string& name)>& wanted = {});
+// Likewise from a file that is open already.
+absl::StatusOr<SafetensorsFile> LoadSafetensors(const InputFile& file,
                                                 const std::function<bool(const std::string& name)>& wanted = {});
 
 }  // namespace weir

@@ -83,11 +83,7 @@ template <int spatial_rank>
 Layer FromConfig(const KerasConfig& config, const LayerOptions& common) {
   RequireChannelsLast(config);
   DropoutLayerOptions options{.seed = config.OptionalInt("seed"), .name = common.name};
-  if (config.Has("noise_shape")) {
-    for (const nlohmann::json& dim : config.json().at("noise_shape")) {
-      options.noise_shape.push_back(dim.is_null() ? kNone : dim.get<int64_t>());
-    }
-  }
+  if (config.Has("noise_shape")) options.noise_shape = JsonDims(config.json().at("noise_shape"), "noise_shape", kNone);
   return Make(spatial_rank, config.Number("rate", 0), options);
 }
 

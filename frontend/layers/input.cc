@@ -53,8 +53,7 @@ Layer FromConfig(const KerasConfig& config, const LayerOptions& common) {
   TensorSpec spec;
   const char* key = config.Has("batch_shape") ? "batch_shape" : "batch_input_shape";
   if (!config.Has(key)) ThrowInvalidArgument("InputLayer: the configuration has no batch_shape");
-  for (const nlohmann::json& dim : config.json().at(key))
-    spec.dims.push_back(dim.is_null() ? kNone : dim.get<int64_t>());
+  spec.dims = JsonDims(config.json().at(key), key, kNone);
   if (config.json().contains("dtype") && config.json()["dtype"].is_string()) {
     spec.dtype = ParseDType(config.String("dtype", "float32"));
   }

@@ -15,10 +15,12 @@ void RequireChannelsLast(const KerasConfig& config) {
   }
 }
 
-Layer LayerFromJson(const nlohmann::json& json) {
+namespace {
+
+Layer MakeLayer(const nlohmann::json& json, ConfigContext* context) {
   const std::optional<KerasConfig> config = ParseKerasObject("layer", json);
   if (!config) ThrowInvalidArgument("the configuration has null where a layer is expected");
-  if (IsModelClass(config->class_name())) return Layer(ModelFromJson(json));
+  if (IsModelClass(config->class_name())) return Layer(ModelFromJson(json, {}, context));
   LayerOptions common{.name = config->String("name", ""), .trainable = config->Bool("trainable", true)};
   std::vector<std::string> names;
   for (const auto& list : {ActivationLayers(), ConvLayers(), DenseLayers(), DropoutLayers(), InputLayers(),
@@ -29,6 +31,28 @@ Layer LayerFromJson(const nlohmann::json& json) {
     }
   }
   ThrowInvalidArgument(UnknownNameMessage("layer class", config->class_name(), names));
+}
+
+}  // namespace
+
+Layer LayerFromJson(const nlohmann::json& json, ConfigContext* context) {
+  if (context == nullptr || !json.is_object() || !json.contains("shared_object_id")) return MakeLayer(json, context);
+  std::map<int64_t, Layer>& shared = context->shared;
+  const int64_t number = JsonInt(json["shared_object_id"], "shared_object_id", 0, INT64_MAX);
+  const auto found = shared.find(number);
+  if (found == shared.end()) {
+    const Layer layer = MakeLayer(json, context);
+    shared.emplace(number, layer);
+    return layer;
+  }
+  const auto class_name = json.find("class_name");
+  const bool model = found->second.base().is_model();
+  if (class_name == json.end() || !class_name->is_string() ||
+      (*class_name != found->second.class_name() && !(model && IsModelClass(*class_name)))) {
+    ThrowInvalidArgument("shared_object_id ", number, " is layer \"", found->second.name(), "\" of class ",
+                         found->second.class_name(), ", and elsewhere of another class");
+  }
+  return found->second;
 }
 
 }  // namespace weir

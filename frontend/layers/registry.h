@@ -11,6 +11,8 @@
 
 namespace weir {
 
+struct ConfigContext;
+
 struct KnownLayer {
   std::string class_name;
   // `common` holds what every layer's config has.
@@ -27,8 +29,9 @@ std::vector<KnownLayer> PoolingLayers();
 std::vector<KnownLayer> ShapeLayers();
 
 // The layer that a serialised object describes: {"class_name", "config", ...}. Throws Error for an unknown class
-// (listing the known ones) and for options that make no layer.
-Layer LayerFromJson(const nlohmann::json& json);
+// (listing the known ones) and for options that make no layer. An object whose "shared_object_id" the context
+// knows is that layer; one that it does not know is added.
+Layer LayerFromJson(const nlohmann::json& json, ConfigContext* context = nullptr);
 
 // ---- For the makers
 

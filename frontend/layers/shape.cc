@@ -92,8 +92,7 @@ Layer FlattenFromConfig(const KerasConfig& config, const LayerOptions& common) {
 Layer ReshapeFromConfig(const KerasConfig& config, const LayerOptions& common) {
   std::vector<int64_t> target;
   if (config.Has("target_shape")) {
-    for (const nlohmann::json& dim : config.json().at("target_shape"))
-      target.push_back(dim.is_null() ? -1 : dim.get<int64_t>());
+    target = JsonDims(config.json().at("target_shape"), "target_shape", -1);
   }
   return Reshape(target, {.name = common.name});
 }

@@ -4,6 +4,30 @@
 #include <cmath>
 
 namespace weir {
+namespace {
+
+// Nothing for what is no integer, or none of 64 bits with a sign.
+std::optional<int64_t> IntegerOf(const nlohmann::json& json) {
+  if (json.is_number_unsigned()) {
+    const uint64_t number = json.get<uint64_t>();
+    return number <= uint64_t{INT64_MAX} ? std::optional(static_cast<int64_t>(number)) : std::nullopt;
+  }
+  if (json.is_number_integer()) return json.get<int64_t>();
+  // Some writers store whole numbers as floats.
+  if (!json.is_number_float()) return std::nullopt;
+  const double number = json.get<double>();
+  if (number != std::floor(number) || !(std::abs(number) < 0x1p53)) return std::nullopt;
+  return static_cast<int64_t>(number);
+}
+
+// What a message quotes of a value that may be megabytes long, and no UTF-8.
+std::string Quote(const nlohmann::json& json) {
+  std::string text = json.dump(-1, ' ', true, nlohmann::json::error_handler_t::replace);
+  if (text.size() > 80) text = text.substr(0, 77) + "...";
+  return text;
+}
+
+}  // namespace
 
 nlohmann::json MakeKerasObject(const std::string& module, const std::string& class_name, nlohmann::json config) {
   return {{"module", module}, {"class_name", class_name}, {"config", std::move(config)}, {"registered_name", nullptr}};
@@ -20,7 +44,7 @@ const nlohmann::json* KerasConfig::Find(std::string_view key) const {
 }
 
 void KerasConfig::WrongType(std::string_view key, std::string_view wanted) const {
-  ThrowInvalidArgument(class_name_, ": config \"", key, "\" is ", Find(key)->dump(), ", expected ", wanted);
+  ThrowInvalidArgument(class_name_, ": config \"", key, "\" is ", Quote(*Find(key)), ", expected ", wanted);
 }
 
 bool KerasConfig::Has(std::string_view key) const { return Find(key) != nullptr; }
@@ -41,13 +65,9 @@ int64_t KerasConfig::Int(std::string_view key, int64_t otherwise) const { return
 std::optional<int64_t> KerasConfig::OptionalInt(std::string_view key) const {
   const nlohmann::json* value = Find(key);
   if (value == nullptr) return std::nullopt;
-  if (value->is_number_integer()) return value->get<int64_t>();
-  // Some writers store whole numbers as floats.
-  if (value->is_number_float()) {
-    const double number = value->get<double>();
-    if (number == std::floor(number) && std::abs(number) < 0x1p53) return static_cast<int64_t>(number);
-  }
-  WrongType(key, "an integer");
+  const std::optional<int64_t> integer = IntegerOf(*value);
+  if (!integer) WrongType(key, "an integer");
+  return integer;
 }
 
 bool KerasConfig::Bool(std::string_view key, bool otherwise) const {
@@ -67,12 +87,13 @@ std::string KerasConfig::String(std::string_view key, const std::string& otherwi
 std::vector<int64_t> KerasConfig::Ints(std::string_view key, std::vector<int64_t> otherwise) const {
   const nlohmann::json* value = Find(key);
   if (value == nullptr) return otherwise;
-  if (value->is_number_integer()) return {value->get<int64_t>()};
+  if (const std::optional<int64_t> integer = IntegerOf(*value)) return {*integer};
   if (!value->is_array()) WrongType(key, "an integer or a list of them");
   std::vector<int64_t> ints;
   for (const nlohmann::json& element : *value) {
-    if (!element.is_number_integer()) WrongType(key, "an integer or a list of them");
-    ints.push_back(element.get<int64_t>());
+    const std::optional<int64_t> integer = IntegerOf(element);
+    if (!integer) WrongType(key, "an integer or a list of them");
+    ints.push_back(*integer);
   }
   return ints;
 }
@@ -105,6 +126,30 @@ std::optional<KerasConfig> ParseKerasObject(std::string_view kind, const nlohman
   }
   if (config == json.end() || config->is_null()) return KerasConfig(std::move(name), nlohmann::json::object());
   return KerasConfig(std::move(name), *config);
+}
+
+int64_t JsonInt(const nlohmann::json& json, std::string_view what, int64_t least, int64_t most) {
+  const std::optional<int64_t> integer = IntegerOf(json);
+  if (integer && *integer >= least && *integer <= most) return *integer;
+  const std::string range = least == INT64_MIN  ? ""
+                            : most == INT64_MAX ? StrCat(", ", least, " or more")
+                                                : StrCat(" from ", least, " to ", most);
+  ThrowInvalidArgument("the configuration's \"", what, "\" is ", Quote(json), ", expected an integer", range);
+}
+
+std::vector<int64_t> JsonDims(const nlohmann::json& json, std::string_view what, int64_t open) {
+  if (!json.is_array()) {
+    ThrowInvalidArgument("the configuration's \"", what, "\" is ", Quote(json), ", expected a list of dimensions");
+  }
+  // NumPy's limit; more is nobody's shape.
+  constexpr size_t kMaxRank = 32;
+  if (json.size() > kMaxRank) {
+    ThrowInvalidArgument("the configuration's \"", what, "\" has ", json.size(), " dimensions, at most ", kMaxRank,
+                         " are possible");
+  }
+  std::vector<int64_t> dims;
+  for (const nlohmann::json& dim : json) dims.push_back(dim.is_null() ? open : JsonInt(dim, what));
+  return dims;
 }
 
 nlohmann::json JsonNumber(double value) {
