@@ -39,26 +39,38 @@ k::Model TheModel() {
 }
 
 struct Picture {
-  k::Tensor pixels;  // (1, height, width, 3) in 0..1
+  k::Tensor pixels;  // (1, height, width, 3) in 0..1, to be looked at
+  k::Tensor input;   // the same as the model takes it
   int32_t label = -1;
   std::string title;
 };
 
-Picture ThePicture(const std::vector<int64_t>& input_shape) {
+// As the model's training scaled bytes; a model that nobody has told of that takes 0..1.
+k::Tensor AsInput(const k::Model& model, const k::Tensor& pixels) {
+  const double scale = 255 * model.input_scale().value_or(1 / 255.0);
+  if (scale == 1) return pixels;
+  k::Tensor input = pixels.Clone();
+  for (float& value : input.data<float>()) value = static_cast<float>(value * scale);
+  return input;
+}
+
+Picture ThePicture(const k::Model& model) {
+  const std::vector<int64_t> input_shape = model.inputs()[0].shape();
   const std::string file = absl::GetFlag(FLAGS_image);
   if (!file.empty()) {
     auto image = k::LoadImage(file);
     k::examples::ExitIfError(image.status());
     k::Tensor resized = k::Resize(*image, input_shape[1], input_shape[2]);
     for (float& value : resized.data<float>()) value /= 255;
-    return {resized.Reshaped({1, input_shape[1], input_shape[2], 3}), -1, file};
+    const k::Tensor pixels = resized.Reshaped({1, input_shape[1], input_shape[2], 3});
+    return {pixels, AsInput(model, pixels), -1, file};
   }
   const auto data = k::datasets::LoadCifar10OrGenerated();
   k::examples::ExitIfError(data.status());
   const int64_t index = absl::GetFlag(FLAGS_index);
   k::examples::ExitIfOutside("index", index, data->data.train.size(), "training pictures");
   const k::Dataset one = data->data.train.Slice(index, index + 1).Scaled(1 / 255.0);
-  return {one.image(0), one.label(0), one.name + " training picture " + std::to_string(index) + ", " + one.class_name(0)};
+  return {one.image(0), AsInput(model, one.image(0)), one.label(0), one.name + " training picture " + std::to_string(index) + ", " + one.class_name(0)};
 }
 
 // Lays the mean magnitude over all maps onto the picture: where the layer sees something.
@@ -89,7 +101,7 @@ void Draw(const std::string& name, const k::Tensor& value, const Picture& pictur
 
 void DrawValues(const k::Model& model, const Picture& picture) {
   const k::Model extractor(model.inputs(), k::OutputsOf(model.layers()));
-  const std::vector<k::Tensor> values = extractor.Predict(picture.pixels);
+  const std::vector<k::Tensor> values = extractor.Predict(picture.input);
   for (size_t i = 0; i < values.size(); ++i) Draw(model.layer(static_cast<int>(i)).name(), values[i], picture);
 }
 
@@ -97,7 +109,7 @@ void DrawValues(const k::Model& model, const Picture& picture) {
 void DrawGradients(const k::Model& model, const Picture& picture) {
   int32_t label = absl::GetFlag(FLAGS_label) >= 0 ? absl::GetFlag(FLAGS_label) : picture.label;
   if (label < 0) {
-    const k::Tensor scores = model.PredictOne(picture.pixels);
+    const k::Tensor scores = model.PredictOne(picture.input);
     label = static_cast<int32_t>(std::max_element(scores.data<float>().begin(), scores.data<float>().end()) - scores.data<float>().begin());
     std::cout << "no label given: taking the predicted class " << label << "\n";
   }
@@ -109,7 +121,7 @@ void DrawGradients(const k::Model& model, const Picture& picture) {
   values.back() += "/pre_activation";
   std::vector<k::TapHandle> taps;
   for (const std::string& value : values) taps.push_back(model.Tap(value, {.gradient = true}));
-  model.Evaluate(picture.pixels, k::Tensor::Of<int32_t>({1}, {label}), {.batch_size = 1});
+  model.Evaluate(picture.input, k::Tensor::Of<int32_t>({1}, {label}), {.batch_size = 1});
   for (size_t i = 0; i < taps.size(); ++i) Draw(model.layer(static_cast<int>(i)).name() + "_gradient", taps[i].value(), picture);
 }
 
@@ -119,7 +131,7 @@ int main(int argc, char** argv) {
   k::examples::Start(argc, argv, "Draws and dumps what every layer of a model makes of one picture.");
   k::examples::ExitIfError(k::EnsureDirectory(absl::GetFlag(FLAGS_out)));
   const k::Model model = TheModel();
-  const Picture picture = ThePicture(model.inputs()[0].shape());
+  const Picture picture = ThePicture(model);
   if (absl::GetFlag(FLAGS_gradients)) {
     DrawGradients(model, picture);
   } else {

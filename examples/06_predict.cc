@@ -18,10 +18,8 @@
 ABSL_FLAG(std::string, model, "", "folder of a saved model (02_cifar10 --save)");
 ABSL_FLAG(std::string, image, "", "a PNG or JPEG file of any size");
 ABSL_FLAG(int, top, 3, "how many classes are printed, the likeliest first");
-ABSL_FLAG(std::vector<std::string>, classes,
-          (std::vector<std::string>{"airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship",
-                                    "truck"}),
-          "names of the classes in the order of the model's outputs; CIFAR-10's unless given");
+ABSL_FLAG(std::vector<std::string>, classes, {},
+          "names of the classes in the order of the model's outputs; empty: those it was trained on, or CIFAR-10's");
 
 namespace {
 
@@ -32,7 +30,7 @@ namespace k = weir;
   std::exit(1);
 }
 
-// The picture as the model's input was in training: of its size and channels, in 0..1.
+// The picture as the model's input was in training, but for the scale: of its size and channels, in 0..255.
 k::Tensor ReadPicture(const std::string& file, const k::TensorSpec& input) {
   const bool picture = input.rank() == 4 && (input.dims[3] == 1 || input.dims[3] == 3 || input.dims[3] == 4) &&
                        input.dims[1] != k::kNone && input.dims[2] != k::kNone;
@@ -40,9 +38,13 @@ k::Tensor ReadPicture(const std::string& file, const k::TensorSpec& input) {
   auto image = k::LoadImage(file, {.channels = static_cast<k::Channels>(input.dims[3])});
   k::examples::ExitIfError(image.status());
   const k::Tensor resized = k::Resize(*image, input.dims[1], input.dims[2]);
-  k::Tensor batch = resized.Reshaped({1, input.dims[1], input.dims[2], input.dims[3]});
-  for (float& value : batch.data<float>()) value /= 255;
-  return batch;
+  return resized.Reshaped({1, input.dims[1], input.dims[2], input.dims[3]});
+}
+
+std::vector<std::string> ClassNames(const k::Model& model) {
+  if (const std::vector<std::string> given = absl::GetFlag(FLAGS_classes); !given.empty()) return given;
+  if (!model.class_names().empty()) return model.class_names();
+  return {"airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"};
 }
 
 // Scores as probabilities: a model ends in a softmax already or, as the tutorial's, in a sigmoid for each class.
@@ -68,10 +70,13 @@ int main(int argc, char** argv) {
   k::examples::ExitIfError(model.status());
   if (model->inputs().size() != 1 || model->outputs().size() != 1) Fail(folder + ": expected one input and one output");
 
-  const k::Tensor output = model->PredictOne(ReadPicture(file, model->inputs()[0].spec()));
-  const std::vector<std::string> names = absl::GetFlag(FLAGS_classes);
+  // As bytes were scaled in training; a model that nobody has told of that takes 0..1.
+  const double scale = model->input_scale().value_or(1 / 255.0);
+  const k::Tensor output = model->PredictOne(ReadPicture(file, model->inputs()[0].spec()), {.scale = scale});
+  const std::vector<std::string> names = ClassNames(*model);
   if (output.size() != static_cast<int64_t>(names.size())) {
-    Fail(k::StrCat("the model tells ", output.size(), " classes apart, --classes names ", names.size()));
+    Fail(k::StrCat("the model tells ", output.size(), " classes apart, ", names.size(),
+                   " have names (--classes=NAME,NAME,... gives others)"));
   }
   const std::vector<double> shares = Probabilities(output);
   std::vector<size_t> order(shares.size());

@@ -6,6 +6,7 @@
 #include <cstring>
 
 #include "weir/core/error.h"
+#include "weir/frontend/layers/input.h"
 
 namespace weir {
 namespace {
@@ -80,7 +81,31 @@ Examples::Examples(std::vector<Tensor> x_values, std::vector<Tensor> y_values, s
 Examples::Examples(std::vector<Tensor> x_values, std::vector<NamedTensor> y_values)
     : x(std::move(x_values)), y(std::move(y_values)) {}
 
-BoundExamples::BoundExamples(const ModelBase& model, const Examples& examples, bool with_targets, double scale,
+void RememberData(ModelBase& model, const Examples& examples, std::optional<double> scale) {
+  if (!examples.class_names.empty()) model.SetClassNames(examples.class_names);
+  const Network& network = model.network();
+  for (size_t i = 0; i < examples.x.size() && i < network.input_calls.size(); ++i) {
+    LayerBase& input = *network.input_calls[i]->layer;
+    if (examples.x[i].dtype() != DType::kUint8) continue;
+    SetInputScale(input, scale.value_or(InputScaleOf(input).value_or(1)));
+  }
+}
+
+void CheckScale(const ModelBase& model, const std::vector<Tensor>& x, std::optional<double> scale,
+                std::string_view what) {
+  if (!scale) return;
+  const Network& network = model.network();
+  for (size_t i = 0; i < x.size() && i < network.input_calls.size(); ++i) {
+    const std::optional<double> trained = InputScaleOf(*network.input_calls[i]->layer);
+    if (!x[i].defined() || x[i].dtype() != DType::kUint8 || !trained) continue;
+    // 1 / 255.0 and 1 / 255.0f are the same scale.
+    if (std::fabs(*scale - *trained) <= 1e-6 * std::fabs(*trained)) continue;
+    ThrowInvalidArgument(what, ": scale is ", *scale, ", but model \"", model.name(), "\" was trained on bytes times ",
+                         *trained, " (input ", i, "): leave it out, or give that");
+  }
+}
+
+BoundExamples::BoundExamples(const ModelBase& model, const Examples& examples, bool with_targets, std::optional<double> scale,
                              const std::map<int64_t, double>& class_weight) {
   BindInputs(model, examples, scale);
   if (with_targets) BindTargets(model, examples);
@@ -89,7 +114,7 @@ BoundExamples::BoundExamples(const ModelBase& model, const Examples& examples, b
   if (!class_weight.empty()) AddClassWeights(class_weight);
 }
 
-void BoundExamples::BindInputs(const ModelBase& model, const Examples& examples, double scale) {
+void BoundExamples::BindInputs(const ModelBase& model, const Examples& examples, std::optional<double> scale) {
   const Network& network = model.network();
   if (examples.x.size() != network.inputs.size()) {
     ThrowInvalidArgument("Model \"", model.name(), "\" has ", network.inputs.size(), " input(s) (",
@@ -105,7 +130,9 @@ void BoundExamples::BindInputs(const ModelBase& model, const Examples& examples,
       ThrowInvalidArgument("Input ", i, " of model \"", model.name(), "\" is incompatible: expected shape ", wanted,
                            ", got ", PythonTuple(x.shape()), Hint(x.shape(), expected));
     }
-    inputs_.push_back({x, expected.dtype, scale});
+    const std::optional<double> remembered =
+        x.dtype() == DType::kUint8 ? InputScaleOf(*network.input_calls[i]->layer) : std::nullopt;
+    inputs_.push_back({x, expected.dtype, scale.value_or(remembered.value_or(1))});
   }
 }
 

@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <map>
+#include <optional>
 #include <span>
 #include <string>
 #include <utility>
@@ -20,7 +21,9 @@ using NamedTensor = std::pair<std::string, Tensor>;
 
 struct Examples {
   Examples() = default;
-  Examples(const Dataset& dataset) : Examples(dataset.images, dataset.labels) {}  // NOLINT
+  Examples(const Dataset& dataset) : Examples(dataset.images, dataset.labels) {  // NOLINT
+    class_names = dataset.class_names;
+  }
   Examples(Tensor x, Tensor y, Tensor sample_weight = {});
   // In the order of the model's inputs and outputs.
   Examples(std::vector<Tensor> x, std::vector<Tensor> y, std::vector<Tensor> sample_weights = {});
@@ -32,14 +35,21 @@ struct Examples {
   std::vector<Tensor> x;
   std::vector<NamedTensor> y;          // "" where the order counts
   std::vector<Tensor> sample_weights;  // (N), one an output, or one for all; empty: all 1
+  std::vector<std::string> class_names;  // of labels; a model trained on them remembers them
 };
+
+// What a model keeps of the data it is trained on: the names of the classes, and the scale of inputs of bytes.
+void RememberData(ModelBase& model, const Examples& examples, std::optional<double> scale);
+// Throws Error, naming `what` is done, if inputs of bytes are to be multiplied with something else than in training.
+void CheckScale(const ModelBase& model, const std::vector<Tensor>& x, std::optional<double> scale, std::string_view what);
 
 // Examples checked against a model, in its order and with its dtypes known.
 class BoundExamples {
  public:
-  // Throws Error, with a hint where one helps, if shapes, counts or names don't fit. `scale` multiplies inputs.
+  // Throws Error, with a hint where one helps, if shapes, counts or names don't fit. `scale` multiplies inputs; without
+  // it, those of bytes are multiplied with what the model remembers, if it does.
   // Targets may be left out (`with_targets` false).
-  BoundExamples(const ModelBase& model, const Examples& examples, bool with_targets, double scale,
+  BoundExamples(const ModelBase& model, const Examples& examples, bool with_targets, std::optional<double> scale,
                 const std::map<int64_t, double>& class_weight = {});
 
   int64_t size() const { return size_; }
@@ -67,7 +77,7 @@ class BoundExamples {
   };
 
   static std::vector<TensorType> BatchTypes(const std::vector<Column>& columns, int64_t count);
-  void BindInputs(const ModelBase& model, const Examples& examples, double scale);
+  void BindInputs(const ModelBase& model, const Examples& examples, std::optional<double> scale);
   void BindTargets(const ModelBase& model, const Examples& examples);
   void BindWeights(const ModelBase& model, const Examples& examples);
   void CheckSizes();

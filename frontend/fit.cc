@@ -315,7 +315,9 @@ History Trainer::Fit(const Examples& data, const FitOptions& options) {
   CheckOptions(options);
   const TrainingTurn turn(*this, "Fit", /*fits=*/true);
   EnsureBuilt(data.x);
-  return FitLoop(*this, data, options).Run();
+  FitLoop loop(*this, data, options);
+  RememberData(model_, data, options.scale);
+  return loop.Run();
 }
 
 }  // namespace weir

@@ -6,6 +6,7 @@
 #include <regex>
 
 #include "weir/core/error.h"
+#include "weir/frontend/layers/custom.h"
 #include "weir/frontend/layers/layers.h"
 #include "weir/frontend/parts/keras_config.h"
 
@@ -211,12 +212,18 @@ std::shared_ptr<const LayerCall> LayerBase::AddCall(std::vector<SymbolicTensor> 
   return call;
 }
 
+nlohmann::json LayerBase::Config() const { return Options().json(); }
+
 nlohmann::json LayerBase::ToJson() const {
   nlohmann::json config = Config();
   config["name"] = name();
   config["trainable"] = trainable_;
   config["dtype"] = MakeKerasObject("keras", "DTypePolicy", {{"name", "float32"}});
   nlohmann::json object = MakeKerasObject("keras.layers", class_name_, std::move(config));
+  if (const std::string registered = RegisteredName(*this); !registered.empty()) {
+    object["module"] = nullptr;
+    object["registered_name"] = registered;
+  }
   if (built_ && built_for_.size() == 1) object["build_config"] = {{"input_shape", ShapeJson(built_for_[0])}};
   return object;
 }

@@ -21,6 +21,7 @@
 
 #include "weir/core/fork_guard.h"
 #include "weir/frontend/call_context.h"
+#include "weir/frontend/layer_config.h"
 #include "weir/frontend/symbolic.h"
 #include "weir/frontend/variable.h"
 
@@ -61,8 +62,10 @@ class LayerBase : public std::enable_shared_from_this<LayerBase> {
   // Records the layer's ops. Inputs have the rank and channels that Check has seen. What a training step is to keep for
   // the next (a moving mean) is a weight that is not trainable, read with context.Weight and set with context.Assign.
   virtual std::vector<Value> Call(CallContext& context, std::span<const Value> inputs) const = 0;
-  // The options in Keras's spelling, without name, trainable and dtype.
-  virtual nlohmann::json Config() const = 0;
+  // What a layer of one's own is made again from when a model with it is loaded (layers/custom.h). The default: nothing.
+  virtual LayerConfig Options() const { return {}; }
+  // The options in Keras's spelling, without name, trainable and dtype. The default has those of Options().
+  virtual nlohmann::json Config() const;
   // Types of the outputs. The default records Call with sample sizes in place of unknown dimensions.
   virtual std::vector<TensorSpec> OutputSpecs(std::span<const TensorSpec> inputs) const;
   // All weights, the trainable ones first.

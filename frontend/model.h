@@ -16,6 +16,7 @@
 
 #include <initializer_list>
 #include <iostream>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -56,6 +57,12 @@ class Model : public Layer {
   std::vector<SymbolicTensor> inputs() const { return model().network().inputs; }
   std::vector<SymbolicTensor> outputs() const { return model().network().outputs; }
   std::vector<std::string> output_names() const { return model().OutputNames(); }
+  // Names of the classes, of the data the model was trained on (also if it was saved and loaded), or as set here.
+  const std::vector<std::string>& class_names() const { return model().class_names(); }
+  void set_class_names(std::vector<std::string> names) const { model().SetClassNames(std::move(names)); }
+  // What bytes (uint8) are multiplied with before the first input takes them, as in training; 1 if the model begins with
+  // a Rescaling; nothing if nobody has said. Bytes given to Predict and Evaluate without a scale are multiplied with it.
+  std::optional<double> input_scale() const { return model().InputScale(); }
   uint64_t seed() const { return model().seed(); }
   void set_runtime(Runtime* runtime) const { model().SetRuntime(runtime); }
 

@@ -212,6 +212,16 @@ std::vector<std::string> ModelBase::InputNames() const {
   return names;
 }
 
+std::optional<double> ModelBase::InputScale() const {
+  if (const std::optional<double> trained = InputScaleOf(*network().input_calls[0]->layer)) return trained;
+  for (const auto& call : network().calls) {
+    if (std::find(call->inputs.begin(), call->inputs.end(), network().inputs[0]) == call->inputs.end()) continue;
+    if (call->layer->class_name() == "Rescaling") return 1;
+    if (call->layer->is_model()) return static_cast<const ModelBase&>(*call->layer).InputScale();
+  }
+  return std::nullopt;
+}
+
 Runtime& ModelBase::runtime() const { return runtime_ != nullptr ? *runtime_ : DefaultRuntime(); }
 
 void ModelBase::SetRuntime(Runtime* runtime) {

@@ -6,6 +6,7 @@
 #include <atomic>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -48,6 +49,13 @@ class ModelBase : public LayerBase {
   // What the recording of a training step depends on besides types: the ids of the weights to train, and the layers
   // with state that are trainable, since a frozen one may keep its state.
   std::vector<const void*> Trained() const;
+
+  // Names of the classes that labels count, of the data it was trained on; none if the data had none.
+  const std::vector<std::string>& class_names() const { return class_names_; }
+  void SetClassNames(std::vector<std::string> names) { class_names_ = std::move(names); }
+  // What bytes are multiplied with before input 0 takes them: as in training, or 1 for a model whose first layer is a
+  // Rescaling. Nothing if neither is so: then nobody has said.
+  std::optional<double> InputScale() const;
 
   uint64_t seed() const { return seed_; }
   // Weights that have no value yet will come from this seed.
@@ -93,6 +101,7 @@ class ModelBase : public LayerBase {
   std::unique_ptr<Trainer> owned_trainer_;
   std::atomic<Trainer*> trainer_{nullptr};  // the same, once it is made
   int64_t call_count_ = 0;
+  std::vector<std::string> class_names_;
 };
 
 // The model a handle stands for. Throws Error if it is no model.

@@ -171,6 +171,24 @@ absl::Status Restore(ModelBase& model, const SavedFiles& saved, bool compile) {
   return CheckProbe(model, saved.weights, saved.weights_path);
 }
 
+// What the model knows of its data: names of classes, scales of bytes. Earlier versions didn't keep them.
+void RestoreData(ModelBase& model, const nlohmann::json& config) {
+  if (config.contains("class_names")) {
+    std::vector<std::string> names;
+    for (const nlohmann::json& name : config["class_names"]) names.push_back(name.get<std::string>());
+    model.SetClassNames(std::move(names));
+  }
+  if (!config.contains("input_scales")) return;
+  const std::vector<std::shared_ptr<const LayerCall>>& inputs = model.network().input_calls;
+  const nlohmann::json& scales = config["input_scales"];
+  if (!scales.is_array() || scales.size() != inputs.size()) {
+    ThrowInvalidArgument("\"input_scales\" is no list of ", inputs.size(), " numbers, one an input");
+  }
+  for (size_t i = 0; i < inputs.size(); ++i) {
+    if (!scales[i].is_null()) SetInputScale(*inputs[i]->layer, scales[i].get<double>());
+  }
+}
+
 void AddOptimizerState(ModelBase& model, const WeightList& list, NamedTensors& tensors) {
   const Trainer& trainer = model.trainer();
   if (!trainer.compiled()) return;
@@ -198,6 +216,10 @@ absl::Status Save(ModelBase& model, const std::string& path) {
   saved.config = model.ToJson();
   saved.config["weir_format"] = kFormatVersion;
   saved.config["seed"] = model.seed();
+  if (!model.class_names().empty()) saved.config["class_names"] = model.class_names();
+  nlohmann::json scales = nlohmann::json::array();
+  for (const auto& call : model.network().input_calls) scales.push_back(JsonOptional(InputScaleOf(*call->layer)));
+  saved.config["input_scales"] = std::move(scales);
   saved.config["compile_config"] = model.trainer().CompileConfig();
   saved.config["training_state"] = model.trainer().ProgressState();
   return WriteSaved(path, saved);
@@ -219,6 +241,7 @@ absl::StatusOr<Model> Load(const SavedFiles& saved, const ModelOptions& options,
   if (made.seed == 0) made.seed = seed.get<uint64_t>();
   const std::shared_ptr<ModelBase> model = ModelFromJson(config, made);
   if (!model->built()) return absl::DataLossError(StrCat(saved.config_path, ": the model has no input shape"));
+  RestoreData(*model, config);
   WEIR_RETURN_IF_ERROR(Restore(*model, saved, compile));
   return Model(model);
 }

@@ -16,7 +16,8 @@ namespace weir {
 // there is an error. A kill or a full disk at any moment leaves the earlier model; of several savers, in any processes,
 // the last one's model stays. Modes and symbolic links at `path` are kept; what killed saves left is removed.
 // kFailedPrecondition for a model that could not be loaded again: two layers that share a weight without being the same
-// layer. Components of the user's own are saved by name: RegisterLayer (layers/custom.h) and its like make them loadable.
+// layer. Layers of the user's own load again where RegisterLayer (layers/custom.h) knows their class; functions of the
+// user's own (an activation, a loss) are saved by name and can't be loaded.
 absl::Status SaveModel(ModelBase& model, const std::string& path);
 
 // kNotFound ("No saved model at ...") where there is none. kDataLoss or kInvalidArgument, naming file and reason, for

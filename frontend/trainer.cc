@@ -233,6 +233,7 @@ std::vector<Tensor> Trainer::Predict(const std::vector<Tensor>& x, const Predict
   if (options.batch_size <= 0)
     ThrowInvalidArgument("Predict: batch_size ", options.batch_size, ", expected at least 1");
   EnsureBuilt(x);
+  CheckScale(model_, x, options.scale, "Predict");
   const BoundExamples data(model_, Examples(x, std::vector<Tensor>{}), /*with_targets=*/false, options.scale);
   TrainerCall call(*this);
   std::vector<Tensor> results;
@@ -301,6 +302,7 @@ Logs Trainer::Evaluate(const Examples& data, const EvaluateOptions& options) {
   if (options.batch_size <= 0)
     ThrowInvalidArgument("Evaluate: batch_size ", options.batch_size, ", expected at least 1");
   EnsureBuilt(data.x);
+  CheckScale(model_, data.x, options.scale, "Evaluate");
   const BoundExamples bound(model_, data, /*with_targets=*/true, options.scale);
   if (bound.size() == 0) ThrowInvalidArgument("Evaluate: there are no examples");
   return EvaluateBound(bound, options.batch_size, options.taps, options.verbose, options.output);
@@ -313,6 +315,7 @@ Logs Trainer::TrainOnBatch(const Examples& batch, const BatchOptions& options) {
   EnsureBuilt(batch.x);
   const BoundExamples bound(model_, batch, /*with_targets=*/true, options.scale, options.class_weight);
   if (bound.size() == 0) ThrowInvalidArgument("TrainOnBatch: the batch is empty");
+  RememberData(model_, batch, options.scale);
   std::vector<int64_t> rows(static_cast<size_t>(bound.size()));
   std::iota(rows.begin(), rows.end(), 0);
   TrainerCall call(*this);

@@ -88,7 +88,9 @@ struct FitOptions {
   std::map<int64_t, double> class_weight = {};  // by label; 1 for those left out
   int64_t validation_batch_size = 0;            // 0: batch_size
   int64_t validation_freq = 1;                  // epochs between validations
-  double scale = 1;                             // multiplies every input: 1 / 255. for pictures of bytes
+  // Multiplies every input: 1 / 255. for pictures of bytes. The model remembers what bytes (uint8) were multiplied with;
+  // left out, they are multiplied with that, and by 1 the first time, as all other inputs are.
+  std::optional<double> scale = {};
   std::vector<TapRequest> taps = {};
   bool resume = false;           // go on where the last Fit stopped, within an epoch too; initial_epoch is ignored
   bool handle_interrupt = true;  // SIGINT ends training after the running step; a second one ends the process
@@ -98,20 +100,20 @@ struct FitOptions {
 struct EvaluateOptions {
   int64_t batch_size = 32;
   int verbose = 0;
-  double scale = 1;
+  std::optional<double> scale = {};  // as in FitOptions; throws Error for bytes and another scale than they had in training
   std::vector<TapRequest> taps = {};
   ProgressOutput output = {};
 };
 
 struct PredictOptions {
   int64_t batch_size = 32;
-  double scale = 1;
+  std::optional<double> scale = {};  // as in EvaluateOptions
   std::vector<TapRequest> taps = {};
 };
 
 struct BatchOptions {
   std::map<int64_t, double> class_weight = {};
-  double scale = 1;
+  std::optional<double> scale = {};  // as in FitOptions
   std::vector<TapRequest> taps = {};
 };
 

@@ -100,8 +100,6 @@ class Borrower : public LayerBase {
   }
   std::vector<Variable> weights() const override { return {kernel_}; }
   std::vector<Variable> trainable_weights() const override { return {kernel_}; }
-  nlohmann::json Config() const override { return nlohmann::json::object(); }
-
  private:
   Variable kernel_;
 };

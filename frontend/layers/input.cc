@@ -1,5 +1,7 @@
 #include "weir/frontend/layers/input.h"
 
+#include <atomic>
+#include <cmath>
 #include <nlohmann/json.hpp>
 
 #include "weir/core/error.h"
@@ -35,8 +37,16 @@ class InputLayer : public LayerBase {
     return MakeKerasObject("keras.layers", class_name(), std::move(config));
   }
 
+  std::optional<double> scale() const {
+    const double scale = scale_;
+    return std::isnan(scale) ? std::nullopt : std::optional(scale);
+  }
+  void SetScale(double scale) { scale_ = scale; }
+
  private:
   TensorSpec spec_;
+  // Other threads may predict while a training begins. NaN: none.
+  std::atomic<double> scale_ = std::nan("");
 };
 
 SymbolicTensor Make(TensorSpec spec, const std::string& name) {
@@ -66,6 +76,15 @@ SymbolicTensor Input(const std::vector<int64_t>& shape, const InputOptions& opti
   TensorSpec spec{options.dtype, {options.batch_size}};
   spec.dims.insert(spec.dims.end(), shape.begin(), shape.end());
   return Make(std::move(spec), options.name);
+}
+
+std::optional<double> InputScaleOf(const LayerBase& layer) {
+  const auto* input = dynamic_cast<const InputLayer*>(&layer);
+  return input == nullptr ? std::nullopt : input->scale();
+}
+
+void SetInputScale(LayerBase& layer, double scale) {
+  if (auto* input = dynamic_cast<InputLayer*>(&layer)) input->SetScale(scale);
 }
 
 std::vector<KnownLayer> InputLayers() { return {{"InputLayer", FromConfig}}; }

@@ -2,6 +2,8 @@
 #ifndef WEIR_FRONTEND_LAYERS_INPUT_H_
 #define WEIR_FRONTEND_LAYERS_INPUT_H_
 
+#include <optional>
+
 #include "weir/frontend/layer.h"
 
 namespace weir {
@@ -15,6 +17,12 @@ struct InputOptions {
 // A symbolic tensor of the given shape, without the batch axis; kNone for dimensions that may vary. Throws Error for
 // a dimension that is not positive.
 SymbolicTensor Input(const std::vector<int64_t>& shape, const InputOptions& options = {});
+
+// What bytes that are fed to an input layer are multiplied with, as training had it (FitOptions::scale): it belongs to the
+// input, so that extractors and other models that begin there share it. Nothing before a training on bytes, and for
+// layers that are no inputs.
+std::optional<double> InputScaleOf(const LayerBase& layer);
+void SetInputScale(LayerBase& layer, double scale);
 
 }  // namespace weir
 

@@ -22,6 +22,11 @@ Layer MakeLayer(const nlohmann::json& json, ConfigContext* context) {
   if (!config) ThrowInvalidArgument("the configuration has null where a layer is expected");
   if (IsModelClass(config->class_name())) return Layer(ModelFromJson(json, {}, context));
   LayerOptions common{.name = config->String("name", ""), .trainable = config->Bool("trainable", true)};
+  // Keras writes null, or the class's own name, for its own.
+  if (const auto registered = json.find("registered_name"); registered != json.end() && registered->is_string()) {
+    const std::string name = registered->get<std::string>();
+    if (name.find('>') != std::string::npos) return CustomLayerFrom(name, *config, common);
+  }
   std::vector<std::string> names;
   for (const auto& list : {ActivationLayers(), ConvLayers(), DenseLayers(), DropoutLayers(), InputLayers(),
                            MergeLayers(), PoolingLayers(), ShapeLayers()}) {
@@ -30,7 +35,8 @@ Layer MakeLayer(const nlohmann::json& json, ConfigContext* context) {
       names.push_back(known.class_name);
     }
   }
-  ThrowInvalidArgument(UnknownNameMessage("layer class", config->class_name(), names));
+  ThrowInvalidArgument(UnknownNameMessage("layer class", config->class_name(), names),
+                       "; a class of one's own is registered with RegisterLayer before it is saved");
 }
 
 }  // namespace

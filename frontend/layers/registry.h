@@ -33,6 +33,9 @@ std::vector<KnownLayer> ShapeLayers();
 // knows is that layer; one that it does not know is added.
 Layer LayerFromJson(const nlohmann::json& json, ConfigContext* context = nullptr);
 
+// A layer of a class that RegisterLayer (custom.h) knows by this name, made from its options. Throws Error otherwise.
+Layer CustomLayerFrom(const std::string& name, const KerasConfig& config, const LayerOptions& common);
+
 // ---- For the makers
 
 // Throws Error unless data_format is absent or "channels_last".
