@@ -28,7 +28,11 @@ struct FloatMath : BoolMask {
   using V = float;
   static constexpr bool kOwnFunctions = false;
 
-  [[gnu::always_inline]] static V Const(double number) { return static_cast<float>(number); }
+  // What would round to a subnormal number is 0, as it is for a conversion while a program runs, whoever asks.
+  [[gnu::always_inline]] static V Const(double number) {
+    const float rounded = static_cast<float>(number);
+    return __builtin_fabs(number) < 0x1.ffffffp-127 ? __builtin_copysignf(0.0f, rounded) : rounded;
+  }
   [[gnu::always_inline]] static V Add(V a, V b) { return a + b; }
   [[gnu::always_inline]] static V Sub(V a, V b) { return a - b; }
   [[gnu::always_inline]] static V Mul(V a, V b) { return a * b; }
@@ -42,7 +46,14 @@ struct FloatMath : BoolMask {
   [[gnu::always_inline]] static Mask Le(V a, V b) { return a <= b; }
   [[gnu::always_inline]] static Mask Eq(V a, V b) { return a == b; }
   [[gnu::always_inline]] static Mask IsNan(V a) { return a != a; }
-  [[gnu::always_inline]] static V Select(Mask mask, V if_true, V if_false) { return mask ? if_true : if_false; }
+  // Bit by bit: a compiler may make a maximum of a choice between two numbers that were compared, and the processor's
+  // maximum of a subnormal number is 0.
+  [[gnu::always_inline]] static V Select(Mask mask, V if_true, V if_false) {
+    const uint32_t chosen = 0u - static_cast<uint32_t>(mask);
+    return std::bit_cast<float>((std::bit_cast<uint32_t>(if_true) & chosen) |
+                                (std::bit_cast<uint32_t>(if_false) & ~chosen));
+  }
+  [[gnu::always_inline]] static V SelectFlushed(Mask mask, V if_true, V if_false) { return mask ? if_true : if_false; }
   // Adding 2^23 rounds the fraction away; larger numbers have none.
   [[gnu::always_inline]] static V RoundEven(V a) {
     const float magnitude = __builtin_fabsf(a);
@@ -80,6 +91,7 @@ struct DoubleMath : BoolMask {
   static Mask Eq(V a, V b) { return a == b; }
   static Mask IsNan(V a) { return a != a; }
   static V Select(Mask mask, V if_true, V if_false) { return mask ? if_true : if_false; }
+  static V SelectFlushed(Mask mask, V if_true, V if_false) { return mask ? if_true : if_false; }
   static V RoundEven(V a) { return std::nearbyint(a); }
   static V Pow2(V n) { return std::exp2(n); }
   static V Exp(V a) { return std::exp(a); }
@@ -120,6 +132,7 @@ struct ComplexMath : BoolMask {
   static Mask Eq(V a, V b) { return a.real() == b.real(); }
   static Mask IsNan(V a) { return a.real() != a.real(); }
   static V Select(Mask mask, V if_true, V if_false) { return mask ? if_true : if_false; }
+  static V SelectFlushed(Mask mask, V if_true, V if_false) { return mask ? if_true : if_false; }
   static V RoundEven(V a) { return {std::nearbyint(a.real()), 0}; }
   static V Pow2(V n) { return {std::exp2(n.real()), 0}; }
   static V Exp(V a) { return Chain(std::exp(a.real()), a, std::exp(a.real())); }
@@ -169,6 +182,7 @@ struct IntegerMath : BoolMask {
   static Mask Eq(V a, V b) { return a == b; }
   static Mask IsNan(V) { return false; }
   static V Select(Mask mask, V if_true, V if_false) { return mask ? if_true : if_false; }
+  static V SelectFlushed(Mask mask, V if_true, V if_false) { return mask ? if_true : if_false; }
 };
 
 // The policy of an element type.

@@ -39,8 +39,8 @@ struct ScalarMath {
   }
   // Outside of this range e^x rounds to 0 or overflows.
   [[gnu::always_inline]] static V ExpClamp(const M& m, V x) {
-    x = m.Select(m.Lt(m.Const(89), x), m.Const(89), x);
-    return m.Select(m.Lt(x, m.Const(-104)), m.Const(-104), x);
+    x = m.SelectFlushed(m.Lt(m.Const(89), x), m.Const(89), x);
+    return m.SelectFlushed(m.Lt(x, m.Const(-104)), m.Const(-104), x);
   }
   [[gnu::always_inline]] static V Exp(const M& m, V x) {
     if constexpr (M::kOwnFunctions) {
@@ -55,7 +55,7 @@ struct ScalarMath {
     if constexpr (M::kOwnFunctions) {
       return m.Expm1(x);
     } else {
-      const Reduced e = ExpReduce(m, m.Select(m.Lt(x, m.Const(-30)), m.Const(-30), x));
+      const Reduced e = ExpReduce(m, m.SelectFlushed(m.Lt(x, m.Const(-30)), m.Const(-30), x));
       const V scale = m.Pow2(e.n);
       return m.Fma(e.p, scale, m.Sub(scale, m.Const(1)));
     }
@@ -116,7 +116,7 @@ struct ScalarMath {
       const V error = m.Add(m.Sub(one, m.Sub(sum, part)), m.Sub(x, part));
       const Split s = SplitPositive(m, sum);
       // Where 2^-e would be subnormal the error is 0.
-      const V scale = m.Pow2(m.Neg(m.Select(m.Lt(m.Const(126), s.e), m.Const(126), s.e)));
+      const V scale = m.Pow2(m.Neg(m.SelectFlushed(m.Lt(m.Const(126), s.e), m.Const(126), s.e)));
       const V f = m.Fma(error, scale, m.Sub(s.u, one));
       const V result = LogSpecial(m, sum, LogReduced(m, f, s.e));
       return m.Select(m.Eq(x, m.Const(0)), x, result);
@@ -186,7 +186,7 @@ struct ScalarMath {
       p = m.Fma(p, z, m.Const(0x1.1106fep-3));
       p = m.Fma(p, z, m.Const(-0x1.555532p-2));
       const V small = m.Fma(m.Mul(a, z), p, a);
-      const V bounded = m.Select(m.Lt(m.Const(10), a), m.Const(10), a);
+      const V bounded = m.SelectFlushed(m.Lt(m.Const(10), a), m.Const(10), a);
       const V exp = Exp(m, m.Add(bounded, bounded));
       const V large = m.Sub(m.Const(1), m.Div(m.Const(2), m.Add(exp, m.Const(1))));
       return m.CopySign(m.Select(m.Lt(a, m.Const(0.625)), small, large), x);
@@ -206,7 +206,7 @@ struct ScalarMath {
       p = m.Fma(p, z, m.Const(-0x1.81273ep-2));
       p = m.Fma(p, z, m.Const(0x1.06eba8p-3));
       const V small = m.Fma(a, p, a);
-      const V t = m.Select(m.Lt(m.Const(4), a), m.Const(4), a);
+      const V t = m.SelectFlushed(m.Lt(m.Const(4), a), m.Const(4), a);
       V g = m.Const(-0x1.6bfb44p-16);  // log(erfc(t)) for t in [1, 4]
       g = m.Fma(g, t, m.Const(0x1.cee45ap-12));
       g = m.Fma(g, t, m.Const(-0x1.13975cp-8));

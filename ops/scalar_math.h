@@ -10,11 +10,12 @@
 //   V Fma(V a, V b, V c)         a * b + c, rounded once
 //   V Neg Abs (V)                V CopySign(V magnitude, V sign)   on the sign bit, also of zeros and NaNs
 //   Mask Lt Le Eq (V, V)         false if either is NaN          Mask IsNan(V)
-//   Mask And Or (Mask, Mask)     Mask Not(Mask)        V Select(Mask, V if_true, V if_false)
-//   V RoundEven(V)               nearest integer, ties to even; any finite or infinite number (a zero may have either
-//   sign) V Pow2(V n)                  2^n for an integral n in [-126, 127]; anything, without a trap, for other n V
-//   Exponent(V)                floor(log2 x) of a positive normal x; anything, without a trap, for other x V
-//   Mantissa(V)                x / 2^Exponent(x), in [1, 2), likewise
+//   Mask And Or (Mask, Mask)     Mask Not(Mask)        V Select(Mask, V if_true, V if_false), every bit of it
+//   V SelectFlushed(Mask, V, V)  the same where only arithmetic reads it: a subnormal number may come out as a zero
+//   V RoundEven(V)               nearest integer, ties to even; any finite or infinite number (a zero may have either sign)
+//   V Pow2(V n)                  2^n for an integral n in [-126, 127]; anything, without a trap, for other n
+//   V Exponent(V)                floor(log2 x) of a positive normal x; anything, without a trap, for other x
+//   V Mantissa(V)                x / 2^Exponent(x), in [1, 2), likewise
 // and `static constexpr bool kOwnFunctions`. If that is true, M brings Exp, Log, Log1p, Expm1, Tanh, Erf (V) and
 // Pow(V, V) itself (the accuracy oracle does); otherwise the polynomials of scalar_math-inl.h are used.
 //

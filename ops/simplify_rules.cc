@@ -43,7 +43,8 @@ std::optional<Ref> SimplifyDiv(const SimplifyContext& context) {
   return IsNumber(context, 1, 1) ? Input(context, 0) : std::nullopt;
 }
 
-// x - 0 is x, also for x = -0; x + 0 is not, so there is no rule for add.
+// x - 0 is x, also for x = -0; x + 0 is not, so there is no rule for add. (A subnormal x stays as it is by these rules,
+// where arithmetic would flush it: on every backend, since what is simplified is the program.)
 std::optional<Ref> SimplifySub(const SimplifyContext& context) {
   return IsNumber(context, 1, 0.0) ? Input(context, 0) : std::nullopt;
 }

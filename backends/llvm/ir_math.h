@@ -47,6 +47,9 @@ struct IrMath {
   Mask Or(Mask a, Mask b) const { return builder->Binary(IrOp::kOr, a, b); }
   Mask Not(Mask a) const { return builder->Unary(IrOp::kNot, a); }
   V Select(Mask mask, V if_true, V if_false) const { return builder->Select(mask, if_true, if_false); }
+  V SelectFlushed(Mask mask, V if_true, V if_false) const {
+    return builder->Select(mask, if_true, if_false, /*flushed=*/floating());
+  }
   V RoundEven(V a) const { return builder->Unary(IrOp::kRoundEven, a); }
   // The low bits of n + 1.5 * 2^23 + 127 are the biased exponent.
   V Pow2(V n) const {

@@ -64,8 +64,11 @@ Val KernelBuilder::Binary(IrOp op, Val a, Val b) {
   return Append({.op = op, .type = result, .args = {a, b, kNoVal}});
 }
 Val KernelBuilder::Fma(Val a, Val b, Val c) { return Append({.op = IrOp::kFma, .type = type(a), .args = {a, b, c}}); }
-Val KernelBuilder::Select(Val condition, Val if_true, Val if_false) {
-  return Append({.op = IrOp::kSelect, .type = type(if_true), .args = {condition, if_true, if_false}});
+Val KernelBuilder::Select(Val condition, Val if_true, Val if_false, bool flushed) {
+  return Append({.op = IrOp::kSelect,
+                 .type = type(if_true),
+                 .args = {condition, if_true, if_false},
+                 .imm = flushed ? 1 : 0});
 }
 Val KernelBuilder::Convert(Val a, Elem elem) {
   if (type(a).elem == elem) return a;
@@ -290,6 +293,9 @@ class Printer {
         case IrOp::kLane:
         case IrOp::kResult:
         case IrOp::kReportLabel: Add(" # ", inst.imm); break;
+        case IrOp::kSelect:
+          if (inst.imm != 0) Append(" flushed");
+          break;
         default: break;
       }
       if (inst.op == IrOp::kIf) {

@@ -55,7 +55,7 @@ enum class IrOp : uint8_t {
   kMin,      // signed integers
   // Comparisons (f32: false if either is a NaN; u8 unsigned, other integers signed) and truth values.
   kLt, kLe, kEq, kAnd, kOr, kNot,
-  kSelect,   // arg 0 ? arg 1 : arg 2
+  kSelect,   // arg 0 ? arg 1 : arg 2, every bit of it; imm 1: f32 that only arithmetic reads, flushed or not
   kBits,     // the same bits as lanes of another type, of another size too: the first lanes are the lowest bits
   kConvert,  // to `type`: integers wrap or extend (u8 with zeros, others with their sign), integer to f32 rounds,
              // f32 to integer as canonical_order.h's cast, bool to 0 or 1
@@ -128,7 +128,7 @@ class KernelBuilder {
   Val Unary(IrOp op, Val a, int64_t imm = 0);
   Val Binary(IrOp op, Val a, Val b);
   Val Fma(Val a, Val b, Val c);
-  Val Select(Val condition, Val if_true, Val if_false);
+  Val Select(Val condition, Val if_true, Val if_false, bool flushed = false);
   Val Convert(Val a, Elem elem);
   Val Bits(Val a, Elem elem);
   Val ZipEven(Val a, Val b);

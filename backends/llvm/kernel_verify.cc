@@ -161,6 +161,7 @@ class Verifier {
       case IrOp::kSelect:
         if (arg(0).type != IrType{Elem::kBool, i.type.lanes}) return Fail(v, "condition of another type or width");
         if (arg(1).type != i.type || arg(2).type != i.type) return Fail(v, "branches of different types");
+        if (i.imm != 0 && (i.imm != 1 || i.type.elem != Elem::kF32)) return Fail(v, "only f32 can be flushed");
         return absl::OkStatus();
       case IrOp::kSplat:
         return arg(0).type == IrType{i.type.elem, 1} ? absl::OkStatus()

@@ -41,7 +41,17 @@ struct FloatVector {
   HWY_INLINE static Mask And(Mask a, Mask b) { return hn::And(a, b); }
   HWY_INLINE static Mask Or(Mask a, Mask b) { return hn::Or(a, b); }
   HWY_INLINE static Mask Not(Mask a) { return hn::Not(a); }
-  HWY_INLINE static V Select(Mask mask, V if_true, V if_false) { return hn::IfThenElse(mask, if_true, if_false); }
+  // Bit by bit where the compiler sees a single number: see FloatMath::Select.
+  HWY_INLINE static V Select(Mask mask, V if_true, V if_false) {
+#if HWY_TARGET == HWY_SCALAR
+    const VU chosen = hn::VecFromMask(DU(), hn::RebindMask(DU(), mask));
+    const VU kept = hn::And(hn::BitCast(DU(), if_true), chosen), other = hn::AndNot(chosen, hn::BitCast(DU(), if_false));
+    return hn::BitCast(DF(), hn::Or(kept, other));
+#else
+    return hn::IfThenElse(mask, if_true, if_false);
+#endif
+  }
+  HWY_INLINE static V SelectFlushed(Mask mask, V if_true, V if_false) { return hn::IfThenElse(mask, if_true, if_false); }
   HWY_INLINE static V RoundEven(V a) { return hn::Round(a); }
   // The low bits of n + 1.5 * 2^23 + 127 are the biased exponent.
   HWY_INLINE static V Pow2(V n) {

@@ -5,6 +5,7 @@
 #include <string_view>
 #include <vector>
 
+#include "weir/backends/llvm/codegen/subnormals.h"
 #include "weir/backends/llvm/plugin.h"
 #include "weir/core/backend.h"
 #include "weir/core/error.h"
@@ -341,11 +342,29 @@ class Emitter {
     if (elem == Elem::kU8) return LLVMBuildICmp(b_, lt ? LLVMIntULT : LLVMIntULE, a, b, kNoName);
     return LLVMBuildICmp(b_, lt ? LLVMIntSLT : LLVMIntSLE, a, b, kNoName);
   }
+
+  // ---- Subnormal numbers ----------------------------------------------------------------------------------------------
+  // See subnormals.h. A fence hides a number from LLVM's folding and is no instruction.
+  Value Fence(Value value) { return Intrinsic("llvm.arithmetic.fence", {value}); }
+  Value Select(const Inst& i) {
+    Value if_true = Get(i.args[1]), if_false = Get(i.args[2]);
+    if (MayBecomeExtreme(kernel_, i)) {
+      Value& number = inst(i.args[1]).op == IrOp::kConst ? if_false : if_true;
+      number = Fence(number);
+    }
+    return LLVMBuildSelect(b_, Get(i.args[0]), if_true, if_false, kNoName);
+  }
+  // An operand of arithmetic; `neutral` is the magnitude of the number that would make LLVM leave the operation out.
+  Value Computed(const Inst& i, int k, float neutral) {
+    return IsNumber(kernel_, i.args[k], neutral) ? Fence(Get(i.args[k])) : Get(i.args[k]);
+  }
+
   using BinaryBuild = decltype(&LLVMBuildAdd);
   Value Binary(const Inst& i, BinaryBuild build) { return build(b_, Get(i.args[0]), Get(i.args[1]), kNoName); }
   // Of numbers, by what they are.
-  Value Binary(const Inst& i, BinaryBuild floating, BinaryBuild integer) {
-    return Binary(i, i.type.elem == Elem::kF32 ? floating : integer);
+  Value Binary(const Inst& i, BinaryBuild floating, BinaryBuild integer, float neutral) {
+    if (i.type.elem != Elem::kF32) return Binary(i, integer);
+    return floating(b_, Computed(i, 0, neutral), Computed(i, 1, neutral), kNoName);
   }
   Value Shift(const Inst& i, BinaryBuild build) {
     const Inst by = {.op = IrOp::kConst, .type = i.type, .imm = i.imm};
@@ -379,10 +398,10 @@ class Emitter {
       case IrOp::kZipEven: return Zip(i);
       case IrOp::kBlend: return Blend(i);
       case IrOp::kLane: return Extract(arg(0), i.imm);
-      case IrOp::kAdd: return Binary(i, LLVMBuildFAdd, LLVMBuildAdd);
-      case IrOp::kSub: return Binary(i, LLVMBuildFSub, LLVMBuildSub);
-      case IrOp::kMul: return Binary(i, LLVMBuildFMul, LLVMBuildMul);
-      case IrOp::kDiv: return Binary(i, LLVMBuildFDiv, LLVMBuildUDiv);
+      case IrOp::kAdd: return Binary(i, LLVMBuildFAdd, LLVMBuildAdd, 0);
+      case IrOp::kSub: return Binary(i, LLVMBuildFSub, LLVMBuildSub, 0);
+      case IrOp::kMul: return Binary(i, LLVMBuildFMul, LLVMBuildMul, 1);
+      case IrOp::kDiv: return Binary(i, LLVMBuildFDiv, LLVMBuildUDiv, 1);
       case IrOp::kRem: return Binary(i, LLVMBuildURem);
       case IrOp::kFma: return Intrinsic("llvm.fma", {arg(0), arg(1), arg(2)});
       case IrOp::kSqrt: return Intrinsic("llvm.sqrt", {arg(0)});
@@ -402,7 +421,7 @@ class Emitter {
       case IrOp::kLt:
       case IrOp::kLe:
       case IrOp::kEq: return Compare(i);
-      case IrOp::kSelect: return LLVMBuildSelect(b_, arg(0), arg(1), arg(2), kNoName);
+      case IrOp::kSelect: return Select(i);
       case IrOp::kBits: return LLVMBuildBitCast(b_, arg(0), TypeOf(i.type), kNoName);
       case IrOp::kConvert: return Convert(i);
       case IrOp::kConst:
