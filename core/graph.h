@@ -65,10 +65,12 @@ struct Value {
 // What the functions of ops/ops.h take: a Value or a plain number, with the line that wrote it. Made implicitly.
 struct Operand {
   Operand(const Value& v, std::source_location l = std::source_location::current()) : value(v), where(l) {}  // NOLINT
-  Operand(double n, std::source_location l = std::source_location::current()) : number(n), where(l) {}       // NOLINT
+  Operand(double n, std::source_location l = std::source_location::current())  // NOLINT
+      : number(n), is_number(true), where(l) {}
 
-  Value value;         // undefined for a number
+  Value value;  // undefined for a number
   double number = 0;
+  bool is_number = false;  // if neither, the Value that was given is undefined
   std::source_location where;
 };
 

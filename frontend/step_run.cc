@@ -96,14 +96,20 @@ void StepRun::ReadMetrics(std::span<const Tensor> batch) {
   if (program_.loss_root_.output >= 0) {
     loss_ = outputs_[static_cast<size_t>(program_.loss_root_.output)].item<double>();
   }
+  const double samples = batch.empty() ? 0 : static_cast<double>(batch[0].shape()[0]);
   output_losses_.clear();
-  for (const StepProgram::Root& root : program_.output_loss_roots_) {
-    output_losses_.push_back(ValueOf(root).item<double>());
+  for (const StepProgram::LossPlan& plan : program_.loss_plans_) {
+    output_losses_.push_back({.loss = ValueOf(plan.loss).item<double>(),
+                              .count = plan.count ? ValueOf(*plan.count).item<double>() : samples,
+                              .sum = plan.sum});
   }
+  if (program_.penalty_root_) penalty_ = ValueOf(*program_.penalty_root_).item<double>();
   metric_sums_.clear();
   for (const StepProgram::MetricPlan& plan : program_.metric_plans_) {
     WeightedSum sum{.value = ValueOf(plan.sum).item<double>(), .count = plan.count};
-    if (plan.weight >= 0) {
+    if (plan.counted) {
+      sum.count = ValueOf(*plan.counted).item<double>();
+    } else if (plan.weight >= 0) {
       const std::span<const float> weights = batch[static_cast<size_t>(plan.weight)].data<float>();
       double total = 0;
       for (float weight : weights) total += weight;

@@ -123,16 +123,25 @@ void StepProgram::RecordLosses(const ModelBase& model, const CompiledModel& comp
     const Value weight = weights.empty() ? Value() : weights[i];
     RecordMetrics(plan, targets[i], outputs[i], weight, i);
     if (!plan.loss.defined()) continue;
-    Value loss = plan.loss(targets[i], outputs[i], FindLogits(outputs[i]), weight);
-    if (loss.shape().rank() > 0) loss = Mean(loss);
-    output_loss_roots_.push_back(AddRoot(loss));
+    const Loss::Batch batch = plan.loss.Reduce(targets[i], outputs[i], FindLogits(outputs[i]), weight);
+    const Value loss = batch.loss.shape().rank() > 0 ? Mean(batch.loss) : batch.loss;
+    loss_plans_.push_back({.loss = AddRoot(loss), .count = {}, .sum = batch.sum});
+    if (batch.count.defined()) loss_plans_.back().count = AddRoot(batch.count);
+    counts_apart_ |= batch.sum || batch.count.defined();
     if (compiled.outputs.size() > 1) named_.push_back({StrCat(model.name(), "/", plan.name, "_loss"), loss});
     add(plan.loss_weight == 1 ? loss : loss * plan.loss_weight);
   }
+  std::vector<Value> penalties;
   for (const auto& [variable, leaf] : context.weights()) {
-    if (variable.regularizer().defined()) add(variable.regularizer().Penalty(leaf));
+    if (variable.regularizer().defined()) penalties.push_back(variable.regularizer().Penalty(leaf));
   }
-  for (const Value& loss : context.losses()) add(loss);
+  penalties.insert(penalties.end(), context.losses().begin(), context.losses().end());
+  Value penalty;
+  for (const Value& value : penalties) {
+    add(value);
+    penalty = penalty.defined() ? penalty + value : value;
+  }
+  if (counts_apart_ && penalty.defined()) penalty_root_ = AddRoot(penalty);
   if (!total_.defined()) {
     if (trains) ThrowFailedPrecondition("the model has neither a loss nor a regularizer: there is nothing to minimise");
     total_ = Constant(*graph_, 0, DType::kFloat32);
@@ -144,23 +153,24 @@ void StepProgram::RecordLosses(const ModelBase& model, const CompiledModel& comp
 void StepProgram::RecordMetrics(const OutputPlan& plan, const Value& y_true, const Value& y_pred, const Value& weight,
                                 size_t output) {
   const std::optional<Logits> logits = FindLogits(y_pred);
-  for (const Metric& metric : plan.metrics) {
-    const Value values = metric.PerSample(y_true, y_pred, logits);
-    metric_plans_.push_back({AddRoot(Sum(values)), static_cast<double>(values.shape().size())});
-  }
-  for (const Metric& metric : plan.weighted_metrics) {
-    const Value values = metric.PerSample(y_true, y_pred, logits);
+  const auto record = [&](const Metric& metric, bool weighted) {
+    const Value values = metric.PerSample(y_true, y_pred, logits), mask = metric.Mask(y_true, y_pred);
     MetricPlan made{.sum = {}, .count = static_cast<double>(values.shape().size())};
-    if (!weight.defined()) {
+    if (!weighted) {
       made.sum = AddRoot(Sum(values));
+      if (mask.defined()) made.counted = AddRoot(Sum(mask));
     } else {
       std::vector<int64_t> dims(static_cast<size_t>(values.shape().rank()), 1);
       dims[0] = weight.shape()[0];
-      made.sum = AddRoot(Sum(values * Reshape(weight, std::span<const int64_t>(dims))));
+      const Value aligned = Reshape(weight, std::span<const int64_t>(dims));
+      made.sum = AddRoot(Sum(values * aligned));
       made.weight = static_cast<int>(first_weight_ + output);
+      if (mask.defined()) made.counted = AddRoot(Sum(mask * aligned));
     }
     metric_plans_.push_back(made);
-  }
+  };
+  for (const Metric& metric : plan.metrics) record(metric, false);
+  for (const Metric& metric : plan.weighted_metrics) record(metric, weight.defined());
 }
 
 // Nothing for an optional tap of what is not there. A value that the other kind of run has is told as such.

@@ -9,6 +9,7 @@
 #include <map>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <span>
 #include <string>
 #include <utility>
@@ -130,6 +131,12 @@ class StepProgram {
     Root sum;
     double count = 0;  // values a batch has, without sample weights
     int weight = -1;   // batch tensor of the sample weights whose sum counts instead
+    std::optional<Root> counted = {};  // or what the batch itself says
+  };
+  struct LossPlan {
+    Root loss;
+    std::optional<Root> count = {};
+    bool sum = false;
   };
 
   void RecordLosses(const ModelBase& model, const CompiledModel& compiled, CallContext& context, std::span<const Value> outputs,
@@ -158,7 +165,9 @@ class StepProgram {
 
   Value total_;
   Root loss_root_;
-  std::vector<Root> output_loss_roots_;
+  std::vector<LossPlan> loss_plans_;
+  bool counts_apart_ = false;
+  std::optional<Root> penalty_root_;
   std::vector<MetricPlan> metric_plans_;
   std::vector<Root> output_roots_;
   std::vector<std::vector<TapPlan>> taps_;
@@ -196,7 +205,17 @@ class StepRun {
   void Update(const Executable* executable, std::span<const Tensor> batch, TrainingState& state);
 
   double loss() const { return loss_; }
-  const std::vector<double>& output_losses() const { return output_losses_; }
+  // The loss of an output over a batch, and what it is a mean over.
+  struct OutputLoss {
+    double loss = 0;
+    double count = 0;  // of values, or the sum of their weights; the batch's size where every sample counts 1
+    bool sum = false;  // of a batch, not a mean
+  };
+  const std::vector<OutputLoss>& output_losses() const { return output_losses_; }
+  // Whether some output's loss is a sum, or a mean over something else than the samples: the loss of several batches is
+  // then that of the outputs' losses, each taken together by what it counts, and of the rest.
+  bool counts_apart() const { return program_.counts_apart_; }
+  double penalty() const { return penalty_; }  // if so: what regularizers and layers add to the loss
   const std::vector<WeightedSum>& metrics() const {
     return metric_sums_;
   }  // output by output: metrics, then weighted ones
@@ -218,7 +237,8 @@ class StepRun {
   std::vector<Tensor> inputs_, outputs_;
   std::map<int, Tensor> leaf_copies_;
   double loss_ = 0;
-  std::vector<double> output_losses_;
+  double penalty_ = 0;
+  std::vector<OutputLoss> output_losses_;
   std::vector<WeightedSum> metric_sums_;
 };
 

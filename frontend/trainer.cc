@@ -82,23 +82,42 @@ EpochMeans::EpochMeans(const CompiledModel& compiled) {
     for (const std::string& key : MetricKeys(plan, several)) keys_.push_back(key);
   }
   means_.resize(keys_.size());
+  for (const OutputPlan& plan : compiled.outputs) {
+    if (plan.loss.defined()) part_weights_.push_back(plan.loss_weight);
+  }
+  parts_.resize(part_weights_.size() + 1);
 }
 
 void EpochMeans::Reset() {
   for (MeanState& mean : means_) mean.Reset();
+  for (MeanState& mean : parts_) mean.Reset();
 }
 
 void EpochMeans::Add(const StepRun& step, int64_t batch_size) {
   const double n = static_cast<double>(batch_size);
   size_t next = 0;
   means_[next++].Update(step.loss() * n, n);
-  for (size_t i = 0; i < output_losses_; ++i) means_[next++].Update(step.output_losses()[i] * n, n);
+  const std::vector<StepRun::OutputLoss>& losses = step.output_losses();
+  for (size_t i = 0; i < output_losses_; ++i) means_[next++].Update(losses[i].loss * n, n);
+  if (step.counts_apart()) {
+    for (size_t i = 0; i < losses.size(); ++i) {
+      parts_[i].Update(losses[i].sum ? losses[i].loss : losses[i].loss * losses[i].count, losses[i].count);
+      if (losses[i].sum) parts_[i].count = 1;
+    }
+    parts_.back().Update(step.penalty() * n, n);
+  }
   for (const StepRun::WeightedSum& sum : step.metrics()) means_[next++].Update(sum.value, sum.count);
 }
 
 Logs EpochMeans::Values() const {
   Logs logs;
-  for (size_t i = 0; i < keys_.size(); ++i) logs.Set(keys_[i], means_[i].Result());
+  const bool apart = parts_.back().count > 0;
+  double loss = parts_.back().Result();
+  for (size_t i = 0; i < part_weights_.size(); ++i) loss += part_weights_[i] * parts_[i].Result();
+  for (size_t i = 0; i < keys_.size(); ++i) {
+    const double mean = i >= 1 && i <= output_losses_ && apart ? parts_[i - 1].Result() : means_[i].Result();
+    logs.Set(keys_[i], i == 0 && apart ? loss : mean);
+  }
   return logs;
 }
 

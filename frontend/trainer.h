@@ -26,7 +26,8 @@
 
 namespace weir {
 
-// Running means of one epoch: loss weighted by batch size, metrics by what they count.
+// Running means of one epoch, those of all its samples at once: the loss weighted by batch size or by what counts in it
+// (masks, sample weights; the losses of sums are added), metrics by what they count.
 class EpochMeans {
  public:
   explicit EpochMeans(const CompiledModel& compiled);
@@ -41,7 +42,9 @@ class EpochMeans {
 
  private:
   std::vector<std::string> keys_;
-  std::vector<MeanState> means_;
+  std::vector<MeanState> means_;        // of the keys
+  std::vector<MeanState> parts_;        // of outputs' losses, then of the rest, where they count apart
+  std::vector<double> part_weights_;
   size_t output_losses_ = 0;  // of them behind the loss; none for a single output
 };
 

@@ -60,14 +60,21 @@ void CheckCallbacks(const nlohmann::json& callbacks) {
 
 nlohmann::json EpochMeans::State() const {
   nlohmann::json state = nlohmann::json::array();
-  for (const MeanState& mean : means_) state.push_back({mean.total, mean.count});
+  for (const auto* means : {&means_, &parts_}) {
+    for (const MeanState& mean : *means) state.push_back({mean.total, mean.count});
+  }
   return state;
 }
 
 void EpochMeans::SetState(const nlohmann::json& state) {
-  for (size_t i = 0; i < means_.size() && i < state.size(); ++i) {
-    means_[i].total = NumberOrNaN(state[i].at(0));
-    means_[i].count = NumberOrNaN(state[i].at(1));
+  size_t next = 0;
+  for (auto* means : {&means_, &parts_}) {
+    for (MeanState& mean : *means) {
+      if (next == state.size()) return;
+      mean.total = NumberOrNaN(state[next].at(0));
+      mean.count = NumberOrNaN(state[next].at(1));
+      ++next;
+    }
   }
 }
 

@@ -34,7 +34,7 @@ Value Assign(const Value& variable, const Operand& new_value) {
     ThrowAt(*leaf.graph, new_value.where, absl::StatusCode::kInvalidArgument,
             StrCat("Assign: ", leaf.graph->Path(leaf.ref.node), " is computed; only an input or data can be assigned"));
   }
-  const Value value = new_value.value.defined()
+  const Value value = IsValue(new_value, "Assign")
                           ? new_value.value
                           : Constant(*leaf.graph, new_value.number, leaf.dtype(), leaf.shape(), new_value.where);
   return Record(AssignOp(), {leaf, value}, {}, new_value.where);

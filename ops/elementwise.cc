@@ -74,10 +74,17 @@ const std::array<OpDef, kScalarOps>& Rows() {
   return rows;
 }
 
+// Whether the op's result can lie outside of uint8 for operands inside it: those are computed as int32.
+bool LeavesBytes(ScalarOp op) {
+  return op == ScalarOp::kAdd || op == ScalarOp::kSub || op == ScalarOp::kMul || op == ScalarOp::kNeg ||
+         op == ScalarOp::kSquare;
+}
+
 // A unary function defined for integers as well (bool counts as int32).
 Value Number(ScalarOp op, const Operand& x, AttrMap attrs = {}) {
   const Value& value = ValueOf(x, Info(op).name);
-  const Value number = value.dtype() == DType::kBool ? CastTo(value, DType::kInt32, x.where) : value;
+  const bool widen = value.dtype() == DType::kBool || (value.dtype() == DType::kUint8 && LeavesBytes(op));
+  const Value number = widen ? CastTo(value, DType::kInt32, x.where) : value;
   return Elementwise(op, {number}, x.where, std::move(attrs));
 }
 Value Real(ScalarOp op, const Operand& x, AttrMap attrs = {}) {
@@ -86,10 +93,12 @@ Value Real(ScalarOp op, const Operand& x, AttrMap attrs = {}) {
 Value Binary(ScalarOp op, const Operand& a, const Operand& b, bool floating = false) {
   // The common case first: two values of one numeric type.
   if (a.value.defined() && b.value.defined() && a.value.dtype() == b.value.dtype() &&
-      (IsFloating(a.value.dtype()) || (!floating && IsInteger(a.value.dtype())))) {
+      (IsFloating(a.value.dtype()) ||
+       (!floating && IsInteger(a.value.dtype()) && !(a.value.dtype() == DType::kUint8 && LeavesBytes(op))))) {
     return Elementwise(op, {a.value, b.value}, a.where);
   }
-  const std::vector<Value> values = Common(Info(op).name, {&a, &b}, floating);
+  const std::vector<Value> values =
+      Common(Info(op).name, {&a, &b}, floating, LeavesBytes(op) ? DType::kInt32 : DType::kBool);
   return Elementwise(op, {values[0], values[1]}, a.where);
 }
 Value Truth(const Operand& x, std::string_view op) {
@@ -153,10 +162,11 @@ Value LogicalNot(const Operand& x) { return Elementwise(ScalarOp::kLogicalNot, {
 
 Value Where(const Operand& condition, const Operand& if_true, const Operand& if_false) {
   const Value truth = Truth(condition, "Where");
-  if (if_true.value.defined() && if_false.value.defined() && if_true.value.dtype() == if_false.value.dtype()) {
+  const bool values_given = IsValue(if_true, "Where"), others_given = IsValue(if_false, "Where");
+  if (values_given && others_given && if_true.value.dtype() == if_false.value.dtype()) {
     return Elementwise(ScalarOp::kSelect, {truth, if_true.value, if_false.value}, condition.where);
   }
-  if (!if_true.value.defined() && !if_false.value.defined()) {  // two numbers: float32
+  if (!values_given && !others_given) {  // two numbers: float32
     return Elementwise(
         ScalarOp::kSelect,
         {truth, Constant(truth, if_true.number, DType::kFloat32), Constant(truth, if_false.number, DType::kFloat32)},

@@ -17,6 +17,12 @@ bool IsConstant(const GradientContext& context, int i) {
   return context.graph.node(context.node.inputs[i].node).op->kind == OpKind::kConstant;
 }
 
+// Operands of slopes that are constant, for float32, beyond these bounds: what is computed there would overflow, or
+// multiply an infinity by 0. The value within the bounds is the operand's own.
+Value Within(const Value& x, double bound) { return Clip(x, -bound, bound); }
+constexpr double kGaussBound = 50;    // e^-x^2 is 0, the hyperbolic tangent of gelu's argument 1
+constexpr double kSigmoidBound = 200;
+
 // d(output) of a unary op times the cotangent g.
 Value UnarySlope(ScalarOp op, const GradientContext& context) {
   const Value x = context.input(0), y = context.output(), g = context.cotangent();
@@ -31,27 +37,37 @@ Value UnarySlope(ScalarOp op, const GradientContext& context) {
     case ScalarOp::kRsqrt: return -0.5 * g * (y * y * y);
     case ScalarOp::kTanh: return g * (1.0 - y * y);
     case ScalarOp::kSigmoid: return g * (y * (1.0 - y));
-    case ScalarOp::kErf: return g * (kTwoBySqrtPi * Exp(-(x * x)));
+    case ScalarOp::kErf: {
+      const Value c = Within(x, kGaussBound);
+      return g * (kTwoBySqrtPi * Exp(-(c * c)));
+    }
     case ScalarOp::kRelu: return Where(Greater(y, 0.0), g, 0.0);
     case ScalarOp::kLeakyRelu: {
       const double alpha = context.node.attrs.Double(kAlpha);
       // The output has the input's sign unless the slope is negative.
       return Where(Greater(alpha >= 0 ? y : x, 0.0), g, alpha * g);
     }
-    case ScalarOp::kElu: return Where(GreaterEqual(y, 0.0), g, g * (y + context.node.attrs.Double(kAlpha)));
+    case ScalarOp::kElu: {
+      const double alpha = context.node.attrs.Double(kAlpha);
+      // The output tells the branches unless alpha turns its sign, or makes it vanish beside a tiny input.
+      return Where(GreaterEqual(alpha >= 1 ? y : x, 0.0), g, g * (y + alpha));
+    }
     case ScalarOp::kGelu: {
-      const Value cdf = 0.5 + 0.5 * Erf(kInvSqrt2 * x);
-      return g * (cdf + x * (kInvSqrt2Pi * Exp(-0.5 * (x * x))));
+      const Value c = Within(x, kGaussBound);
+      const Value cdf = 0.5 + 0.5 * Erf(kInvSqrt2 * c);
+      return g * (cdf + c * (kInvSqrt2Pi * Exp(-0.5 * (c * c))));
     }
     case ScalarOp::kGeluTanh: {
-      const Value square = x * x;
-      const Value t = Tanh(kSqrt2ByPi * (x + 0.044715 * (square * x)));
+      const Value c = Within(x, kGaussBound);
+      const Value square = c * c;
+      const Value t = Tanh(kSqrt2ByPi * (c + 0.044715 * (square * c)));
       const Value slope = kSqrt2ByPi + (3 * 0.044715 * kSqrt2ByPi) * square;
-      return g * (0.5 * (1.0 + t) + 0.5 * x * ((1.0 - t * t) * slope));
+      return g * (0.5 * (1.0 + t) + 0.5 * c * ((1.0 - t * t) * slope));
     }
     case ScalarOp::kSilu: {
-      const Value s = Sigmoid(x);
-      return g * (s * (1.0 + x * (1.0 - s)));
+      const Value c = Within(x, kSigmoidBound);
+      const Value s = Sigmoid(c);
+      return g * (s * (1.0 + c * (1.0 - s)));
     }
     case ScalarOp::kSoftplus: return g * Sigmoid(x);
     case ScalarOp::kClip: {

@@ -14,7 +14,9 @@ Value SparseSoftmaxCrossEntropy(const Operand& logits, const Operand& labels) {
 Value SoftmaxCrossEntropy(const Operand& logits, const Operand& targets) {
   const std::source_location where = logits.where;
   const std::vector<Value> values = Common("SoftmaxCrossEntropy", {&logits, &targets}, /*floating=*/true);
-  const Value terms = Operand(values[1], where) * Operand(LogSoftmax({values[0], where}), where);
+  // What has no share counts 0 where its logit is minus infinity too (a class that is masked).
+  const Value product = Operand(values[1], where) * Operand(LogSoftmax({values[0], where}), where);
+  const Value terms = Where({Equal({values[1], where}, {0, where}), where}, {0, where}, {product, where});
   return Elementwise(ScalarOp::kNeg, {Sum({terms, where}, {-1})}, where);
 }
 

@@ -59,6 +59,14 @@ const Value& ValueOf(const Operand& x, std::string_view op) {
   return x.value;
 }
 
+bool IsValue(const Operand& x, std::string_view op) {
+  if (!x.value.defined() && !x.is_number) {
+    ThrowInvalidArgument(DisplayName(op), ": an operand is an undefined Value, at ",
+                         ShortLocation(x.where.file_name(), static_cast<int>(x.where.line())));
+  }
+  return !x.is_number;
+}
+
 Value CastTo(const Value& x, DType dtype, std::source_location where) {
   if (x.dtype() == dtype) return x;
   return Record(ElementwiseOp(ScalarOp::kCast), {x}, {{kDType, dtype}}, where);
@@ -69,12 +77,13 @@ Value FloatingOf(const Operand& x, std::string_view op) {
   return IsFloating(value.dtype()) ? value : CastTo(value, DType::kFloat32, x.where);
 }
 
-std::vector<Value> Common(std::string_view op, std::initializer_list<const Operand*> operands, bool floating) {
+std::vector<Value> Common(std::string_view op, std::initializer_list<const Operand*> operands, bool floating,
+                          DType least) {
   const Operand* first = nullptr;
-  DType dtype = DType::kBool;
+  DType dtype = least;
   bool fraction = false;
   for (const Operand* operand : operands) {
-    if (operand->value.defined()) {
+    if (IsValue(*operand, op)) {
       if (first == nullptr) first = operand;
       dtype = Promote(dtype, operand->value.dtype());
     } else if (!IsIntegral(operand->number)) {
@@ -87,7 +96,7 @@ std::vector<Value> Common(std::string_view op, std::initializer_list<const Opera
   std::vector<Value> values;
   values.reserve(operands.size());
   for (const Operand* operand : operands) {
-    if (operand->value.defined()) {
+    if (IsValue(*operand, op)) {
       values.push_back(CastTo(operand->value, dtype, operand->where));
     } else {
       if (!Holds(dtype, operand->number)) {

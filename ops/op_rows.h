@@ -76,10 +76,13 @@ auto CheckAt(const Value& value, std::source_location where, Check&& check) {
 // ---- Operands ------------------------------------------------------------------------------------------------------
 // The operand's value; a plain number is an Error naming `op` ("relu" or "Relu").
 const Value& ValueOf(const Operand& x, std::string_view op);
-// The same, converted to float32 if it is not of a floating type.
+// Whether the operand is a Value; false for a plain number. A Value that is undefined is an Error naming `op`.
+bool IsValue(const Operand& x, std::string_view op);
+// The same as ValueOf, converted to float32 if it is not of a floating type.
 Value FloatingOf(const Operand& x, std::string_view op);
 // The operands as values of their common dtype; numbers become constants.
-std::vector<Value> Common(std::string_view op, std::initializer_list<const Operand*> operands, bool floating);
+std::vector<Value> Common(std::string_view op, std::initializer_list<const Operand*> operands, bool floating,
+                          DType least = DType::kBool);
 Value CastTo(const Value& x, DType dtype, std::source_location where);
 
 // One elementwise node; inputs of one dtype (but for a select's condition).

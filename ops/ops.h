@@ -4,7 +4,8 @@
 //
 // Operands are Values or plain numbers; a number takes the dtype of the values it meets. Shapes broadcast as in
 // NumPy. Mixed dtypes are promoted (bool < uint8 < int32 < int64 < float32 < float64); functions that need real
-// numbers (Exp, Conv, MatMul, Mean, `/`, ...) convert integers to float32. Every function is differentiable to any
+// numbers (Exp, Conv, MatMul, Mean, `/`, ...) convert integers to float32. `+ - *`, negation and Square of uint8 give
+// int32, whose results bytes can't hold (200 + 100); Cast goes back. Sums of int32 and int64 wrap. Every function is differentiable to any
 // order where it is smooth, unless it says otherwise.
 #ifndef WEIR_OPS_OPS_H_
 #define WEIR_OPS_OPS_H_
@@ -20,7 +21,8 @@
 namespace weir {
 
 // ---- Constants and types -------------------------------------------------------------------------------------
-// Every element `number`, in the graph of `like`.
+// Every element `number`, in the graph of `like`. As while a program runs arithmetic takes subnormal numbers for zeros, a
+// number that float32 would hold as one is 0.
 Value Constant(const Value& like, double number, DType dtype, const Shape& shape = {});
 Value Constant(Graph& graph, double number, DType dtype, const Shape& shape = {},
                std::source_location where = std::source_location::current());
@@ -131,6 +133,12 @@ struct ConvOptions {
 };
 // Cross-correlation of x [N, spatial..., C] with filter [window..., C / groups, O] -> [N, spatial'..., O]; 1, 2 or 3
 // spatial axes. Conv1D, 2D, 3D check the rank.
+//
+// kAuto computes windows of 3x3 by Winograd's algorithm where that takes less work, which follows from shapes alone. It
+// adds neighbours before it multiplies: an output is then wrong by some 1e-6 of the largest values near it, not of its
+// own (a pixel of 1e8 beside ones spoils its neighbours within 6x6 tiles), an infinity or NaN reaches outputs whose
+// window does not hold it, and inputs above about 1e37 overflow. Where that matters insist on the plain sum, kDirect;
+// SetConvAlgorithm (frontend/layers/conv.h) does so for a whole model. docs/numbers.md has the figures.
 Value Conv(const Operand& x, const Operand& filter, const ConvOptions& options = {});
 Value Conv1D(const Operand& x, const Operand& filter, const ConvOptions& options = {});
 Value Conv2D(const Operand& x, const Operand& filter, const ConvOptions& options = {});

@@ -221,6 +221,11 @@ struct ScalarMath {
   }
 
   // ---- Activations -----------------------------------------------------------------------------------------------
+  // x, or the lowest finite number for minus infinity: where a factor that is 0 takes the rest to its limit 0.
+  [[gnu::always_inline]] static V AboveMinusInfinity(const M& m, V x) {
+    const V lowest = m.Const(-0x1.fffffep+127);
+    return m.SelectFlushed(m.Lt(x, lowest), lowest, x);
+  }
   // 1 / (1 + e^-x) without overflow, for negative x as e^x / (1 + e^x).
   [[gnu::always_inline]] static V Sigmoid(const M& m, V x) {
     const V e = Exp(m, m.Neg(m.Abs(x)));
@@ -232,10 +237,12 @@ struct ScalarMath {
     return m.Select(linear, x, m.Mul(m.Const(alpha), curve));
   }
   [[gnu::always_inline]] static V Gelu(const M& m, V x) {
+    x = AboveMinusInfinity(m, x);
     const V half = m.Mul(m.Const(0.5), x);
     return m.Fma(half, Erf(m, m.Mul(x, m.Const(0.70710678118654752440))), half);
   }
   [[gnu::always_inline]] static V GeluTanh(const M& m, V x) {
+    x = AboveMinusInfinity(m, x);
     const V half = m.Mul(m.Const(0.5), x);
     const V cubic = m.Fma(m.Mul(m.Const(0.044715), m.Mul(x, x)), x, x);
     return m.Fma(half, Tanh(m, m.Mul(m.Const(0.79788456080286535588), cubic)), half);
@@ -268,7 +275,10 @@ struct ScalarMath {
     if constexpr (kOp == kElu) return Elu(m, x, params.a);
     if constexpr (kOp == kGelu) return Gelu(m, x);
     if constexpr (kOp == kGeluTanh) return GeluTanh(m, x);
-    if constexpr (kOp == kSilu) return m.Mul(x, Sigmoid(m, x));
+    if constexpr (kOp == kSilu) {
+      x = AboveMinusInfinity(m, x);
+      return m.Mul(x, Sigmoid(m, x));
+    }
     if constexpr (kOp == kSoftplus) return Softplus(m, x);
     if constexpr (kOp == kClip) return Min(m, Max(m, x, m.Const(params.a)), m.Const(params.b));
   }

@@ -207,11 +207,13 @@ TEST_F(OpsTest, RandomUniformIsPhiloxByElement) {
 
 TEST_F(OpsTest, NumbersTakeTheTypeTheyMeet) {
   const Value bytes = graph_->Data(Tensor::Of<uint8_t>({3}, {250, 5, 0}));
-  EXPECT_EQ((bytes + 10).dtype(), DType::kUint8);
-  EXPECT_EQ(Values<uint8_t>(bytes + 10), std::vector<uint8_t>({4, 15, 10}));  // wraps
-  EXPECT_EQ(Values<uint8_t>(-bytes), std::vector<uint8_t>({6, 251, 0}));
-  EXPECT_THROW(bytes + 300, Error);
-  EXPECT_THROW(bytes - -1, Error);
+  EXPECT_EQ((bytes + 10).dtype(), DType::kInt32);
+  EXPECT_EQ(Values<int32_t>(bytes + 10), std::vector<int32_t>({260, 15, 10}));
+  EXPECT_EQ(Values<uint8_t>(Cast(bytes + 10, DType::kUint8)), std::vector<uint8_t>({4, 15, 10}));  // wraps
+  EXPECT_EQ(Values<int32_t>(-bytes), std::vector<int32_t>({-250, -5, 0}));
+  EXPECT_EQ(Values<int32_t>(bytes + 300), std::vector<int32_t>({550, 305, 300}));
+  EXPECT_THROW(bytes + 3e9, Error);
+  EXPECT_THROW(Maximum(bytes, 300), Error);
   EXPECT_EQ((bytes * 0.5).dtype(), kF32);
   EXPECT_EQ((bytes / 2).dtype(), kF32);
   EXPECT_EQ((bytes + Ints({3}, {1, 2, 3})).dtype(), DType::kInt32);

@@ -17,7 +17,7 @@ constexpr size_t kPartInsts = 4000;
 constexpr size_t kMaxParts = 8;
 
 // Raised when codegen/ gives other code for an equal kernel.
-constexpr int kCodeVersion = 6;
+constexpr int kCodeVersion = 7;
 
 extern "C" void WeirReportLabel(KernelErrors* errors, const char* what, int64_t row, int64_t label,
                                 int64_t classes) noexcept {

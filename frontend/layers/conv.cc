@@ -4,6 +4,8 @@
 
 #include "weir/core/error.h"
 #include "weir/frontend/layers/registry.h"
+#include "weir/frontend/model_base.h"
+#include "weir/frontend/trainer.h"
 
 namespace weir {
 namespace {
@@ -102,6 +104,8 @@ class ConvLayer : public LayerBase {
     return {y};
   }
 
+  void SetAlgorithm(ConvAlgorithm algorithm) { options_.algorithm = algorithm; }
+
   nlohmann::json Config() const override {
     nlohmann::json config = {{"filters", options_.filters},
                              {"kernel_size", kernel_size_},
@@ -179,6 +183,22 @@ Layer Conv3D(const ConvLayerOptions& options) { return Layer(std::make_shared<Co
 
 std::vector<KnownLayer> ConvLayers() {
   return {{"Conv1D", FromConfig<1>}, {"Conv2D", FromConfig<2>}, {"Conv3D", FromConfig<3>}};
+}
+
+int64_t SetConvAlgorithm(const Layer& model, ConvAlgorithm algorithm) {
+  if (algorithm == ConvAlgorithm::kWinograd) {
+    ThrowInvalidArgument("SetConvAlgorithm: not every convolution has Winograd's algorithm; kAuto takes it where it is less "
+                         "work");
+  }
+  if (auto* const convolution = dynamic_cast<ConvLayer*>(&model.base())) {
+    convolution->SetAlgorithm(algorithm);
+    return 1;
+  }
+  if (!model.base().is_model()) return 0;
+  int64_t count = 0;
+  for (const Layer& layer : AsModel(model).layers()) count += SetConvAlgorithm(layer, algorithm);
+  AsModel(model).trainer().Forget();
+  return count;
 }
 
 }  // namespace weir

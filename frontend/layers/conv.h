@@ -29,6 +29,8 @@ struct ConvLayerOptions {
   std::vector<int64_t> input_shape = {};
   std::string name = {};
   bool trainable = true;
+  // kAuto takes Winograd's algorithm for windows of 3x3 where it is less work, whose errors are of the size of the
+  // largest values nearby, not of an output's own: see ops/ops.h (Conv) and docs/numbers.md. kDirect is the plain sum.
   ConvAlgorithm algorithm = ConvAlgorithm::kAuto;
 };
 
@@ -36,6 +38,11 @@ struct ConvLayerOptions {
 Layer Conv1D(const ConvLayerOptions& options);  // (N, steps, C)
 Layer Conv2D(const ConvLayerOptions& options);  // (N, height, width, C)
 Layer Conv3D(const ConvLayerOptions& options);  // (N, depth, height, width, C)
+
+// Sets the algorithm of every convolution of a model, those of models inside it too; it is saved with the model. Returns
+// how many there were. Another model that has run with the same layers keeps what it recorded. For example SetConvAlgorithm(model, ConvAlgorithm::kDirect) where infinities or very large values
+// must not reach outputs whose window does not hold them.
+int64_t SetConvAlgorithm(const Layer& model, ConvAlgorithm algorithm);
 
 }  // namespace weir
 

@@ -1,11 +1,18 @@
 // Activations: see activations.h.
 #include "weir/frontend/parts/activations.h"
 
+#include <limits>
+
 #include "weir/core/error.h"
 #include "weir/frontend/parts/keras_config.h"
 #include "weir/ops/ops.h"
 
 namespace weir {
+namespace {
+
+constexpr double kLargest = std::numeric_limits<float>::max(), kInfinity = std::numeric_limits<double>::infinity();
+
+}  // namespace
 
 struct Activation::State {
   std::string name;
@@ -95,12 +102,20 @@ Value Selu(const Value& x) {
   return Where(Greater(x, 0), kScale * x, kScale * kAlpha * Elu(x));
 }
 
-Value Softsign(const Value& x) { return x / (1 + Abs(x)); }
+// Infinities count as the largest numbers, of which the formulas and their slopes are finite; the values of others stay.
+Value Softsign(const Value& x) {
+  const Value finite = Clip(x, -kLargest, kLargest);
+  return finite / (1 + Abs(finite));
+}
 
 Value HardSigmoid(const Value& x) { return Relu6(x + 3) / 6; }
 
-Value HardSilu(const Value& x) { return x * (Clip(x + 3, 0, 6) / 6); }
+Value HardSilu(const Value& x) { return Clip(x, -kLargest, kInfinity) * (Clip(x + 3, 0, 6) / 6); }
 
-Value Mish(const Value& x) { return x * Tanh(Softplus(x)); }
+// From about 9 on the second factor is 1, below about -104 it is 0.
+Value Mish(const Value& x) {
+  const Value curved = Clip(x, -200, 20);
+  return Where(Greater(x, 20), x, curved * Tanh(Softplus(curved)));
+}
 
 }  // namespace weir

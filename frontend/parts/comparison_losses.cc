@@ -1,6 +1,7 @@
 // Losses that compare predictions with values of the same shape. All but the divergence, the cosine and the
 // categorical hinge are means over the last axis.
 #include <cmath>
+#include <limits>
 #include <vector>
 
 #include "weir/core/error.h"
@@ -30,10 +31,12 @@ Value LogarithmicError(const Value& y, const Value& p) {
   return MeanOverLast(Square(Log(Maximum(p, kLossEpsilon) + 1) - Log(Maximum(y, kLossEpsilon) + 1)));
 }
 
-// log(cosh(d)) = d + softplus(-2 d) - log 2, which does not overflow.
+// log(cosh(d)) = d + softplus(-2 d) - log 2; far below 0 that is -d - log 2, which does not overflow.
 Value LogCoshError(const Value& y, const Value& p) {
+  constexpr double kFar = -50;
   const Value d = p - y;
-  return MeanOverLast(d + Softplus(d * -2) - std::log(2.0));
+  const Value near = Clip(d, kFar, std::numeric_limits<double>::infinity());
+  return MeanOverLast(Where(Less(d, kFar), -d, near + Softplus(near * -2)) - std::log(2.0));
 }
 
 // Labels that are all 0 or 1 as -1 or 1; others as they are.
@@ -60,8 +63,11 @@ Value Divergence(const Value& y, const Value& p) {
 Value PoissonLoss(const Value& y, const Value& p) { return MeanOverLast(p - y * Log(p + kLossEpsilon)); }
 
 // x / max(|x|, 1e-7), the bound inside the root so that a row of zeros has a gradient.
+// Rows whose squares would overflow are first divided by their largest number.
 Value Unit(const Value& x) {
-  return x * Rsqrt(Maximum(SumSquares(x, {-1}, /*keep_dims=*/true), kLossEpsilon * kLossEpsilon));
+  const Value largest = StopGradient(Max(Abs(x), {-1}, /*keep_dims=*/true));
+  const Value scaled = x / Where(Greater(largest, 1e15), largest, 1);
+  return scaled * Rsqrt(Maximum(SumSquares(scaled, {-1}, /*keep_dims=*/true), kLossEpsilon * kLossEpsilon));
 }
 
 Value MinusCosine(const Value& y, const Value& p) { return -Sum(Unit(y) * Unit(p), {-1}); }
@@ -160,8 +166,9 @@ Loss Huber(const HuberOptions& options) {
            [who = options.name, delta](const Value& y_true, const Value& y_pred, const std::optional<Logits>&) {
              const Value error = y_pred - MatchingLabels(who, y_true, y_pred);
              const Value size = Abs(error);
-             return MeanOverLast(
-                 Where(LessEqual(size, delta), 0.5 * Square(error), delta * size - 0.5 * delta * delta));
+             // The square of a large error is not used; cut off it has a finite slope.
+             return MeanOverLast(Where(LessEqual(size, delta), 0.5 * Square(Clip(error, -delta, delta)),
+                                       delta * size - 0.5 * delta * delta));
            },
        .mask = nullptr});
 }

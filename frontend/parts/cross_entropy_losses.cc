@@ -144,7 +144,7 @@ Loss CategoricalCrossEntropy(const CategoricalCrossEntropyOptions& options) {
        .reduction = ParseReduction(options.reduction),
        .function = [who, engine, smoothing, from_logits = options.from_logits](
                        const Value& y_true, const Value& y_pred, const std::optional<Logits>& found) -> Value {
-         const Value y = Smooth(MatchingLabels(who, y_true, y_pred, /*classes=*/true), smoothing,
+         const Value y = Smooth(MatchingLabels(who, y_true, y_pred, "sparse_categorical_crossentropy"), smoothing,
                                 static_cast<double>(y_pred.shape()[-1]));
          if (const Value logits = LogitsToUse(engine, from_logits, y_pred, found); logits.defined()) {
            return SoftmaxCrossEntropy(logits, y);

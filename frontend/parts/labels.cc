@@ -22,7 +22,7 @@ void CheckPredictions(std::string_view who, const Value& y_pred) {
 
 }  // namespace
 
-Value ClassNumbers(std::string_view who, const Value& y_true, const Value& y_pred) {
+Value ClassNumbers(std::string_view who, const Value& y_true, const Value& y_pred, std::string_view categorical) {
   CheckPredictions(who, y_pred);
   const Shape wanted = WithoutLast(y_pred.shape());
   Value labels = y_true;
@@ -32,17 +32,19 @@ Value ClassNumbers(std::string_view who, const Value& y_true, const Value& y_pre
     } else if (labels.shape() == y_pred.shape()) {
       ThrowInvalidArgument(who, ": labels ", labels.type(),
                            " have the shape of the predictions, expected class numbers of shape ", wanted,
-                           "; for one-hot rows use the categorical form (categorical_crossentropy)");
+                           "; for one-hot rows use the categorical form (", categorical, ")");
     } else {
       ThrowInvalidArgument(who, ": labels are ", labels.type(), ", expected class numbers of shape ", wanted,
                            " for predictions ", y_pred.type());
     }
   }
   if (labels.dtype() == DType::kInt32 || labels.dtype() == DType::kInt64) return labels;
-  return Cast(labels, IsFloating(labels.dtype()) ? DType::kInt64 : DType::kInt32);
+  if (!IsFloating(labels.dtype())) return Cast(labels, DType::kInt32);
+  const Value numbers = Cast(labels, DType::kInt64);
+  return Where(Equal(Cast(numbers, labels.dtype()), labels), numbers, -0x1p63);
 }
 
-Value MatchingLabels(std::string_view who, const Value& y_true, const Value& y_pred, bool classes) {
+Value MatchingLabels(std::string_view who, const Value& y_true, const Value& y_pred, std::string_view sparse_form) {
   CheckPredictions(who, y_pred);
   Value labels = y_true;
   const Shape& wanted = y_pred.shape();
@@ -57,7 +59,7 @@ Value MatchingLabels(std::string_view who, const Value& y_true, const Value& y_p
           labels.shape() == numbers || (IsColumn(labels.shape()) && WithoutLast(labels.shape()) == numbers);
       ThrowInvalidArgument(
           who, ": labels are ", labels.type(), ", expected the predictions' shape ", wanted,
-          classes && sparse ? "; for class numbers use the sparse form (sparse_categorical_crossentropy)" : "");
+          sparse && !sparse_form.empty() ? StrCat("; for class numbers use the sparse form (", sparse_form, ")") : "");
     }
   }
   return labels.dtype() == y_pred.dtype() ? labels : Cast(labels, y_pred.dtype());

@@ -121,8 +121,8 @@ Value Loss::Mask(const Value& y_true, const Value& y_pred) const {
   return defined() && state_->mask ? state_->mask(y_true, y_pred) : Value();
 }
 
-Value Loss::operator()(const Value& y_true, const Value& y_pred, const std::optional<Logits>& logits,
-                       const Value& sample_weight) const {
+Loss::Batch Loss::Reduce(const Value& y_true, const Value& y_pred, const std::optional<Logits>& logits,
+                         const Value& sample_weight) const {
   Value values = PerSample(y_true, y_pred, logits);
   Value weight = Mask(y_true, y_pred);
   const Value mask = weight;
@@ -132,21 +132,29 @@ Value Loss::operator()(const Value& y_true, const Value& y_pred, const std::opti
   }
   if (weight.defined()) values = values * weight;
   switch (reduction()) {
-    case Reduction::kNone: return values;
-    case Reduction::kSum: return Sum(values);
+    case Reduction::kNone: return {.loss = values, .count = {}};
+    case Reduction::kSum: return {.loss = Sum(values), .count = {}, .sum = true};
     case Reduction::kMeanWithSampleWeight:
       if (weight.defined()) {
         // No weight at all gives 0, as every value is then 0 too.
         const Value total = Sum(BroadcastTo(weight, values.shape()));
-        return Sum(values) / Where(Equal(total, 0), 1, total);
+        return {.loss = Sum(values) / Where(Equal(total, 0), 1, total), .count = total};
       }
       break;
     case Reduction::kSumOverBatchSize:
-      if (mask.defined()) return Sum(values) / Maximum(Sum(mask), 1);
+      if (mask.defined()) {
+        const Value count = Sum(mask);
+        return {.loss = Sum(values) / Maximum(count, 1), .count = count};
+      }
       break;
   }
   const int64_t count = values.shape().size();
-  return count == 0 ? Sum(values) : Sum(values) / static_cast<double>(count);
+  return {.loss = count == 0 ? Sum(values) : Sum(values) / static_cast<double>(count), .count = {}};
+}
+
+Value Loss::operator()(const Value& y_true, const Value& y_pred, const std::optional<Logits>& logits,
+                       const Value& sample_weight) const {
+  return Reduce(y_true, y_pred, logits, sample_weight).loss;
 }
 
 json Loss::ToJson() const {

@@ -28,7 +28,7 @@ std::optional<Logits> FindLogits(const Value& y_pred);
 
 enum class Reduction {
   kSumOverBatchSize,      // sum(loss * weight) / number of per-sample values; "sum_over_batch_size", "mean"
-  kSum,                   // "sum"
+  kSum,                   // "sum"; over an epoch or an evaluation too, whatever the batches
   kNone,                  // per-sample values; "none"
   kMeanWithSampleWeight,  // sum(loss * weight) / sum(weight); "mean_with_sample_weight"
 };
@@ -64,6 +64,17 @@ class Loss {
   Value operator()(const Value& y_true, const Value& y_pred, const std::optional<Logits>& logits = std::nullopt,
                    const Value& sample_weight = {}) const;
 
+  // The same with what it is a mean over, so that the loss of several batches is that of all their samples at once: the
+  // sum of loss * count over the sum of counts. `count` is a scalar (how many values count, or the sum of their weights),
+  // undefined where every sample counts 1; of a sum ("sum") the batches' losses are added.
+  struct Batch {
+    Value loss;
+    Value count;
+    bool sum = false;
+  };
+  Batch Reduce(const Value& y_true, const Value& y_pred, const std::optional<Logits>& logits = std::nullopt,
+               const Value& sample_weight = {}) const;
+
   nlohmann::json ToJson() const;  // the name if made from one; null for none
   static Loss FromJson(const nlohmann::json& json);
 
@@ -76,7 +87,8 @@ class Loss {
 
 // Labels: class numbers [n] or [n, 1] of any integer type, or whole numbers as floats; predictions [n, classes].
 // Value, with z the logits (given by from_logits, or found) and p the probabilities: logsumexp(z) - z[label]; without
-// logits -log(c[label] / sum(c)) with c = clip(p, 1e-7, 1 - 1e-7). A label outside [0, classes) fails the run.
+// logits -log(c[label] / sum(c)) with c = clip(p, 1e-7, 1 - 1e-7). A label outside [0, classes), or that is
+// no whole number (0.5, NaN), fails the run.
 struct SparseCategoricalCrossEntropyOptions {
   bool from_logits = false;
   std::optional<int64_t> ignore_class = {};  // samples with this label count nowhere
@@ -98,7 +110,9 @@ struct CategoricalCrossEntropyOptions {
 };
 Loss CategoricalCrossEntropy(const CategoricalCrossEntropyOptions& options = {});
 
-// Labels 0 or 1, of y_pred's shape; mean over the last axis.
+// Labels 0 or 1, of y_pred's shape; mean over the last axis. Behind a softmax the found logits are taken as a sigmoid's,
+// as TensorFlow takes them: the loss of logits (2, 0) and labels (1, 0) is 0.4100376, where the probabilities that the
+// model gives would make it 0.1269280. For that use a sigmoid, categorical_crossentropy, or another engine here.
 struct BinaryCrossEntropyOptions {
   bool from_logits = false;
   double label_smoothing = 0;  // y (1 - a) + a / 2

@@ -16,18 +16,26 @@ struct Metric::State {
   std::string name;
   json serialized;  // a name, or an object whose config gets the name
   Loss::Function function;
+  std::function<Value(const Value& y_true, const Value& y_pred)> mask;  // none: all count
 };
 
 struct MetricBuilder {
   static Metric Make(const std::string& name, json serialized, Loss::Function function) {
     Metric metric;
-    metric.state_ = std::make_shared<Metric::State>(Metric::State{name, std::move(serialized), std::move(function)});
+    metric.state_ = std::make_shared<Metric::State>(Metric::State{name, std::move(serialized), std::move(function), nullptr});
     return metric;
   }
   // A metric of Keras's own.
   static Metric Make(const std::string& name, const std::string& class_name, json config, Loss::Function function) {
     config["dtype"] = "float32";
     return Make(name, MakeKerasObject("keras.metrics", class_name, std::move(config)), std::move(function));
+  }
+  static Metric Masked(const Metric& metric, std::function<Value(const Value& y_true, const Value& y_pred)> mask) {
+    Metric::State state = *metric.state_;
+    state.mask = std::move(mask);
+    Metric masked;
+    masked.state_ = std::make_shared<Metric::State>(std::move(state));
+    return masked;
   }
   static const json& Serialized(const Metric& metric) { return metric.state_->serialized; }
 };
@@ -40,7 +48,7 @@ Value AsFloat(const Value& x) { return Cast(x, DType::kFloat32); }
 
 // Whether ArgMax of the predictions is the label; float labels are compared as they are, so that 2.5 is no class.
 Value SparseMatches(std::string_view who, const Value& y_true, const Value& y_pred) {
-  const Value numbers = ClassNumbers(who, y_true, y_pred);  // checks the shapes
+  const Value numbers = ClassNumbers(who, y_true, y_pred, "categorical_accuracy");  // checks the shapes
   const Value best = ArgMax(y_pred);
   if (IsFloating(y_true.dtype())) {
     return AsFloat(Equal(Cast(best, y_true.dtype()), Reshape(y_true, best.shape().dims())));
@@ -49,7 +57,7 @@ Value SparseMatches(std::string_view who, const Value& y_true, const Value& y_pr
 }
 
 Value CategoricalMatches(std::string_view who, const Value& y_true, const Value& y_pred) {
-  return AsFloat(Equal(ArgMax(MatchingLabels(who, y_true, y_pred, /*classes=*/true)), ArgMax(y_pred)));
+  return AsFloat(Equal(ArgMax(MatchingLabels(who, y_true, y_pred, "sparse_categorical_accuracy")), ArgMax(y_pred)));
 }
 
 Value BinaryMatches(std::string_view who, const Value& y_true, const Value& y_pred, double threshold) {
@@ -107,10 +115,12 @@ Metric Cosine(const std::string& name) {
 }
 
 Metric FromLoss(const Loss& loss, json serialized) {
-  return MetricBuilder::Make(loss.name(), std::move(serialized),
-                             [loss](const Value& y_true, const Value& y_pred, const Found& logits) {
-                               return loss.PerSample(y_true, y_pred, logits);
-                             });
+  return MetricBuilder::Masked(
+      MetricBuilder::Make(loss.name(), std::move(serialized),
+                          [loss](const Value& y_true, const Value& y_pred, const Found& logits) {
+                            return loss.PerSample(y_true, y_pred, logits);
+                          }),
+      [loss](const Value& y_true, const Value& y_pred) { return loss.Mask(y_true, y_pred); });
 }
 
 std::span<const KnownPart<Metric>> OwnMetrics() {
@@ -200,12 +210,16 @@ const std::string& Metric::name() const {
 
 Metric Metric::Named(std::string name) const {
   if (!defined()) return {};
-  return MetricBuilder::Make(name, state_->serialized, state_->function);
+  return MetricBuilder::Masked(MetricBuilder::Make(name, state_->serialized, state_->function), state_->mask);
 }
 
 Value Metric::PerSample(const Value& y_true, const Value& y_pred, const std::optional<Logits>& logits) const {
   if (!defined()) ThrowInvalidArgument("there is no metric for predictions ", y_pred.type());
   return state_->function(y_true, y_pred, logits);
+}
+
+Value Metric::Mask(const Value& y_true, const Value& y_pred) const {
+  return defined() && state_->mask ? state_->mask(y_true, y_pred) : Value();
 }
 
 json Metric::ToJson() const {
@@ -248,7 +262,7 @@ Metric TopKCategoricalAccuracy(const TopKOptions& options) {
   CheckK(name, options.k);
   return MetricBuilder::Make(name, "TopKCategoricalAccuracy", {{"k", options.k}},
                              [name, k = options.k](const Value& y_true, const Value& y_pred, const Found&) {
-                               return InTopK(ArgMax(MatchingLabels(name, y_true, y_pred, true)), y_pred, k);
+                               return InTopK(ArgMax(MatchingLabels(name, y_true, y_pred, "sparse_top_k_categorical_accuracy")), y_pred, k);
                              });
 }
 
@@ -257,7 +271,7 @@ Metric SparseTopKCategoricalAccuracy(const TopKOptions& options) {
   CheckK(name, options.k);
   return MetricBuilder::Make(name, "SparseTopKCategoricalAccuracy", {{"k", options.k}},
                              [name, k = options.k](const Value& y_true, const Value& y_pred, const Found&) {
-                               return InTopK(ClassNumbers(name, y_true, y_pred), y_pred, k);
+                               return InTopK(ClassNumbers(name, y_true, y_pred, "top_k_categorical_accuracy"), y_pred, k);
                              });
 }
 

@@ -35,6 +35,9 @@ class Metric {
   // choose their form by the shapes. Throws Error if labels and predictions don't fit.
   Value PerSample(const Value& y_true, const Value& y_pred, const std::optional<Logits>& logits = std::nullopt) const;
 
+  // As Loss::Mask: what a loss as metric leaves out (ignore_class) is not counted either.
+  Value Mask(const Value& y_true, const Value& y_pred) const;
+
   nlohmann::json ToJson() const;  // the name if made from one; null for none
   static Metric FromJson(const nlohmann::json& json);
 

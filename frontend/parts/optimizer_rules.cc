@@ -35,6 +35,13 @@ void CheckUnit(std::string_view who, std::string_view option, double value) {
 
 float Power(double base, int64_t exponent) { return std::pow(static_cast<float>(base), static_cast<float>(exponent)); }
 
+// A gradient whose square, and sums of it, are finite: what is larger counts as this, so that no rule divides one
+// infinity by another. Steps of rules that divide by a root of squares are the same for it.
+Value Bounded(const Value& g) {
+  constexpr double kMost = 0x1p60;  // about 1e18
+  return Clip(g, -kMost, kMost);
+}
+
 // The running mean: m + (x - m) * (1 - beta).
 Value Towards(const Value& mean, const Value& x, double beta) { return mean + (x - mean) * (1 - beta); }
 
@@ -86,7 +93,8 @@ class AdamRule final : public OptimizerRule {
     const int64_t t = iterations + 1;
     return {learning_rate * std::sqrt(1 - Power(beta_2_, t)) / (1 - Power(beta_1_, t))};
   }
-  UpdateResult Update(const Value& w, const Value& g, Values slots, Values scalars) const override {
+  UpdateResult Update(const Value& w, const Value& gradient, Values slots, Values scalars) const override {
+    const Value g = Bounded(gradient);
     const Value m = Towards(slots[0], g, beta_1_);
     const Value v = Towards(slots[1], Square(g), beta_2_);
     UpdateResult result{.weight = {}, .slots = {m, v}};
@@ -126,14 +134,16 @@ class RmspropRule final : public OptimizerRule {
     if (centered_) slots.push_back({.name = "average_gradient", .initial = 0, .group = ++group});
     return slots;
   }
-  UpdateResult Update(const Value& w, const Value& g, Values slots, Values scalars) const override {
+  UpdateResult Update(const Value& w, const Value& gradient, Values slots, Values scalars) const override {
+    const Value g = Bounded(gradient);
     const Value velocity = rho_ * slots[0] + (1 - rho_) * Square(g);
     UpdateResult result{.weight = {}, .slots = {velocity}};
     Value denominator = velocity + epsilon_;
     Value average;
     if (centered_) {
       average = rho_ * slots.back() + (1 - rho_) * g;
-      denominator = velocity - Square(average) + epsilon_;
+      // A variance, which rounding may make negative by more than epsilon.
+      denominator = Maximum(velocity - Square(average), 0) + epsilon_;
     }
     Value step = scalars[0] * g / Sqrt(denominator);
     if (momentum_ > 0) {
@@ -161,7 +171,8 @@ class AdagradRule final : public OptimizerRule {
   explicit AdagradRule(const AdagradOptions& o) : initial_(o.initial_accumulator_value), epsilon_(o.epsilon) {}
   std::string class_name() const override { return "Adagrad"; }
   std::vector<SlotSpec> slots() const override { return {{.name = "accumulator", .initial = initial_}}; }
-  UpdateResult Update(const Value& w, const Value& g, Values slots, Values scalars) const override {
+  UpdateResult Update(const Value& w, const Value& gradient, Values slots, Values scalars) const override {
+    const Value g = Bounded(gradient);
     const Value accumulator = slots[0] + Square(g);
     return {w - scalars[0] * g / Sqrt(accumulator + epsilon_), {accumulator}};
   }
@@ -183,7 +194,8 @@ class AdadeltaRule final : public OptimizerRule {
   std::vector<SlotSpec> slots() const override {
     return {{.name = "accumulated_grad"}, {.name = "accumulated_delta_var"}};
   }
-  UpdateResult Update(const Value& w, const Value& g, Values slots, Values scalars) const override {
+  UpdateResult Update(const Value& w, const Value& gradient, Values slots, Values scalars) const override {
+    const Value g = Bounded(gradient);
     const Value squares = rho_ * slots[0] + (1 - rho_) * Square(g);
     const Value delta = -(Sqrt(slots[1] + epsilon_) * g / Sqrt(squares + epsilon_));
     const Value deltas = rho_ * slots[1] + (1 - rho_) * Square(delta);
@@ -244,7 +256,8 @@ class NadamRule final : public OptimizerRule {
     const float next = Momentum(t + 1);
     return {learning_rate, next, 1 - product * next, 1 - Momentum(t), 1 - product, 1 - Power(beta_2_, t)};
   }
-  UpdateResult Update(const Value& w, const Value& g, Values slots, Values scalars) const override {
+  UpdateResult Update(const Value& w, const Value& gradient, Values slots, Values scalars) const override {
+    const Value g = Bounded(gradient);
     const Value m = Towards(slots[0], g, beta_1_);
     const Value v = Towards(slots[1], Square(g), beta_2_);
     const Value m_hat = scalars[1] * m / scalars[2] + scalars[3] * g / scalars[4];

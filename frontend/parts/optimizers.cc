@@ -3,6 +3,7 @@
 #include "weir/frontend/parts/optimizers.h"
 
 #include <algorithm>
+#include <limits>
 
 #include "weir/core/error.h"
 #include "weir/frontend/parts/keras_config.h"
@@ -39,21 +40,32 @@ void CheckOptions(std::string_view who, const OptimizerOptions& options) {
   }
 }
 
+// Gradients whose squares overflow are measured in this unit.
+constexpr double kUnit = 0x1p70;
+
+Value Finite(const Value& squares) { return Less(squares, std::numeric_limits<double>::infinity()); }
+
 // w * scale with the scalar scale = limit / max(|g|, limit), in Keras's order of operations.
 Value ClipNorm(const Value& gradient, double limit) {
-  return gradient * limit / Maximum(Sqrt(SumSquares(gradient)), limit);
+  const Value squares = SumSquares(gradient), small = gradient * (1 / kUnit);
+  return Where(Finite(squares), gradient * limit / Maximum(Sqrt(squares), limit),
+               small * (limit / Sqrt(SumSquares(small))));
 }
 
 std::vector<Value> ClipGlobalNorm(std::span<const Value> gradients, double limit) {
-  Value squares;
+  Value squares, small_squares;
   for (const Value& gradient : gradients) {
-    const Value own = SumSquares(gradient);
+    const Value own = SumSquares(gradient), small = SumSquares(gradient * (1 / kUnit));
     squares = squares.defined() ? squares + own : own;
+    small_squares = small_squares.defined() ? small_squares + small : small;
   }
   std::vector<Value> clipped;
   if (!squares.defined()) return clipped;
   const Value scale = limit * Minimum(1 / Sqrt(squares), 1 / limit);
-  for (const Value& gradient : gradients) clipped.push_back(gradient * scale);
+  const Value small_scale = limit / Sqrt(small_squares);
+  for (const Value& gradient : gradients) {
+    clipped.push_back(Where(Finite(squares), gradient * scale, gradient * (1 / kUnit) * small_scale));
+  }
   return clipped;
 }
 
