@@ -11,7 +11,6 @@ weir_test(threads_test SOURCES threads_test.cc cache_bounds_test.cc float_state_
   DEPS weir_frontend nlohmann_json::nlohmann_json)
 weir_test(saving_test SOURCES saving_test.cc saving_data_test.cc saving_faults_test.cc hostile_config_test.cc
   DEPS weir_frontend nlohmann_json::nlohmann_json)
-weir_test(threads_test SOURCES threads_test.cc DEPS weir_frontend nlohmann_json::nlohmann_json)
 weir_test(frontend_numbers_test SOURCES frontend_numbers_test.cc DEPS weir_frontend nlohmann_json::nlohmann_json)
 if(WEIR_HAS_LLVM)
   target_compile_definitions(frontend_numbers_test PRIVATE WEIR_HAS_LLVM)
