@@ -25,6 +25,7 @@ std::ostream& operator<<(std::ostream& out, const Ref& ref) {
 std::shared_ptr<Graph> Graph::Create() { return std::shared_ptr<Graph>(new Graph()); }
 
 NodeId Graph::Append(const OpDef& op, std::span<const Ref> inputs, AttrMap attrs, std::source_location where) {
+  if (current_source_.line() != 0) where = current_source_;
   Origin origin{.layer = current_layer_, .backward = false, .line = where.line(), .file = where.file_name()};
   if (forced_origin_) origin = *forced_origin_;
   absl::InlinedVector<TensorType, 4> types;

@@ -14,6 +14,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "absl/container/flat_hash_map.h"
@@ -135,6 +136,20 @@ class Graph : public std::enable_shared_from_this<Graph> {
     Graph& graph_;
     int32_t previous_;
   };
+  // While alive, new nodes are said to come from this line, whichever line records them: the user's, where a library
+  // records for him. Of a location without a line (line 0) each node has its own.
+  class [[nodiscard]] SourceScope {
+   public:
+    SourceScope(Graph& graph, std::source_location where)
+        : graph_(graph), previous_(std::exchange(graph.current_source_, where)) {}
+    ~SourceScope() { graph_.current_source_ = previous_; }
+    SourceScope(const SourceScope&) = delete;
+    SourceScope& operator=(const SourceScope&) = delete;
+
+   private:
+    Graph& graph_;
+    std::source_location previous_;
+  };
   // While alive, new nodes are marked backward and take the layer and line of a given forward node.
   class [[nodiscard]] BackwardScope {
    public:
@@ -160,6 +175,7 @@ class Graph : public std::enable_shared_from_this<Graph> {
   std::vector<std::string> layer_paths_{""};
   absl::flat_hash_map<std::string, int32_t> layer_index_;
   int32_t current_layer_ = 0;
+  std::source_location current_source_ = {};
   std::optional<Origin> forced_origin_;
 };
 

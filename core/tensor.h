@@ -61,15 +61,17 @@ class Tensor {
 
   // The elements, row-major; throws Error if T is not the dtype's type.
   template <class T>
-  std::span<T> data() {
+  std::span<T> data() & {
     CheckDType(DTypeOf<T>::value);
     return {reinterpret_cast<T*>(data_), static_cast<size_t>(size())};
   }
   template <class T>
-  std::span<const T> data() const {
+  std::span<const T> data() const& {
     CheckDType(DTypeOf<T>::value);
     return {reinterpret_cast<const T*>(data_), static_cast<size_t>(size())};
   }
+  template <class T>
+  void data() const&& = delete;  // the elements end with a temporary tensor: keep it in a variable first
 
   // The element at an index, one number an axis; throws Error if out of range or of another type.
   template <class T>

@@ -32,9 +32,9 @@ int main(int argc, char** argv) {
       k::Dense({.units = 512, .activation = "relu", .kernel_constraint = k::MaxNorm(3)}), k::Dropout(0.5),
       k::Dense({.units = 10, .activation = "sigmoid"})});
   model.Compile({.optimizer = "adam", .loss = "sparse_categorical_crossentropy", .metrics = "sparse_categorical_accuracy"});
-  k::History history = model.Fit(data.train, {.validation_data = data.test,
+  k::History history = model.Fit(data.train, {.batch_size = absl::GetFlag(FLAGS_batch_size),
                                               .epochs = k::examples::Quick() ? 2 : absl::GetFlag(FLAGS_epochs),
-                                              .batch_size = absl::GetFlag(FLAGS_batch_size), .scale = 1 / 255.0});
+                                              .validation_data = data.test, .scale = 1 / 255.0});
   model.Summary();
   std::cout << model.layer(0).kernel() << "\n";  // name, shape (3, 3, 3, 32), dtype, values
 

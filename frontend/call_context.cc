@@ -78,6 +78,7 @@ std::vector<Value> CallContext::CallLayer(const LayerBase& layer, std::string_vi
   const std::string outer = path_;
   path_ = outer.empty() ? std::string(scope) : StrCat(outer, "/", scope);
   Graph::LayerScope layer_scope(*graph_, scope);
+  Graph::SourceScope source_scope(*graph_, layer.where());
   std::vector<Value> outputs = layer.Call(*this, inputs);
   for (size_t i = 0; i < outputs.size(); ++i) {
     Name(outputs[i], outputs.size() == 1 ? "output" : StrCat("output_", i));

@@ -116,6 +116,9 @@ BoundExamples::BoundExamples(const ModelBase& model, const Examples& examples, b
 
 void BoundExamples::BindInputs(const ModelBase& model, const Examples& examples, std::optional<double> scale) {
   const Network& network = model.network();
+  if (scale == 0) {
+    ThrowInvalidArgument("Model \"", model.name(), "\": .scale is 0, as 1 / 255 is in C++: write 1. / 255");
+  }
   if (examples.x.size() != network.inputs.size()) {
     ThrowInvalidArgument("Model \"", model.name(), "\" has ", network.inputs.size(), " input(s) (",
                          StrJoin(model.InputNames(), ", "), "), ", examples.x.size(), " given");

@@ -8,6 +8,7 @@
 #include "weir/core/error.h"
 #include "weir/frontend/layers/custom.h"
 #include "weir/frontend/layers/layers.h"
+#include "weir/frontend/layers/registry.h"
 #include "weir/frontend/parts/keras_config.h"
 
 namespace weir {
@@ -51,6 +52,34 @@ std::vector<TensorType> RecordOnce(const LayerBase& layer, const std::vector<Ten
   return types;
 }
 
+// The message of a failed recording with None for each number that comes from a sample size: those that another
+// recording, with other samples, has otherwise.
+std::string WithoutSamples(const LayerBase& layer, std::span<const TensorSpec> inputs, const std::string& message) {
+  std::string other;
+  try {
+    RecordOnce(layer, SampleTypes(inputs, 1));
+    return message;
+  } catch (const Error& error) {
+    other = error.message();
+  }
+  const auto is_digit = [](char c) { return c >= '0' && c <= '9'; };
+  std::string text;
+  size_t a = 0, b = 0;
+  while (a < message.size() && b < other.size()) {
+    if (!is_digit(message[a]) || !is_digit(other[b])) {
+      if (message[a] != other[b]) return message;  // another message altogether
+      text += message[a];
+      ++a, ++b;
+      continue;
+    }
+    std::string left, right;
+    while (a < message.size() && is_digit(message[a])) left += message[a++];
+    while (b < other.size() && is_digit(other[b])) right += other[b++];
+    text += left == right ? left : "None";
+  }
+  return a == message.size() && b == other.size() ? text : message;
+}
+
 nlohmann::json ShapeJson(const TensorSpec& spec) {
   nlohmann::json dims = nlohmann::json::array();
   for (int64_t dim : spec.dims) dims.push_back(dim == kNone ? nlohmann::json() : nlohmann::json(dim));
@@ -90,7 +119,9 @@ LayerBase::LayerBase(std::string class_name, LayerOptions options)
   }
 }
 
-std::string LayerBase::name() const { return name_.empty() ? SnakeCase(class_name_) : name_; }
+std::string LayerBase::DefaultName() const { return SnakeCase(class_name_); }
+
+std::string LayerBase::name() const { return name_.empty() ? DefaultName() : name_; }
 
 void LayerBase::SetName(std::string name) {
   name_ = std::move(name);
@@ -167,8 +198,15 @@ std::vector<Variable> LayerBase::trainable_weights() const {
 }
 
 std::vector<TensorSpec> LayerBase::OutputSpecs(std::span<const TensorSpec> inputs) const {
-  const std::vector<TensorType> first = RecordOnce(*this, SampleTypes(inputs, 0));
-  const std::vector<TensorType> second = AllKnown(inputs) ? first : RecordOnce(*this, SampleTypes(inputs, 1));
+  const bool known = AllKnown(inputs);
+  std::vector<TensorType> first;
+  try {
+    first = RecordOnce(*this, SampleTypes(inputs, 0));
+  } catch (const Error& error) {
+    if (known) throw;
+    throw Error(error.code(), WithoutSamples(*this, inputs, error.message()));
+  }
+  const std::vector<TensorType> second = known ? first : RecordOnce(*this, SampleTypes(inputs, 1));
   std::vector<TensorSpec> specs;
   for (size_t i = 0; i < first.size(); ++i) {
     const Shape& shape = first[i].shape;
@@ -195,11 +233,13 @@ std::shared_ptr<const LayerCall> LayerBase::AddCall(std::vector<SymbolicTensor> 
   const DescriptionLock lock;
   std::vector<TensorSpec> specs;
   for (const SymbolicTensor& input : inputs) specs.push_back(input.spec());
-  EnsureBuilt(specs);
   auto call = std::make_shared<LayerCall>();
   call->layer = shared_from_this();
   call->inputs = std::move(inputs);
-  call->outputs = OutputSpecs(specs);
+  NamingLine(where_, [&] {
+    EnsureBuilt(specs);
+    call->outputs = OutputSpecs(specs);
+  });
   // The latest is the likeliest to be alive still; the others are looked through when their number has doubled.
   const bool any_alive = std::any_of(calls_.rbegin(), calls_.rend(), [](const auto& made) { return !made.expired(); });
   call->index = any_alive ? next_call_ : 0;
@@ -231,7 +271,9 @@ nlohmann::json LayerBase::ToJson() const {
 // ---- The handle
 // -------------------------------------------------------------------------------------------------------
 
-Layer::Layer(const Activation& activation) : Layer(ActivationLayer({.activation = activation})) {}
+Layer::Layer(std::shared_ptr<LayerBase> base, const Here& where) : base_(std::move(base)) { base_->SetWhere(where); }
+
+Layer::Layer(const Activation& activation, Here where) : Layer(ActivationLayer({.activation = activation}, where)) {}
 
 Layer::Layer(const SymbolicTensor& input) : Layer(input.layer()) {
   if (!base().is_input()) {

@@ -14,6 +14,7 @@
 #include <mutex>
 #include <nlohmann/json_fwd.hpp>
 #include <optional>
+#include <source_location>
 #include <span>
 #include <string>
 #include <string_view>
@@ -26,6 +27,9 @@
 #include "weir/frontend/variable.h"
 
 namespace weir {
+
+// The line that calls, as the default of a last parameter: where a layer was made.
+using Here = std::source_location;
 
 // Options that every layer has; each layer's own struct repeats them.
 struct LayerOptions {
@@ -78,9 +82,11 @@ class LayerBase : public std::enable_shared_from_this<LayerBase> {
   // ---- What all have in common
   // ------------------------------------------------------------------------------------------
   const std::string& class_name() const { return class_name_; }
-  // The name, or while there is none the class name in snake case.
+  // The name, or while there is none what names are counted from.
   std::string name() const;
   bool has_name() const { return !name_.empty(); }
+  // The class name in snake case, unless a kind of layer knows better.
+  virtual std::string DefaultName() const;
   virtual void SetName(std::string name);
   bool trainable() const { return trainable_; }
   virtual void SetTrainable(bool trainable) { trainable_ = trainable; }
@@ -88,6 +94,10 @@ class LayerBase : public std::enable_shared_from_this<LayerBase> {
   // Whether it has weights that are not trainable: state that its own training steps may change.
   bool has_state() const { return !other_weights_.empty(); }
   const std::vector<int64_t>& input_shape_option() const { return input_shape_; }
+  // The user's line that made the layer, for messages and profiles: all its ops are said to come from there. Of a layer
+  // that was not told (line 0) each op names its own line.
+  const Here& where() const { return where_; }
+  void SetWhere(const Here& where) { where_ = where; }
   // Order of creation in this process: what names are counted by.
   int64_t serial() const { return serial_; }
 
@@ -119,6 +129,7 @@ class LayerBase : public std::enable_shared_from_this<LayerBase> {
   bool trainable_;
   std::vector<int64_t> input_shape_;
   int64_t serial_;
+  Here where_;
   std::atomic<bool> built_{false};  // set when all that building makes is there
   std::vector<TensorSpec> built_for_;
   std::vector<Variable> trainable_weights_, other_weights_;
@@ -135,7 +146,9 @@ class Layer {
   Layer() = default;
   explicit Layer(std::shared_ptr<LayerBase> base, std::vector<std::shared_ptr<const LayerCall>> uses = {})
       : base_(std::move(base)), uses_(std::move(uses)) {}
-  Layer(const Activation& activation);  // NOLINT: Activation("relu") where a layer is wanted
+  // A new layer, made at this line.
+  Layer(std::shared_ptr<LayerBase> base, const Here& where);
+  Layer(const Activation& activation, Here where = Here::current());  // NOLINT: Activation("relu") where a layer is wanted
   Layer(const SymbolicTensor& input);   // NOLINT: Input({32, 32, 3}) as the first layer of a Sequential
 
   // Calls the layer on outputs of others. Throws Error if the layer can't take them, or has more than one output

@@ -40,6 +40,15 @@ class SymbolicList {
   std::vector<SymbolicTensor> tensors_;
 };
 
+// A functional model's parts by name: Model({.inputs = x, .outputs = y, .name = "net"}).
+struct FunctionalOptions {
+  SymbolicList inputs;
+  SymbolicList outputs;
+  std::string name = {};
+  uint64_t seed = 0;
+  Runtime* runtime = nullptr;
+};
+
 class Model : public Layer {
  public:
   Model() = default;
@@ -47,6 +56,9 @@ class Model : public Layer {
   // layers are those between them, the same objects with the same weights. Throws Error if an output depends on
   // anything else ("Graph disconnected").
   Model(const SymbolicList& inputs, const SymbolicList& outputs, const ModelOptions& options = {});
+  explicit Model(const FunctionalOptions& options)
+      : Model(options.inputs, options.outputs,
+              {.name = options.name, .seed = options.seed, .runtime = options.runtime}) {}
   explicit Model(std::shared_ptr<ModelBase> base) : Layer(std::move(base)) {}
 
   // ---- What it consists of
@@ -74,6 +86,9 @@ class Model : public Layer {
 
   // Chooses optimizer, loss and metrics; throws Error for unknown names. State of an earlier optimizer is dropped.
   void Compile(const ModelCompileOptions& options) const;
+  void Compile(const Optimizer& optimizer, const PerOutput<Loss>& loss, const OutputMetrics& metrics = {}) const {
+    Compile({.optimizer = optimizer, .loss = loss, .metrics = metrics});
+  }
   History Fit(const Examples& data, const FitOptions& options = {}) const;
   History Fit(const Tensor& x, const Tensor& y, const FitOptions& options = {}) const {
     return Fit(Examples(x, y), options);

@@ -137,7 +137,7 @@ void ModelBase::Build(std::span<const TensorSpec> inputs) {
   TensorSpec spec = inputs[0];
   spec.dims[0] = kNone;
   ConnectSequential(
-      Input({spec.dims.begin() + 1, spec.dims.end()}, {.name = given_[0].name() + "_input", .dtype = spec.dtype}));
+      Input({spec.dims.begin() + 1, spec.dims.end()}, {.dtype = spec.dtype, .name = given_[0].name() + "_input"}));
 }
 
 void ModelBase::ConnectSequential(const SymbolicTensor& input) {

@@ -183,7 +183,7 @@ Network MapNetwork(std::vector<SymbolicTensor> inputs, std::vector<SymbolicTenso
     if (spec.dims.empty())
       ThrowInvalidArgument("Model: the input of layer \"", input.layer().name(), "\" has no batch axis");
     network.input_calls.push_back(
-        Input({spec.dims.begin() + 1, spec.dims.end()}, {.dtype = spec.dtype, .batch_size = spec.dims[0]}).call());
+        Input({spec.dims.begin() + 1, spec.dims.end()}, {.batch_size = spec.dims[0], .dtype = spec.dtype}).call());
   }
   Mapper(network).Run();
   return network;

@@ -64,9 +64,9 @@ struct StepRequest {
   };
 
   RunMode mode = RunMode::kPredict;
-  std::vector<TensorType> inputs, targets, weights;  // of a batch
-  std::vector<Tap> taps;
-  std::vector<const void*> trained;  // ModelBase::Trained: ids of the variables that training changes, and more
+  std::vector<TensorType> inputs = {}, targets = {}, weights = {};  // of a batch
+  std::vector<Tap> taps = {};
+  std::vector<const void*> trained = {};  // ModelBase::Trained: ids of the variables that training changes, and more
   bool guard = false;                // a step with a loss that is not finite changes nothing
 
   friend bool operator==(const StepRequest&, const StepRequest&) = default;

@@ -64,12 +64,13 @@ class OutputMetrics {
   std::vector<Named> values_;
 };
 
+// Fields of these options come in the order of Keras's arguments, which is the order to name them in: C++ wants it.
 struct ModelCompileOptions {
   Optimizer optimizer = "rmsprop";
   PerOutput<Loss> loss = {};
+  PerOutput<double> loss_weights = {};  // default 1
   OutputMetrics metrics = {};           // every sample counts 1
   OutputMetrics weighted_metrics = {};  // sample weights count
-  PerOutput<double> loss_weights = {};  // default 1
   std::optional<uint64_t> seed = {};    // replaces the model's; without effect on weights that have values
   Runtime* runtime = nullptr;           // replaces the model's
   // Likewise, by name: "llvm", "highway" or "reference". Models that name the same backend share one runtime.
@@ -77,15 +78,15 @@ struct ModelCompileOptions {
 };
 
 struct FitOptions {
-  Examples validation_data = {};
-  double validation_split = 0;  // share of the last examples kept for validation; validation_data wins over it
-  int64_t epochs = 1;           // number of the last epoch
   int64_t batch_size = 32;
-  bool shuffle = true;  // anew each epoch, from the model's seed and the epoch's number
-  int verbose = 1;      // 0: silent; 1: progress bar; 2: one line an epoch
+  int64_t epochs = 1;  // number of the last epoch
+  int verbose = 1;     // 0: silent; 1: progress bar; 2: one line an epoch
   std::vector<std::shared_ptr<Callback>> callbacks = {};
-  int64_t initial_epoch = 0;  // above 0, callbacks go on from the state they had at the end of the last Fit
+  double validation_split = 0;  // share of the last examples kept for validation; validation_data wins over it
+  Examples validation_data = {};
+  bool shuffle = true;  // anew each epoch, from the model's seed and the epoch's number
   std::map<int64_t, double> class_weight = {};  // by label; 1 for those left out
+  int64_t initial_epoch = 0;  // above 0, callbacks go on from the state they had at the end of the last Fit
   int64_t validation_batch_size = 0;            // 0: batch_size
   int64_t validation_freq = 1;                  // epochs between validations
   // Multiplies every input: 1 / 255. for pictures of bytes. The model remembers what bytes (uint8) were multiplied with;

@@ -45,8 +45,9 @@ TEST(DatasetTest, ScalingAgreesWithDivision) {
       EXPECT_GE(value, std::nextafter(exact, -1.0f)) << i;
     }
   }
-  EXPECT_EQ(data.Scaled(1.0 / 255).image(0).data<float>()[255], 1.0f);
-  EXPECT_EQ(data.Scaled(2).Scaled(0.5).image(0).data<float>()[7], 7.0f);
+  const Tensor unit = data.Scaled(1.0 / 255).image(0), same = data.Scaled(2).Scaled(0.5).image(0);
+  EXPECT_EQ(unit.data<float>()[255], 1.0f);
+  EXPECT_EQ(same.data<float>()[7], 7.0f);
 }
 
 constexpr uint64_t kTrainHash = 7366855869736245414u;

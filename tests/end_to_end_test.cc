@@ -42,7 +42,7 @@ class Folder {
 TEST(EndToEnd, TrainSaveLoadAndDraw) {
   const DatasetPair data = Pictures(256, 64);
   const Sequential model = SmallModel();
-  const History history = model.Fit(data.train, {.validation_data = data.test, .epochs = 2, .verbose = 0, .scale = 1 / 255.0});
+  const History history = model.Fit(data.train, {.epochs = 2, .verbose = 0, .validation_data = data.test, .scale = 1 / 255.0});
   EXPECT_EQ(history["val_loss"].size(), 2u);
   EXPECT_LT(history["loss"][1], history["loss"][0]);
 
@@ -102,11 +102,11 @@ TEST(EndToEnd, OneThreadMeansNoOther) {
   const auto before = count();
   const Sequential model = SmallModel(runtime->get());
   int64_t batches = 0;
-  model.Fit(data.train, {.validation_data = data.test, .verbose = 0,
-                         .callbacks = {LambdaCallback({.on_batch_end = [&](FitContext&, int64_t, const Logs&) {
+  model.Fit(data.train, {.verbose = 0, .callbacks = {LambdaCallback({.on_batch_end = [&](FitContext&, int64_t, const Logs&) {
                            ++batches;
                            EXPECT_EQ(count(), before);
                          }})},
+                         .validation_data = data.test,
                          .scale = 1 / 255.0});
   EXPECT_EQ(batches, 4);
 }

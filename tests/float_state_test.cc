@@ -95,7 +95,7 @@ TEST_P(FloatState, ModelsFromTheFirstWeightOn) {
     model.Compile({.optimizer = Adam({.learning_rate = ExponentialDecay({.initial_learning_rate = 0.01, .decay_steps = 3, .decay_rate = 0.7})}),
                    .loss = "sparse_categorical_crossentropy",
                    .metrics = "acc"});
-    model.Fit(data, {.epochs = 3, .batch_size = 4, .verbose = 0, .scale = 1 / 255.});
+    model.Fit(data, {.batch_size = 4, .epochs = 3, .verbose = 0, .scale = 1 / 255.});
     std::vector<Tensor> values = model.Predict(bytes, {.batch_size = 4, .scale = 1 / 255.});
     const Logs logs = model.Evaluate(data, {.scale = 1 / 255.});
     for (const auto& [key, value] : logs) values.push_back(Tensor::Scalar(value));

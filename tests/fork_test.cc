@@ -98,7 +98,7 @@ TEST_P(Fork, BesideAnotherThreadsTraining) {
       begun = true;
       if (done) fit.StopTraining();
     }});
-    model.Fit(data, {.epochs = 1'000'000, .batch_size = 4, .verbose = 0, .callbacks = {note}, .handle_interrupt = false});
+    model.Fit(data, {.batch_size = 4, .epochs = 1'000'000, .verbose = 0, .callbacks = {note}, .handle_interrupt = false});
   });
   while (!begun) std::this_thread::yield();
   const Sequential other = Small(TestRuntime(GetParam(), 2));

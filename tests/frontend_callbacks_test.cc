@@ -89,11 +89,11 @@ TEST(TerminateOnNaN, KeepsTheLastGoodWeights) {
       for (const Variable& v : model.weights()) good.push_back(v.value());
     }});
     const History history = model.Fit(x, Labels(12, 5),
-                                      {.epochs = 3,
-                                       .batch_size = 4,
-                                       .shuffle = false,
+                                      {.batch_size = 4,
+                                       .epochs = 3,
                                        .verbose = 0,
-                                       .callbacks = {keep, TerminateOnNaN(), CSVLogger({.path = folder / "log.csv"})}});
+                                       .callbacks = {keep, TerminateOnNaN(), CSVLogger({.path = folder / "log.csv"})},
+                                       .shuffle = false});
     EXPECT_EQ(history.epoch.size(), 1u);
     EXPECT_EQ(model.iterations(), 2);
     for (size_t i = 0; i < good.size(); ++i) EXPECT_TRUE(BitEqual(good[i], model.weights()[i].value()));
@@ -125,8 +125,8 @@ TEST(TerminateOnNaN, GuardedTrainingHasTheSameBits) {
   CompileTutorial(a);
   CompileTutorial(b);
   const Tensor x = UniformTensor({12, 8, 8, 3}, 1), y = Labels(12, 5);
-  a.Fit(x, y, {.epochs = 2, .batch_size = 5, .verbose = 0});
-  b.Fit(x, y, {.epochs = 2, .batch_size = 5, .verbose = 0, .callbacks = {TerminateOnNaN()}});
+  a.Fit(x, y, {.batch_size = 5, .epochs = 2, .verbose = 0});
+  b.Fit(x, y, {.batch_size = 5, .epochs = 2, .verbose = 0, .callbacks = {TerminateOnNaN()}});
   EXPECT_TRUE(SameWeights(a, b));
 }
 
@@ -136,10 +136,10 @@ TEST(CSVLogger, ColumnsAreFixedAndMissingCellsEmpty) {
   const Sequential model = Tiny();
   const auto fit = [&](int64_t epochs, int64_t initial, bool append) {
     model.Fit(X(), Y(),
-              {.validation_data = {X(), Y()},
-               .epochs = epochs,
+              {.epochs = epochs,
                .verbose = 0,
                .callbacks = {CSVLogger({.path = path, .append = append})},
+               .validation_data = {X(), Y()},
                .initial_epoch = initial,
                .validation_freq = 2});
   };
@@ -196,13 +196,13 @@ TEST(ModelCheckpoint, TrainingGoesOnFromIt) {
   const Sequential straight = SmallModel(), model = SmallModel();
   CompileTutorial(straight);
   CompileTutorial(model);
-  straight.Fit(x, y, {.epochs = 5, .batch_size = 6, .verbose = 0, .callbacks = callbacks(folder / "a")});
-  model.Fit(x, y, {.epochs = 3, .batch_size = 6, .verbose = 0, .callbacks = callbacks(folder / "b")});
+  straight.Fit(x, y, {.batch_size = 6, .epochs = 5, .verbose = 0, .callbacks = callbacks(folder / "a")});
+  model.Fit(x, y, {.batch_size = 6, .epochs = 3, .verbose = 0, .callbacks = callbacks(folder / "b")});
   // All that is left is the checkpoint of the third epoch.
   const absl::StatusOr<Model> loaded = LoadModel(folder / "b");
   ASSERT_TRUE(loaded.ok()) << loaded.status();
   const History rest = loaded->Fit(
-      x, y, {.epochs = 5, .batch_size = 6, .verbose = 0, .callbacks = callbacks(folder / "b"), .resume = true});
+      x, y, {.batch_size = 6, .epochs = 5, .verbose = 0, .callbacks = callbacks(folder / "b"), .resume = true});
   EXPECT_EQ(rest.epoch, (std::vector<int64_t>{3, 4}));
   EXPECT_TRUE(SameWeights(straight, *loaded));
   EXPECT_EQ(straight.history()["lr"], loaded->history()["lr"]);
@@ -220,10 +220,10 @@ TEST(ModelCheckpoint, AModelSavedWithinAnEpochGoesOnThere) {
       EXPECT_EQ(fit.model().Save(folder / "m"), absl::OkStatus());
     }
   }});
-  model.Fit(x, y, {.epochs = 3, .batch_size = 6, .verbose = 0, .callbacks = {save}});
+  model.Fit(x, y, {.batch_size = 6, .epochs = 3, .verbose = 0, .callbacks = {save}});
   const absl::StatusOr<Model> loaded = LoadModel(folder / "m");
   ASSERT_TRUE(loaded.ok()) << loaded.status();
-  loaded->Fit(x, y, {.epochs = 3, .batch_size = 6, .verbose = 0, .resume = true});
+  loaded->Fit(x, y, {.batch_size = 6, .epochs = 3, .verbose = 0, .resume = true});
   EXPECT_TRUE(SameWeights(model, *loaded));
   EXPECT_EQ(model.history()["loss"], loaded->history()["loss"]);
 }
@@ -252,7 +252,7 @@ TEST(Progress, PipesGetOnePlainLineAnEpoch) {
   const auto fit = [&](int verbose) {
     text.clear();
     model.Fit(X(), Y(),
-              {.validation_data = {X(), Y()}, .epochs = 2, .batch_size = 1, .verbose = verbose, .output = output});
+              {.batch_size = 1, .epochs = 2, .verbose = verbose, .validation_data = {X(), Y()}, .output = output});
     return text;
   };
   EXPECT_EQ(fit(0), "");
@@ -272,13 +272,13 @@ TEST(Callbacks, GoOnWithTheirState) {
                                     ReduceLROnPlateau({.factor = 0.5, .patience = 3}), EarlyStopping({.patience = 5})};
   };
   const Sequential straight = Tiny(), model = Tiny();
-  straight.Fit(X(), Y(), {.epochs = 6, .batch_size = 2, .verbose = 0, .callbacks = callbacks()});
-  model.Fit(X(), Y(), {.epochs = 3, .batch_size = 2, .verbose = 0, .callbacks = callbacks()});
+  straight.Fit(X(), Y(), {.batch_size = 2, .epochs = 6, .verbose = 0, .callbacks = callbacks()});
+  model.Fit(X(), Y(), {.batch_size = 2, .epochs = 3, .verbose = 0, .callbacks = callbacks()});
   TempFolder folder;
   ASSERT_TRUE(model.Save(folder / "m").ok());
   const absl::StatusOr<Model> loaded = LoadModel(folder / "m");
   ASSERT_TRUE(loaded.ok()) << loaded.status();
-  loaded->Fit(X(), Y(), {.epochs = 6, .batch_size = 2, .verbose = 0, .callbacks = callbacks(), .initial_epoch = 3});
+  loaded->Fit(X(), Y(), {.batch_size = 2, .epochs = 6, .verbose = 0, .callbacks = callbacks(), .initial_epoch = 3});
   EXPECT_EQ(loaded->history()["lr"], straight.history()["lr"]);
   EXPECT_TRUE(SameWeights(straight, *loaded));
 }

@@ -13,15 +13,15 @@ TEST(ModelFiles, TwoAndTwoEpochsAreFour) {
     const Sequential straight = SmallModel({.seed = 9}), model = SmallModel({.seed = 9});
     for (const Model& m : {Model(straight), Model(model)})
       m.Compile({.optimizer = optimizer, .loss = "sparse_categorical_crossentropy"});
-    straight.Fit(x, y, {.epochs = 4, .batch_size = 7, .verbose = 0});
-    model.Fit(x, y, {.epochs = 2, .batch_size = 7, .verbose = 0});
+    straight.Fit(x, y, {.batch_size = 7, .epochs = 4, .verbose = 0});
+    model.Fit(x, y, {.batch_size = 7, .epochs = 2, .verbose = 0});
     TempFolder folder;
     ASSERT_TRUE(model.Save(folder / "m").ok());
     const absl::StatusOr<Model> loaded = LoadModel(folder / "m");
     ASSERT_TRUE(loaded.ok()) << loaded.status();
     EXPECT_EQ(loaded->iterations(), 10);
     EXPECT_EQ(loaded->name(), "sequential");
-    const History history = loaded->Fit(x, y, {.epochs = 4, .batch_size = 7, .verbose = 0, .initial_epoch = 2});
+    const History history = loaded->Fit(x, y, {.batch_size = 7, .epochs = 4, .verbose = 0, .initial_epoch = 2});
     EXPECT_EQ(history.epoch, (std::vector<int64_t>{2, 3}));
     EXPECT_TRUE(SameWeights(straight, *loaded)) << optimizer;
     EXPECT_EQ(loaded->history()["loss"], straight.history()["loss"]);

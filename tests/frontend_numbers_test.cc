@@ -8,6 +8,8 @@
 namespace weir {
 namespace {
 
+float ElementOf(const Tensor& tensor, size_t index) { return tensor.data<float>()[index]; }
+
 std::vector<std::string> Backends() {
   std::vector<std::string> names = {"reference", "highway"};
 #ifdef WEIR_HAS_LLVM
@@ -94,7 +96,7 @@ TEST_P(BatchSizes, TrainingSaysTheSame) {
     Sequential model = IdentityModel(2, GetParam());
     model.Compile({.optimizer = SGD({.learning_rate = 0.0}),
                    .loss = SparseCategoricalCrossEntropy({.from_logits = true, .ignore_class = -1})});
-    const History history = model.Fit({x, y}, {.epochs = 1, .batch_size = batch, .verbose = 0});
+    const History history = model.Fit({x, y}, {.batch_size = batch, .epochs = 1, .verbose = 0});
     EXPECT_NEAR(history["loss"][0], 2.1629257, 1e-5) << batch;
   }
 }
@@ -169,14 +171,14 @@ TEST(ConvAlgorithms, WinogradsRangeIsAsDocumented) {
       return model.Predict({x})[0];
     };
     const size_t beside = 2 * 16 * 32;  // pixel (2, 0), whose window holds 6 pixels
-    EXPECT_EQ(run(1, 1e8f, ConvAlgorithm::kDirect).data<float>()[beside], 192) << backend;
-    EXPECT_NEAR(run(1, 1e8f, ConvAlgorithm::kAuto).data<float>()[beside], 192, 1000) << backend;
-    EXPECT_EQ(run(1, INFINITY, ConvAlgorithm::kDirect).data<float>()[beside], 192) << backend;
-    EXPECT_FALSE(std::isfinite(run(1, INFINITY, ConvAlgorithm::kAuto).data<float>()[beside])) << backend;
+    EXPECT_EQ(ElementOf(run(1, 1e8f, ConvAlgorithm::kDirect), beside), 192) << backend;
+    EXPECT_NEAR(ElementOf(run(1, 1e8f, ConvAlgorithm::kAuto), beside), 192, 1000) << backend;
+    EXPECT_EQ(ElementOf(run(1, INFINITY, ConvAlgorithm::kDirect), beside), 192) << backend;
+    EXPECT_FALSE(std::isfinite(ElementOf(run(1, INFINITY, ConvAlgorithm::kAuto), beside))) << backend;
     model.layer(0).kernel().Assign(Tensor::Full(DType::kFloat32, {3, 3, 32, 32}, 1e-10));
     const size_t inside = (5 * 16 + 5) * 32;
-    EXPECT_NEAR(run(1e38f, 1e38f, ConvAlgorithm::kDirect).data<float>()[inside] / 2.88e30f, 1, 1e-5) << backend;
-    EXPECT_NEAR(run(2e37f, 2e37f, ConvAlgorithm::kAuto).data<float>()[inside] / 5.76e29f, 1, 1e-5) << backend;
+    EXPECT_NEAR(ElementOf(run(1e38f, 1e38f, ConvAlgorithm::kDirect), inside) / 2.88e30f, 1, 1e-5) << backend;
+    EXPECT_NEAR(ElementOf(run(2e37f, 2e37f, ConvAlgorithm::kAuto), inside) / 5.76e29f, 1, 1e-5) << backend;
   }
 }
 

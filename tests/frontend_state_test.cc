@@ -76,7 +76,7 @@ TEST_P(LayerState, FitCountsEveryBatchAndNoValidation) {
   const Sequential model = Centered();
   model.Compile({.optimizer = "adam", .loss = "mse"});
   const Tensor x = UniformTensor({10, 3}, 1), y = UniformTensor({10, 2}, 2);
-  model.Fit(x, y, {.validation_split = 0.3, .epochs = 3, .batch_size = 2, .verbose = 0});
+  model.Fit(x, y, {.batch_size = 2, .epochs = 3, .verbose = 0, .validation_split = 0.3});
   EXPECT_EQ(Batches(model.layer(1)), 12);
 }
 
@@ -90,11 +90,11 @@ TEST_P(LayerState, NoOptimizerTouchesIt) {
     std::vector<float> mean(4, 0);
     for (int step = 0; step < 3; ++step) {
       model.TrainOnBatch({x, y});
-      const std::vector<float> values = Floats(dense.value());
+      const std::vector<float> values = Floats(dense.value()), moving = Floats(model.layer(1).weight("moving_mean").value());
       for (size_t c = 0; c < 4; ++c) {
         const double batch = (static_cast<double>(values[c]) + values[4 + c] + values[8 + c] + values[12 + c]) / 4;
         mean[c] = static_cast<float>(0.75 * mean[c] + 0.25 * batch);
-        EXPECT_NEAR(model.layer(1).weight("moving_mean").value().data<float>()[c], mean[c], 1e-6);
+        EXPECT_NEAR(moving[c], mean[c], 1e-6);
       }
     }
     EXPECT_EQ(Batches(model.layer(1)), 3);
@@ -149,7 +149,7 @@ TEST_P(LayerState, IsSavedAndLoaded) {
   const Sequential model = Centered();
   model.Compile({.optimizer = "adam", .loss = "mse"});
   const Tensor x = UniformTensor({9, 3}, 1), y = UniformTensor({9, 2}, 2);
-  model.Fit(x, y, {.epochs = 2, .batch_size = 4, .verbose = 0});
+  model.Fit(x, y, {.batch_size = 4, .epochs = 2, .verbose = 0});
   ASSERT_TRUE(model.Save(folder.path() + "/model").ok());
   const Sequential loaded = Centered(/*seed=*/8);
   ASSERT_TRUE(loaded.LoadWeights(folder.path() + "/model").ok());
@@ -167,13 +167,13 @@ TEST_P(LayerState, GoesOnWhereFitStopped) {
     return model;
   };
   const Sequential whole = make(), parts = make();
-  whole.Fit(x, y, {.epochs = 3, .batch_size = 4, .verbose = 0});
+  whole.Fit(x, y, {.batch_size = 4, .epochs = 3, .verbose = 0});
   const CallbackPtr stop = LambdaCallback({.on_batch_end = [](FitContext& fit, int64_t, const Logs&) {
     if (fit.model().iterations() == 5) raise(SIGINT);
   }});
-  EXPECT_TRUE(parts.Fit(x, y, {.epochs = 3, .batch_size = 4, .verbose = 0, .callbacks = {stop}}).interrupted);
+  EXPECT_TRUE(parts.Fit(x, y, {.batch_size = 4, .epochs = 3, .verbose = 0, .callbacks = {stop}}).interrupted);
   EXPECT_EQ(Batches(parts.layer(1)), 5);
-  parts.Fit(x, y, {.epochs = 3, .batch_size = 4, .verbose = 0, .resume = true});
+  parts.Fit(x, y, {.batch_size = 4, .epochs = 3, .verbose = 0, .resume = true});
   EXPECT_EQ(Batches(parts.layer(1)), 9);
   EXPECT_TRUE(SameWeights(whole, parts));
 }
@@ -182,7 +182,7 @@ TEST_P(LayerState, TheBestWeightsAreRestoredWithIt) {
   const Sequential model = Centered();
   model.Compile({.optimizer = SGD({.learning_rate = 0}), .loss = "mse"});
   const Tensor x = UniformTensor({4, 3}, 1), y = UniformTensor({4, 2}, 2);
-  model.Fit(x, y, {.epochs = 5, .batch_size = 4, .verbose = 0,
+  model.Fit(x, y, {.batch_size = 4, .epochs = 5, .verbose = 0,
                    .callbacks = {EarlyStopping({.monitor = "loss", .patience = 2, .restore_best_weights = true})}});
   EXPECT_EQ(Batches(model.layer(1)), 1);  // the first epoch was the best
 }
@@ -192,7 +192,7 @@ TEST_P(LayerState, AGuardedStepThatFailsChangesNone) {
   model.Compile({.optimizer = "sgd", .loss = "mse"});
   Tensor x = UniformTensor({4, 3}, 1);
   x.data<float>()[3] = NAN;
-  model.Fit(x, UniformTensor({4, 2}, 2), {.epochs = 1, .batch_size = 4, .verbose = 0, .callbacks = {TerminateOnNaN()}});
+  model.Fit(x, UniformTensor({4, 2}, 2), {.batch_size = 4, .epochs = 1, .verbose = 0, .callbacks = {TerminateOnNaN()}});
   EXPECT_EQ(Batches(model.layer(1)), 0);
   EXPECT_EQ(Floats(model.layer(1).weight("moving_mean").value()), std::vector<float>(4, 0));
 }

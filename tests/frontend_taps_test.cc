@@ -58,7 +58,7 @@ TEST_P(Taps, TrainingIsBitEqualWithAndWithout) {
   const auto train = [&](std::vector<TapRequest> taps) {
     const Sequential model = SmallModel({.seed = 4, .runtime = &runtime()});
     CompileTutorial(model);
-    model.Fit(x, y, {.epochs = 3, .batch_size = 4, .verbose = 0, .taps = std::move(taps)});
+    model.Fit(x, y, {.batch_size = 4, .epochs = 3, .verbose = 0, .taps = std::move(taps)});
     return model;
   };
   int readings = 0;
@@ -210,7 +210,7 @@ TEST_P(Taps, WhatOnlyTrainingHas) {
   EXPECT_EQ(loss.value().item<double>(), evaluated);
   EXPECT_TRUE(BitEqual(mask.value(), keep));
   EXPECT_EQ(gradients.readings().size(), 1u);
-  model.Fit(x, y, {.validation_split = 0.5, .epochs = 1, .batch_size = 3, .verbose = 0});
+  model.Fit(x, y, {.batch_size = 3, .epochs = 1, .verbose = 0, .validation_split = 0.5});
   EXPECT_EQ(mask.value().shape()[0], 3);
 }
 

@@ -97,7 +97,7 @@ TEST(Fit, ReportsHistoryInOrder) {
   const Sequential model = SmallModel();
   CompileTutorial(model);
   const Tensor x = UniformTensor({20, 8, 8, 3}, 1), y = Labels(20, 5);
-  const History history = model.Fit(x, y, {.validation_split = 0.25, .epochs = 3, .batch_size = 8, .verbose = 0});
+  const History history = model.Fit(x, y, {.batch_size = 8, .epochs = 3, .verbose = 0, .validation_split = 0.25});
   EXPECT_EQ(history.epoch, (std::vector<int64_t>{0, 1, 2}));
   std::vector<std::string> keys;
   for (const auto& [key, values] : history.series) {
@@ -122,8 +122,8 @@ TEST(Fit, BytesAreScaledOnTheWay) {
   const Sequential a = SmallModel(), b = SmallModel();
   CompileTutorial(a);
   CompileTutorial(b);
-  a.Fit(bytes, {.epochs = 2, .batch_size = 6, .verbose = 0, .scale = 1 / 255.0});
-  b.Fit(floats, {.epochs = 2, .batch_size = 6, .verbose = 0});
+  a.Fit(bytes, {.batch_size = 6, .epochs = 2, .verbose = 0, .scale = 1 / 255.0});
+  b.Fit(floats, {.batch_size = 6, .epochs = 2, .verbose = 0});
   EXPECT_TRUE(SameWeights(a, b));
 }
 
@@ -136,7 +136,7 @@ TEST(Fit, EmptyDataIsAnError) {
   }
   const auto fit = [&](int64_t n, double split) {
     return MessageOf([&] {
-      model.Fit(Tensor(DType::kFloat32, Shape{n, 32, 32, 3}), Labels(n, 10), {.validation_split = split, .verbose = 0});
+      model.Fit(Tensor(DType::kFloat32, Shape{n, 32, 32, 3}), Labels(n, 10), {.verbose = 0, .validation_split = split});
     });
   };
   EXPECT_NE(fit(0, 0).find("zero training samples remain"), std::string::npos);
@@ -242,7 +242,7 @@ TEST(Inference, ModeIsAnArgumentOfTheRun) {
       const std::vector<Tensor> a = fit.model().Predict(x), b = fit.model().Predict(x);
       EXPECT_TRUE(BitEqual(a[0], b[0]));
     }});
-    model.Fit(x, y, {.validation_split = 0.25, .epochs = 3, .batch_size = 4, .verbose = 0, .callbacks = {callback}});
+    model.Fit(x, y, {.batch_size = 4, .epochs = 3, .verbose = 0, .callbacks = {callback}, .validation_split = 0.25});
     EXPECT_TRUE(BitEqual(model.PredictOne(x), model.PredictOne(x)));
     return model;
   };
@@ -258,8 +258,8 @@ TEST(SeveralOutputs, LossesAndTargetsByName) {
   const Model model(input, {constant("small", 1, 1), constant("big", 4, 2)});
   model.Compile({.optimizer = SGD({.learning_rate = 0.0}),
                  .loss = {{"big", "mae"}, {"small", "mse"}},
-                 .metrics = {{"big", {"mae", "mse"}}},
-                 .loss_weights = {{"big", 10.0}}});
+                 .loss_weights = {{"big", 10.0}},
+                 .metrics = {{"big", {"mae", "mse"}}}});
   const Tensor x(DType::kFloat32, Shape{3, 2}), small(DType::kFloat32, Shape{3, 1}), big(DType::kFloat32, Shape{3, 4});
   const Logs logs = model.Evaluate(Examples({x}, std::vector<NamedTensor>{{"big", big}, {"small", small}}));
   std::vector<std::string> keys;
@@ -349,13 +349,13 @@ TEST(Interrupt, EndsAfterTheRunningStepAndResumesBitEqual) {
   const Sequential straight = SmallModel({.seed = 3}), model = SmallModel({.seed = 3});
   CompileTutorial(straight);
   CompileTutorial(model);
-  const History whole = straight.Fit(x, y, {.validation_split = 0.2, .epochs = 4, .batch_size = 5, .verbose = 0});
+  const History whole = straight.Fit(x, y, {.batch_size = 5, .epochs = 4, .verbose = 0, .validation_split = 0.2});
   int64_t steps = 0;
   const CallbackPtr stop = LambdaCallback({.on_batch_end = [&](FitContext&, int64_t, const Logs&) {
     if (++steps == 12) raise(SIGINT);
   }});
   const History part =
-      model.Fit(x, y, {.validation_split = 0.2, .epochs = 4, .batch_size = 5, .verbose = 0, .callbacks = {stop}});
+      model.Fit(x, y, {.batch_size = 5, .epochs = 4, .verbose = 0, .callbacks = {stop}, .validation_split = 0.2});
   EXPECT_TRUE(part.interrupted);
   EXPECT_EQ(part.epoch.size(), 2u);
   EXPECT_EQ(model.iterations(), 12);
@@ -364,7 +364,7 @@ TEST(Interrupt, EndsAfterTheRunningStepAndResumesBitEqual) {
   const absl::StatusOr<Model> loaded = LoadModel(folder / "m");
   ASSERT_TRUE(loaded.ok()) << loaded.status();
   const History rest =
-      loaded->Fit(x, y, {.validation_split = 0.2, .epochs = 4, .batch_size = 5, .verbose = 0, .resume = true});
+      loaded->Fit(x, y, {.batch_size = 5, .epochs = 4, .verbose = 0, .validation_split = 0.2, .resume = true});
   EXPECT_FALSE(rest.interrupted);
   EXPECT_EQ(rest.epoch, (std::vector<int64_t>{2, 3}));
   EXPECT_TRUE(SameWeights(straight, *loaded));

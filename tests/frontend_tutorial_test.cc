@@ -111,7 +111,7 @@ TEST(TutorialBits, EqualForAllThreadsAndBackends) {
   const auto train = [&](const std::string& backend, int threads) {
     const Sequential model = TutorialModel({.seed = 5, .runtime = &TestRuntime(backend, threads)});
     CompileTutorial(model);
-    model.Fit(x, y, {.epochs = 2, .batch_size = 4, .verbose = 0});
+    model.Fit(x, y, {.batch_size = 4, .epochs = 2, .verbose = 0});
     if (first == nullptr) {
       first = std::make_unique<Sequential>(model);
       return;

@@ -421,7 +421,8 @@ TEST_F(PlotTest, ImagesOfAllRanges) {
   EXPECT_TRUE(BitEqual(ToRgb(unit), Tensor::Of<uint8_t>({1, 2, 3}, {128, 128, 128, 255, 255, 255})));
   const Tensor byte = Tensor::Of<float>({1, 1, 3}, {-5, 100.5f, 300});
   EXPECT_TRUE(BitEqual(ToRgb(byte), Tensor::Of<uint8_t>({1, 1, 3}, {0, 101, 255})));
-  EXPECT_EQ(ToRgb(unit, PixelRange::kByte).data<uint8_t>()[3], 1);
+  const Tensor bytes = ToRgb(unit, PixelRange::kByte);
+  EXPECT_EQ(bytes.data<uint8_t>()[3], 1);
   // What lies a little above 1 makes no picture of bytes.
   for (const float most : {1.0f, 1.0000001f, 1.1f, 2.0f}) {
     EXPECT_TRUE(BitEqual(ToRgb(Tensor::Of<float>({1, 3, 1}, {0, 0.5f, most})), Tensor::Of<uint8_t>({1, 3, 3}, {0, 0, 0, 128, 128, 128, 255, 255, 255})))

@@ -148,7 +148,7 @@ TEST_P(Threads, FitIsNotDisturbed) {
         }
       });
     }
-    model.Fit(data, {.validation_split = 0.2, .epochs = 4, .batch_size = 8, .verbose = 0});
+    model.Fit(data, {.batch_size = 8, .epochs = 4, .verbose = 0, .validation_split = 0.2});
     done = true;
     for (std::thread& watcher : watchers) watcher.join();
     return model;
@@ -215,7 +215,7 @@ TEST_P(Threads, ModelsTrainBesideOneAnother) {
   const Examples data = SmallBatch(12);
   const auto train = [&] {
     const Sequential model = CompiledSmall(GetParam());
-    model.Fit(data, {.epochs = 3, .batch_size = 5, .verbose = 0, .handle_interrupt = false});
+    model.Fit(data, {.batch_size = 5, .epochs = 3, .verbose = 0, .handle_interrupt = false});
     return model;
   };
   const Model right = train();

@@ -189,8 +189,8 @@ void Epoch(Session& session) {
   const int64_t steps = (data.size() + kBatch - 1) / kBatch;
   const Sequential model = TutorialModel(session.runtime.get());
   const Examples batch = TutorialBatch(kBatch);
-  FitOptions fit = {.epochs = 1,
-                    .batch_size = kBatch,
+  FitOptions fit = {.batch_size = kBatch,
+                    .epochs = 1,
                     .scale = 1 / 255.0,
                     .output = {.write = [](std::string_view) { return true; }, .terminal = false, .columns = {}}};
   model.Fit(data.Take(kBatch + data.size() % kBatch), fit);  // compiles, also for the smaller last batch

@@ -29,8 +29,13 @@ class FunctionLayer : public LayerBase {
   nlohmann::json config_;
 };
 
-Layer Make(const std::string& class_name, LayerOptions options, const Activation& activation, nlohmann::json config) {
-  return Layer(std::make_shared<FunctionLayer>(class_name, std::move(options), activation, std::move(config)));
+Layer Make(const Here& where, const std::string& class_name, LayerOptions options, const Activation& activation,
+           nlohmann::json config) {
+  return MakeLayer<FunctionLayer>(where, class_name, std::move(options), activation, std::move(config));
+}
+
+void RequireNotNegative(double value, const char* message) {
+  if (value < 0) ThrowInvalidArgument(message, ". Received: ", value);
 }
 
 Value ReLUFormula(const Value& x, const ReLULayerOptions& options) {
@@ -44,73 +49,83 @@ Value ReLUFormula(const Value& x, const ReLULayerOptions& options) {
 }
 
 Layer ActivationFromConfig(const KerasConfig& config, const LayerOptions& common) {
-  return ActivationLayer({.activation = Part<Activation>(config.json(), "activation"), .name = common.name});
+  return ActivationLayer({.activation = Part<Activation>(config.json(), "activation"), .name = common.name}, Here());
 }
 Layer ReLUFromConfig(const KerasConfig& config, const LayerOptions& common) {
   return ReLU({.max_value = config.OptionalNumber("max_value"),
                .negative_slope = config.Number("negative_slope", 0),
                .threshold = config.Number("threshold", 0),
-               .name = common.name});
+               .name = common.name},
+              Here());
 }
 Layer LeakyReLUFromConfig(const KerasConfig& config, const LayerOptions& common) {
   // Keras 2 calls it alpha.
   return LeakyReLU(
-      {.negative_slope = config.Number("negative_slope", config.Number("alpha", 0.3)), .name = common.name});
+      {.negative_slope = config.Number("negative_slope", config.Number("alpha", 0.3)), .name = common.name}, Here());
 }
 Layer ELUFromConfig(const KerasConfig& config, const LayerOptions& common) {
-  return ELU({.alpha = config.Number("alpha", 1), .name = common.name});
+  return ELU({.alpha = config.Number("alpha", 1), .name = common.name}, Here());
 }
 Layer SoftmaxFromConfig(const KerasConfig& config, const LayerOptions& common) {
-  return Softmax({.axis = static_cast<int>(config.Int("axis", -1)), .name = common.name});
+  return Softmax({.axis = static_cast<int>(config.Int("axis", -1)), .name = common.name}, Here());
 }
 
 }  // namespace
 
-Layer ActivationLayer(const ActivationLayerOptions& options) {
-  return Make("Activation", {.name = options.name, .input_shape = options.input_shape}, options.activation,
+Layer ActivationLayer(const ActivationLayerOptions& options, Here where) {
+  return Make(where, "Activation", {.name = options.name, .input_shape = options.input_shape}, options.activation,
               {{"activation", options.activation.ToJson()}});
 }
-
-Layer ReLU(const ReLULayerOptions& options) {
-  if (options.max_value && *options.max_value < 0) {
-    ThrowInvalidArgument("ReLU: max_value of a ReLU layer cannot be a negative value. Received: ", *options.max_value);
-  }
-  if (options.negative_slope < 0) {
-    ThrowInvalidArgument("ReLU: negative_slope of a ReLU layer cannot be a negative value. Received: ",
-                         options.negative_slope);
-  }
-  if (options.threshold < 0) {
-    ThrowInvalidArgument("ReLU: threshold of a ReLU layer cannot be a negative value. Received: ", options.threshold);
-  }
-  return Make("ReLU", {.name = options.name, .input_shape = options.input_shape},
-              Activation("relu_layer", [options](const Value& x) { return ReLUFormula(x, options); }),
-              {{"max_value", options.max_value ? JsonNumber(*options.max_value) : nlohmann::json()},
-               {"negative_slope", JsonNumber(options.negative_slope)},
-               {"threshold", JsonNumber(options.threshold)}});
+Layer ActivationLayer(const Activation& activation, Here where) {
+  return ActivationLayer(ActivationLayerOptions{.activation = activation}, where);
+}
+SymbolicTensor ApplyActivation(const Activation& activation, const SymbolicTensor& x, Here where) {
+  return ActivationLayer(activation, where)(x);
 }
 
-Layer LeakyReLU(const LeakyReLULayerOptions& options) {
-  if (options.negative_slope < 0) {
-    ThrowInvalidArgument("LeakyReLU: the negative_slope value of a Leaky ReLU layer cannot be negative. Received: ",
-                         options.negative_slope);
-  }
-  return Make(
-      "LeakyReLU", {.name = options.name, .input_shape = options.input_shape},
-      Activation("leaky_relu_layer", [slope = options.negative_slope](const Value& x) { return LeakyRelu(x, slope); }),
-      {{"negative_slope", JsonNumber(options.negative_slope)}});
+Layer ReLU(const ReLULayerOptions& options, Here where) {
+  return NamingLine(where, [&] {
+    if (options.max_value) {
+      RequireNotNegative(*options.max_value, "ReLU: max_value of a ReLU layer cannot be a negative value");
+    }
+    RequireNotNegative(options.negative_slope, "ReLU: negative_slope of a ReLU layer cannot be a negative value");
+    RequireNotNegative(options.threshold, "ReLU: threshold of a ReLU layer cannot be a negative value");
+    return Make(where, "ReLU", {.name = options.name, .input_shape = options.input_shape},
+                Activation("relu_layer", [options](const Value& x) { return ReLUFormula(x, options); }),
+                {{"max_value", options.max_value ? JsonNumber(*options.max_value) : nlohmann::json()},
+                 {"negative_slope", JsonNumber(options.negative_slope)},
+                 {"threshold", JsonNumber(options.threshold)}});
+  });
+}
+Layer ReLU(double max_value, Here where) { return ReLU(ReLULayerOptions{.max_value = max_value}, where); }
+
+Layer LeakyReLU(const LeakyReLULayerOptions& options, Here where) {
+  return NamingLine(where, [&] {
+    RequireNotNegative(options.negative_slope,
+                       "LeakyReLU: the negative_slope value of a Leaky ReLU layer cannot be negative");
+    return Make(where, "LeakyReLU", {.name = options.name, .input_shape = options.input_shape},
+                Activation("leaky_relu_layer",
+                           [slope = options.negative_slope](const Value& x) { return LeakyRelu(x, slope); }),
+                {{"negative_slope", JsonNumber(options.negative_slope)}});
+  });
+}
+Layer LeakyReLU(double negative_slope, Here where) {
+  return LeakyReLU(LeakyReLULayerOptions{.negative_slope = negative_slope}, where);
 }
 
-Layer ELU(const ELULayerOptions& options) {
-  return Make("ELU", {.name = options.name, .input_shape = options.input_shape},
+Layer ELU(const ELULayerOptions& options, Here where) {
+  return Make(where, "ELU", {.name = options.name, .input_shape = options.input_shape},
               Activation("elu_layer", [alpha = options.alpha](const Value& x) { return Elu(x, alpha); }),
               {{"alpha", JsonNumber(options.alpha)}});
 }
+Layer ELU(double alpha, Here where) { return ELU(ELULayerOptions{.alpha = alpha}, where); }
 
-Layer Softmax(const SoftmaxLayerOptions& options) {
-  return Make("Softmax", {.name = options.name, .input_shape = options.input_shape},
+Layer Softmax(const SoftmaxLayerOptions& options, Here where) {
+  return Make(where, "Softmax", {.name = options.name, .input_shape = options.input_shape},
               Activation("softmax_layer", [axis = options.axis](const Value& x) { return Softmax(x, axis); }),
               {{"axis", options.axis}});
 }
+Layer Softmax(int axis, Here where) { return Softmax(SoftmaxLayerOptions{.axis = axis}, where); }
 
 std::vector<KnownLayer> ActivationLayers() {
   return {{"Activation", ActivationFromConfig},

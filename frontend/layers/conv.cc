@@ -153,8 +153,9 @@ template <int rank>
 Layer FromConfig(const KerasConfig& config, const LayerOptions& common) {
   RequireChannelsLast(config);
   const nlohmann::json& json = config.json();
-  return Layer(std::make_shared<ConvLayer>(
-      rank, ConvLayerOptions{.filters = config.Int("filters", 0),
+  return MakeLayer<ConvLayer>(
+      Here(), rank,
+      ConvLayerOptions{.filters = config.Int("filters", 0),
                              .kernel_size = config.Ints("kernel_size", {}),
                              .strides = config.Ints("strides", {1}),
                              .padding = config.String("padding", "valid"),
@@ -172,14 +173,56 @@ Layer FromConfig(const KerasConfig& config, const LayerOptions& common) {
                              .input_shape = common.input_shape,
                              .name = common.name,
                              .trainable = common.trainable,
-                             .algorithm = AlgorithmFrom(config.String("algorithm", "auto"))}));
+                             .algorithm = AlgorithmFrom(config.String("algorithm", "auto"))});
+}
+
+ConvLayerOptions WithSizes(int rank, int64_t filters, const IntList& kernel_size, const ConvLayerOptions& options,
+                           const Here& where) {
+  NamingLine(where, [&] {
+    if (options.filters == 0 && options.kernel_size.empty()) return;
+    ThrowInvalidArgument("Conv", rank, "D: filters and kernel_size are given in front, and among the options again");
+  });
+  ConvLayerOptions all = options;
+  all.filters = filters;
+  all.kernel_size = kernel_size;
+  return all;
 }
 
 }  // namespace
 
-Layer Conv1D(const ConvLayerOptions& options) { return Layer(std::make_shared<ConvLayer>(1, options)); }
-Layer Conv2D(const ConvLayerOptions& options) { return Layer(std::make_shared<ConvLayer>(2, options)); }
-Layer Conv3D(const ConvLayerOptions& options) { return Layer(std::make_shared<ConvLayer>(3, options)); }
+Layer Conv1D(const ConvLayerOptions& options, Here where) { return MakeLayer<ConvLayer>(where, 1, options); }
+Layer Conv1D(int64_t filters, const IntList& kernel_size, const ConvLayerOptions& options, Here where) {
+  return Conv1D(WithSizes(1, filters, kernel_size, options, where), where);
+}
+Layer Conv1D(int64_t filters, const IntList& kernel_size, int64_t strides, const std::string& padding, Here where) {
+  return Conv1D(filters, kernel_size, IntList(strides), padding, where);
+}
+Layer Conv1D(int64_t filters, const IntList& kernel_size, const IntList& strides, const std::string& padding,
+             Here where) {
+  return Conv1D({.filters = filters, .kernel_size = kernel_size, .strides = strides, .padding = padding}, where);
+}
+Layer Conv2D(const ConvLayerOptions& options, Here where) { return MakeLayer<ConvLayer>(where, 2, options); }
+Layer Conv2D(int64_t filters, const IntList& kernel_size, const ConvLayerOptions& options, Here where) {
+  return Conv2D(WithSizes(2, filters, kernel_size, options, where), where);
+}
+Layer Conv2D(int64_t filters, const IntList& kernel_size, int64_t strides, const std::string& padding, Here where) {
+  return Conv2D(filters, kernel_size, IntList(strides), padding, where);
+}
+Layer Conv2D(int64_t filters, const IntList& kernel_size, const IntList& strides, const std::string& padding,
+             Here where) {
+  return Conv2D({.filters = filters, .kernel_size = kernel_size, .strides = strides, .padding = padding}, where);
+}
+Layer Conv3D(const ConvLayerOptions& options, Here where) { return MakeLayer<ConvLayer>(where, 3, options); }
+Layer Conv3D(int64_t filters, const IntList& kernel_size, const ConvLayerOptions& options, Here where) {
+  return Conv3D(WithSizes(3, filters, kernel_size, options, where), where);
+}
+Layer Conv3D(int64_t filters, const IntList& kernel_size, int64_t strides, const std::string& padding, Here where) {
+  return Conv3D(filters, kernel_size, IntList(strides), padding, where);
+}
+Layer Conv3D(int64_t filters, const IntList& kernel_size, const IntList& strides, const std::string& padding,
+             Here where) {
+  return Conv3D({.filters = filters, .kernel_size = kernel_size, .strides = strides, .padding = padding}, where);
+}
 
 std::vector<KnownLayer> ConvLayers() {
   return {{"Conv1D", FromConfig<1>}, {"Conv2D", FromConfig<2>}, {"Conv3D", FromConfig<3>}};

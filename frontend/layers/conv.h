@@ -9,8 +9,10 @@
 
 namespace weir {
 
-// Named as Conv2D({.filters = 32, .kernel_size = {3, 3}, .padding = "same", .activation = "relu"}).
+// Conv2D(32, 3), Conv2D(32, {3, 3}, {.padding = "same", .activation = "relu"}), or all by name as
+// Conv2D({.filters = 32, .kernel_size = {3, 3}, .padding = "same", .activation = "relu"}).
 struct ConvLayerOptions {
+  NamedOnly named = NamedOnly();
   int64_t filters = 0;       // required
   IntList kernel_size = {};  // required
   IntList strides = 1;
@@ -35,9 +37,30 @@ struct ConvLayerOptions {
 };
 
 // Throw Error for options that make no convolution, when called; for inputs that don't fit, when they meet them.
-Layer Conv1D(const ConvLayerOptions& options);  // (N, steps, C)
-Layer Conv2D(const ConvLayerOptions& options);  // (N, height, width, C)
-Layer Conv3D(const ConvLayerOptions& options);  // (N, depth, height, width, C)
+// (N, steps, C)
+Layer Conv1D(const ConvLayerOptions& options, Here where = Here::current());
+Layer Conv1D(int64_t filters, const IntList& kernel_size, const ConvLayerOptions& options = {},
+             Here where = Here::current());
+Layer Conv1D(int64_t filters, const IntList& kernel_size, int64_t strides, const std::string& padding = "valid",
+             Here where = Here::current());
+Layer Conv1D(int64_t filters, const IntList& kernel_size, const IntList& strides, const std::string& padding,
+             Here where = Here::current());
+// (N, height, width, C)
+Layer Conv2D(const ConvLayerOptions& options, Here where = Here::current());
+Layer Conv2D(int64_t filters, const IntList& kernel_size, const ConvLayerOptions& options = {},
+             Here where = Here::current());
+Layer Conv2D(int64_t filters, const IntList& kernel_size, int64_t strides, const std::string& padding = "valid",
+             Here where = Here::current());
+Layer Conv2D(int64_t filters, const IntList& kernel_size, const IntList& strides, const std::string& padding,
+             Here where = Here::current());
+// (N, depth, height, width, C)
+Layer Conv3D(const ConvLayerOptions& options, Here where = Here::current());
+Layer Conv3D(int64_t filters, const IntList& kernel_size, const ConvLayerOptions& options = {},
+             Here where = Here::current());
+Layer Conv3D(int64_t filters, const IntList& kernel_size, int64_t strides, const std::string& padding = "valid",
+             Here where = Here::current());
+Layer Conv3D(int64_t filters, const IntList& kernel_size, const IntList& strides, const std::string& padding,
+             Here where = Here::current());
 
 // Sets the algorithm of every convolution of a model, those of models inside it too; it is saved with the model. Returns
 // how many there were. Another model that has run with the same layers keeps what it recorded. For example SetConvAlgorithm(model, ConvAlgorithm::kDirect) where infinities or very large values

@@ -90,14 +90,30 @@ Layer FromConfig(const KerasConfig& config, const LayerOptions& common) {
                 .bias_constraint = Part<Constraint>(json, "bias_constraint"),
                 .input_shape = common.input_shape,
                 .name = common.name,
-                .trainable = common.trainable});
+                .trainable = common.trainable},
+               Here());
 }
 
 }  // namespace
 
-Layer Dense(const DenseLayerOptions& options) { return Layer(std::make_shared<DenseLayer>(options)); }
-Layer Dense(int64_t units, Activation activation) {
-  return Dense(DenseLayerOptions{.units = units, .activation = std::move(activation)});
+Layer Dense(const DenseLayerOptions& options, Here where) { return MakeLayer<DenseLayer>(where, options); }
+Layer Dense(int64_t units, const DenseLayerOptions& options, Here where) {
+  NamingLine(where, [&] {
+    if (options.units != 0) ThrowInvalidArgument("Dense: units are given in front, and among the options again");
+  });
+  DenseLayerOptions all = options;
+  all.units = units;
+  return Dense(all, where);
+}
+Layer Dense(int64_t units, const Activation& activation, const DenseLayerOptions& options, Here where) {
+  NamingLine(where, [&] {
+    if (options.activation.defined()) {
+      ThrowInvalidArgument("Dense: the activation is given in front, and among the options again");
+    }
+  });
+  DenseLayerOptions all = options;
+  all.activation = activation;
+  return Dense(units, all, where);
 }
 
 std::vector<KnownLayer> DenseLayers() { return {{"Dense", FromConfig}}; }

@@ -23,8 +23,11 @@ struct DenseLayerOptions {
 };
 
 // (N, ..., in) -> (N, ..., units); kernel (in, units). Throws Error if units is not positive.
-Layer Dense(const DenseLayerOptions& options);
-Layer Dense(int64_t units, Activation activation = {});
+Layer Dense(const DenseLayerOptions& options, Here where = Here::current());
+// Dense(10), Dense(10, {.use_bias = false}), Dense(10, "relu").
+Layer Dense(int64_t units, const DenseLayerOptions& options = {}, Here where = Here::current());
+Layer Dense(int64_t units, const Activation& activation, const DenseLayerOptions& options = {},
+            Here where = Here::current());
 
 }  // namespace weir
 

@@ -75,8 +75,8 @@ class DropoutLayer : public LayerBase {
   DropoutLayerOptions options_;
 };
 
-Layer Make(int spatial_rank, double rate, const DropoutLayerOptions& options) {
-  return Layer(std::make_shared<DropoutLayer>(spatial_rank, rate, options));
+Layer Make(int spatial_rank, double rate, const DropoutLayerOptions& options, const Here& where) {
+  return MakeLayer<DropoutLayer>(where, spatial_rank, rate, options);
 }
 
 template <int spatial_rank>
@@ -84,15 +84,23 @@ Layer FromConfig(const KerasConfig& config, const LayerOptions& common) {
   RequireChannelsLast(config);
   DropoutLayerOptions options{.seed = config.OptionalInt("seed"), .name = common.name};
   if (config.Has("noise_shape")) options.noise_shape = JsonDims(config.json().at("noise_shape"), "noise_shape", kNone);
-  return Make(spatial_rank, config.Number("rate", 0), options);
+  return Make(spatial_rank, config.Number("rate", 0), options, Here());
 }
 
 }  // namespace
 
-Layer Dropout(double rate, const DropoutLayerOptions& options) { return Make(0, rate, options); }
-Layer SpatialDropout1D(double rate, const DropoutLayerOptions& options) { return Make(1, rate, options); }
-Layer SpatialDropout2D(double rate, const DropoutLayerOptions& options) { return Make(2, rate, options); }
-Layer SpatialDropout3D(double rate, const DropoutLayerOptions& options) { return Make(3, rate, options); }
+Layer Dropout(double rate, const DropoutLayerOptions& options, Here where) {
+  return Make(0, rate, options, where);
+}
+Layer SpatialDropout1D(double rate, const DropoutLayerOptions& options, Here where) {
+  return Make(1, rate, options, where);
+}
+Layer SpatialDropout2D(double rate, const DropoutLayerOptions& options, Here where) {
+  return Make(2, rate, options, where);
+}
+Layer SpatialDropout3D(double rate, const DropoutLayerOptions& options, Here where) {
+  return Make(3, rate, options, where);
+}
 
 std::vector<KnownLayer> DropoutLayers() {
   return {{"Dropout", FromConfig<0>},

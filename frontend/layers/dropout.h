@@ -8,18 +8,18 @@
 namespace weir {
 
 struct DropoutLayerOptions {
-  std::optional<int64_t> seed = {};       // default: the model's seed
   std::vector<int64_t> noise_shape = {};  // the mask's shape, kNone for "as the input"; default: the input's
+  std::optional<int64_t> seed = {};       // default: the model's seed
   std::vector<int64_t> input_shape = {};
   std::string name = {};
 };
 // rate in [0, 1]: Keras's share of elements dropped; 1 gives zeros. Throws Error outside.
-Layer Dropout(double rate, const DropoutLayerOptions& options = {});
+Layer Dropout(double rate, const DropoutLayerOptions& options = {}, Here where = Here::current());
 
 // Whole feature maps are dropped: one draw for each (sample, channel).
-Layer SpatialDropout1D(double rate, const DropoutLayerOptions& options = {});
-Layer SpatialDropout2D(double rate, const DropoutLayerOptions& options = {});
-Layer SpatialDropout3D(double rate, const DropoutLayerOptions& options = {});
+Layer SpatialDropout1D(double rate, const DropoutLayerOptions& options = {}, Here where = Here::current());
+Layer SpatialDropout2D(double rate, const DropoutLayerOptions& options = {}, Here where = Here::current());
+Layer SpatialDropout3D(double rate, const DropoutLayerOptions& options = {}, Here where = Here::current());
 
 }  // namespace weir
 

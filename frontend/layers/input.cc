@@ -49,13 +49,14 @@ class InputLayer : public LayerBase {
   std::atomic<double> scale_ = std::nan("");
 };
 
-SymbolicTensor Make(TensorSpec spec, const std::string& name) {
+SymbolicTensor Make(TensorSpec spec, const std::string& name, const Here& where) {
   for (size_t i = 0; i < spec.dims.size(); ++i) {
     if (spec.dims[i] <= 0 && spec.dims[i] != kNone) {
       ThrowInvalidArgument("Input: shape ", ShapeText(spec.dims), " has a dimension that is not positive");
     }
   }
   const auto layer = std::make_shared<InputLayer>(std::move(spec), name);
+  layer->SetWhere(where);
   return {layer->AddCall({}), 0};
 }
 
@@ -67,15 +68,23 @@ Layer FromConfig(const KerasConfig& config, const LayerOptions& common) {
   if (config.json().contains("dtype") && config.json()["dtype"].is_string()) {
     spec.dtype = ParseDType(config.String("dtype", "float32"));
   }
-  return Make(std::move(spec), common.name).layer();
+  return Make(std::move(spec), common.name, Here()).layer();
 }
 
 }  // namespace
 
-SymbolicTensor Input(const std::vector<int64_t>& shape, const InputOptions& options) {
-  TensorSpec spec{options.dtype, {options.batch_size}};
-  spec.dims.insert(spec.dims.end(), shape.begin(), shape.end());
-  return Make(std::move(spec), options.name);
+SymbolicTensor InputOf(const std::vector<int64_t>& shape, const InputOptions& options, const Here& where) {
+  return NamingLine(where, [&] {
+    if (!options.shape.empty()) ThrowInvalidArgument("Input: the shape is given in front, and among the options again");
+    TensorSpec spec{options.dtype, {options.batch_size}};
+    spec.dims.insert(spec.dims.end(), shape.begin(), shape.end());
+    return Make(std::move(spec), options.name, where);
+  });
+}
+SymbolicTensor Input(const InputOptions& options, Here where) {
+  InputOptions others = options;
+  others.shape.clear();
+  return InputOf(options.shape, others, where);
 }
 
 std::optional<double> InputScaleOf(const LayerBase& layer) {

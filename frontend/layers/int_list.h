@@ -10,6 +10,11 @@
 
 namespace weir {
 
+// The first field of options that are to be named: keeps {3, 3}, which means a window, from meaning two options.
+struct NamedOnly {
+  explicit NamedOnly() = default;
+};
+
 class IntList {
  public:
   IntList() = default;

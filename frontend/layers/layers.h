@@ -8,6 +8,7 @@
 #include "weir/frontend/layers/dropout.h"     // IWYU pragma: export
 #include "weir/frontend/layers/input.h"       // IWYU pragma: export
 #include "weir/frontend/layers/merge.h"       // IWYU pragma: export
+#include "weir/frontend/layers/operation.h"   // IWYU pragma: export
 #include "weir/frontend/layers/pooling.h"     // IWYU pragma: export
 #include "weir/frontend/layers/shape.h"       // IWYU pragma: export
 

@@ -91,28 +91,31 @@ Value MultiplyPair(const Value& a, const Value& b) { return a * b; }
 Value MaximumPair(const Value& a, const Value& b) { return Maximum(a, b); }
 Value MinimumPair(const Value& a, const Value& b) { return Minimum(a, b); }
 
-Layer Make(const char* class_name, const MergeLayerOptions& options, Pairwise merge) {
-  return Layer(std::make_shared<MergeLayer>(class_name, options, merge));
+Layer Make(const char* class_name, const MergeLayerOptions& options, Pairwise merge, const Here& where) {
+  return MakeLayer<MergeLayer>(where, class_name, options, merge);
 }
 
-template <Layer (*make)(const MergeLayerOptions&)>
+template <Layer (*make)(const MergeLayerOptions&, Here)>
 Layer FromConfig(const KerasConfig& /*config*/, const LayerOptions& common) {
-  return make({.name = common.name});
+  return make({.name = common.name}, Here());
 }
 
 Layer ConcatenateFromConfig(const KerasConfig& config, const LayerOptions& common) {
-  return Concatenate({.axis = config.Int("axis", -1), .name = common.name});
+  return Concatenate({.axis = config.Int("axis", -1), .name = common.name}, Here());
 }
 
 }  // namespace
 
-Layer Add(const MergeLayerOptions& options) { return Make("Add", options, AddPair); }
-Layer Subtract(const MergeLayerOptions& options) { return Make("Subtract", options, SubtractPair); }
-Layer Multiply(const MergeLayerOptions& options) { return Make("Multiply", options, MultiplyPair); }
-Layer Average(const MergeLayerOptions& options) { return Make("Average", options, AddPair); }
-Layer Maximum(const MergeLayerOptions& options) { return Make("Maximum", options, MaximumPair); }
-Layer Minimum(const MergeLayerOptions& options) { return Make("Minimum", options, MinimumPair); }
-Layer Concatenate(const ConcatenateLayerOptions& options) { return Layer(std::make_shared<ConcatenateLayer>(options)); }
+Layer Add(const MergeLayerOptions& options, Here where) { return Make("Add", options, AddPair, where); }
+Layer Subtract(const MergeLayerOptions& options, Here where) { return Make("Subtract", options, SubtractPair, where); }
+Layer Multiply(const MergeLayerOptions& options, Here where) { return Make("Multiply", options, MultiplyPair, where); }
+Layer Average(const MergeLayerOptions& options, Here where) { return Make("Average", options, AddPair, where); }
+Layer Maximum(const MergeLayerOptions& options, Here where) { return Make("Maximum", options, MaximumPair, where); }
+Layer Minimum(const MergeLayerOptions& options, Here where) { return Make("Minimum", options, MinimumPair, where); }
+Layer Concatenate(const ConcatenateLayerOptions& options, Here where) {
+  return MakeLayer<ConcatenateLayer>(where, options);
+}
+Layer Concatenate(int64_t axis, Here where) { return Concatenate(ConcatenateLayerOptions{.axis = axis}, where); }
 
 std::vector<KnownLayer> MergeLayers() {
   return {{"Add", FromConfig<Add>},

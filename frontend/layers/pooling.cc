@@ -78,12 +78,12 @@ class GlobalPoolLayer : public LayerBase {
   bool keepdims_;
 };
 
-Layer Pool(PoolKind kind, int rank, const PoolLayerOptions& options) {
-  return Layer(std::make_shared<PoolLayer>(kind, rank, options));
+Layer Pool(PoolKind kind, int rank, const PoolLayerOptions& options, const Here& where) {
+  return MakeLayer<PoolLayer>(where, kind, rank, options);
 }
 
-Layer GlobalPool(PoolKind kind, int rank, const GlobalPoolLayerOptions& options) {
-  return Layer(std::make_shared<GlobalPoolLayer>(kind, rank, options));
+Layer GlobalPool(PoolKind kind, int rank, const GlobalPoolLayerOptions& options, const Here& where) {
+  return MakeLayer<GlobalPoolLayer>(where, kind, rank, options);
 }
 
 template <PoolKind kind, int rank>
@@ -93,13 +93,14 @@ Layer PoolFromConfig(const KerasConfig& config, const LayerOptions& common) {
               {.pool_size = config.Ints("pool_size", {2}),
                .strides = config.Ints("strides", {}),
                .padding = config.String("padding", "valid"),
-               .name = common.name});
+               .name = common.name},
+              Here());
 }
 
 template <PoolKind kind, int rank>
 Layer GlobalFromConfig(const KerasConfig& config, const LayerOptions& common) {
   RequireChannelsLast(config);
-  return GlobalPool(kind, rank, {.keepdims = config.Bool("keepdims", false), .name = common.name});
+  return GlobalPool(kind, rank, {.keepdims = config.Bool("keepdims", false), .name = common.name}, Here());
 }
 
 template <int rank>
@@ -113,23 +114,71 @@ void AddRank(std::vector<KnownLayer>& known) {
 
 }  // namespace
 
-Layer MaxPooling1D(const PoolLayerOptions& options) { return Pool(PoolKind::kMax, 1, options); }
-Layer MaxPooling2D(const PoolLayerOptions& options) { return Pool(PoolKind::kMax, 2, options); }
-Layer MaxPooling3D(const PoolLayerOptions& options) { return Pool(PoolKind::kMax, 3, options); }
-Layer AveragePooling1D(const PoolLayerOptions& options) { return Pool(PoolKind::kAverage, 1, options); }
-Layer AveragePooling2D(const PoolLayerOptions& options) { return Pool(PoolKind::kAverage, 2, options); }
-Layer AveragePooling3D(const PoolLayerOptions& options) { return Pool(PoolKind::kAverage, 3, options); }
-Layer GlobalMaxPooling1D(const GlobalPoolLayerOptions& options) { return GlobalPool(PoolKind::kMax, 1, options); }
-Layer GlobalMaxPooling2D(const GlobalPoolLayerOptions& options) { return GlobalPool(PoolKind::kMax, 2, options); }
-Layer GlobalMaxPooling3D(const GlobalPoolLayerOptions& options) { return GlobalPool(PoolKind::kMax, 3, options); }
-Layer GlobalAveragePooling1D(const GlobalPoolLayerOptions& options) {
-  return GlobalPool(PoolKind::kAverage, 1, options);
+PoolLayerOptions WithPoolSize(const IntList& pool_size, const PoolLayerOptions& options) {
+  PoolLayerOptions all = options;
+  all.pool_size = pool_size;
+  return all;
 }
-Layer GlobalAveragePooling2D(const GlobalPoolLayerOptions& options) {
-  return GlobalPool(PoolKind::kAverage, 2, options);
+
+Layer MaxPooling1D(const PoolLayerOptions& options, Here where) { return Pool(PoolKind::kMax, 1, options, where); }
+Layer MaxPooling1D(const IntList& pool_size, int64_t strides, const std::string& padding, Here where) {
+  return MaxPooling1D(pool_size, IntList(strides), padding, where);
 }
-Layer GlobalAveragePooling3D(const GlobalPoolLayerOptions& options) {
-  return GlobalPool(PoolKind::kAverage, 3, options);
+Layer MaxPooling1D(const IntList& pool_size, const IntList& strides, const std::string& padding, Here where) {
+  return Pool(PoolKind::kMax, 1, {.pool_size = pool_size, .strides = strides, .padding = padding}, where);
+}
+Layer MaxPooling2D(const PoolLayerOptions& options, Here where) { return Pool(PoolKind::kMax, 2, options, where); }
+Layer MaxPooling2D(const IntList& pool_size, int64_t strides, const std::string& padding, Here where) {
+  return MaxPooling2D(pool_size, IntList(strides), padding, where);
+}
+Layer MaxPooling2D(const IntList& pool_size, const IntList& strides, const std::string& padding, Here where) {
+  return Pool(PoolKind::kMax, 2, {.pool_size = pool_size, .strides = strides, .padding = padding}, where);
+}
+Layer MaxPooling3D(const PoolLayerOptions& options, Here where) { return Pool(PoolKind::kMax, 3, options, where); }
+Layer MaxPooling3D(const IntList& pool_size, int64_t strides, const std::string& padding, Here where) {
+  return MaxPooling3D(pool_size, IntList(strides), padding, where);
+}
+Layer MaxPooling3D(const IntList& pool_size, const IntList& strides, const std::string& padding, Here where) {
+  return Pool(PoolKind::kMax, 3, {.pool_size = pool_size, .strides = strides, .padding = padding}, where);
+}
+Layer AveragePooling1D(const PoolLayerOptions& options, Here where) { return Pool(PoolKind::kAverage, 1, options, where); }
+Layer AveragePooling1D(const IntList& pool_size, int64_t strides, const std::string& padding, Here where) {
+  return AveragePooling1D(pool_size, IntList(strides), padding, where);
+}
+Layer AveragePooling1D(const IntList& pool_size, const IntList& strides, const std::string& padding, Here where) {
+  return Pool(PoolKind::kAverage, 1, {.pool_size = pool_size, .strides = strides, .padding = padding}, where);
+}
+Layer AveragePooling2D(const PoolLayerOptions& options, Here where) { return Pool(PoolKind::kAverage, 2, options, where); }
+Layer AveragePooling2D(const IntList& pool_size, int64_t strides, const std::string& padding, Here where) {
+  return AveragePooling2D(pool_size, IntList(strides), padding, where);
+}
+Layer AveragePooling2D(const IntList& pool_size, const IntList& strides, const std::string& padding, Here where) {
+  return Pool(PoolKind::kAverage, 2, {.pool_size = pool_size, .strides = strides, .padding = padding}, where);
+}
+Layer AveragePooling3D(const PoolLayerOptions& options, Here where) { return Pool(PoolKind::kAverage, 3, options, where); }
+Layer AveragePooling3D(const IntList& pool_size, int64_t strides, const std::string& padding, Here where) {
+  return AveragePooling3D(pool_size, IntList(strides), padding, where);
+}
+Layer AveragePooling3D(const IntList& pool_size, const IntList& strides, const std::string& padding, Here where) {
+  return Pool(PoolKind::kAverage, 3, {.pool_size = pool_size, .strides = strides, .padding = padding}, where);
+}
+Layer GlobalMaxPooling1D(const GlobalPoolLayerOptions& options, Here where) {
+  return GlobalPool(PoolKind::kMax, 1, options, where);
+}
+Layer GlobalMaxPooling2D(const GlobalPoolLayerOptions& options, Here where) {
+  return GlobalPool(PoolKind::kMax, 2, options, where);
+}
+Layer GlobalMaxPooling3D(const GlobalPoolLayerOptions& options, Here where) {
+  return GlobalPool(PoolKind::kMax, 3, options, where);
+}
+Layer GlobalAveragePooling1D(const GlobalPoolLayerOptions& options, Here where) {
+  return GlobalPool(PoolKind::kAverage, 1, options, where);
+}
+Layer GlobalAveragePooling2D(const GlobalPoolLayerOptions& options, Here where) {
+  return GlobalPool(PoolKind::kAverage, 2, options, where);
+}
+Layer GlobalAveragePooling3D(const GlobalPoolLayerOptions& options, Here where) {
+  return GlobalPool(PoolKind::kAverage, 3, options, where);
 }
 
 std::vector<KnownLayer> PoolingLayers() {

@@ -29,7 +29,7 @@ Layer MakeLayer(const nlohmann::json& json, ConfigContext* context) {
   }
   std::vector<std::string> names;
   for (const auto& list : {ActivationLayers(), ConvLayers(), DenseLayers(), DropoutLayers(), InputLayers(),
-                           MergeLayers(), PoolingLayers(), ShapeLayers()}) {
+                           MergeLayers(), OperationLayers(), PoolingLayers(), ShapeLayers()}) {
     for (const KnownLayer& known : list) {
       if (known.class_name == config->class_name()) return known.make(*config, common);
       names.push_back(known.class_name);

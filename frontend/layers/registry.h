@@ -6,6 +6,7 @@
 #include <string_view>
 #include <vector>
 
+#include "weir/core/error.h"
 #include "weir/frontend/layer.h"
 #include "weir/frontend/parts/keras_config.h"
 
@@ -25,6 +26,7 @@ std::vector<KnownLayer> DenseLayers();
 std::vector<KnownLayer> DropoutLayers();
 std::vector<KnownLayer> InputLayers();
 std::vector<KnownLayer> MergeLayers();
+std::vector<KnownLayer> OperationLayers();
 std::vector<KnownLayer> PoolingLayers();
 std::vector<KnownLayer> ShapeLayers();
 
@@ -37,6 +39,24 @@ Layer LayerFromJson(const nlohmann::json& json, ConfigContext* context = nullptr
 Layer CustomLayerFrom(const std::string& name, const KerasConfig& config, const LayerOptions& common);
 
 // ---- For the makers
+
+// Runs `make`; an Error that it throws gets the user's line, if that is known and not in the message yet.
+template <class F>
+auto NamingLine(const Here& where, const F& make) {
+  try {
+    return make();
+  } catch (const Error& error) {
+    if (where.line() == 0) throw;
+    const std::string line = ShortLocation(where.file_name(), static_cast<int>(where.line()));
+    if (error.message().find(line) != std::string::npos) throw;
+    throw Error(error.code(), StrCat(error.message(), " (", line, ")"));
+  }
+}
+
+template <class L, class... Args>
+Layer MakeLayer(const Here& where, Args&&... args) {
+  return NamingLine(where, [&] { return Layer(std::make_shared<L>(std::forward<Args>(args)...), where); });
+}
 
 // Throws Error unless data_format is absent or "channels_last".
 void RequireChannelsLast(const KerasConfig& config);

@@ -73,7 +73,9 @@ class RescalingLayer : public LayerBase {
   explicit RescalingLayer(const RescalingLayerOptions& options)
       : LayerBase("Rescaling", {.name = options.name, .input_shape = options.input_shape}),
         scale_(options.scale),
-        offset_(options.offset) {}
+        offset_(options.offset) {
+    if (scale_ == 0) ThrowInvalidArgument("Rescaling: the scale is 0, as 1 / 255 is in C++: write 1. / 255");
+  }
 
   std::vector<Value> Call(CallContext& /*context*/, std::span<const Value> inputs) const override {
     return {Cast(inputs[0], DType::kFloat32) * scale_ + offset_};
@@ -87,26 +89,35 @@ class RescalingLayer : public LayerBase {
 
 Layer FlattenFromConfig(const KerasConfig& config, const LayerOptions& common) {
   RequireChannelsLast(config);
-  return Flatten({.name = common.name});
+  return Flatten({.name = common.name}, Here());
 }
 Layer ReshapeFromConfig(const KerasConfig& config, const LayerOptions& common) {
   std::vector<int64_t> target;
   if (config.Has("target_shape")) {
     target = JsonDims(config.json().at("target_shape"), "target_shape", -1);
   }
-  return Reshape(target, {.name = common.name});
+  return Reshape(target, {.name = common.name}, Here());
 }
 Layer RescalingFromConfig(const KerasConfig& config, const LayerOptions& common) {
-  return Rescaling({.scale = config.Number("scale", 1), .offset = config.Number("offset", 0), .name = common.name});
+  return Rescaling({.scale = config.Number("scale", 1), .offset = config.Number("offset", 0), .name = common.name},
+                   Here());
 }
 
 }  // namespace
 
-Layer Flatten(const FlattenLayerOptions& options) { return Layer(std::make_shared<FlattenLayer>(options)); }
-Layer Reshape(const std::vector<int64_t>& target_shape, const ReshapeLayerOptions& options) {
-  return Layer(std::make_shared<ReshapeLayer>(target_shape, options));
+Layer Flatten(const FlattenLayerOptions& options, Here where) { return MakeLayer<FlattenLayer>(where, options); }
+Layer Reshape(const std::vector<int64_t>& target_shape, const ReshapeLayerOptions& options, Here where) {
+  return MakeLayer<ReshapeLayer>(where, target_shape, options);
 }
-Layer Rescaling(const RescalingLayerOptions& options) { return Layer(std::make_shared<RescalingLayer>(options)); }
+Layer Rescaling(const RescalingLayerOptions& options, Here where) { return MakeLayer<RescalingLayer>(where, options); }
+Layer Rescaling(double scale, double offset, Here where) {
+  return Rescaling(RescalingLayerOptions{.scale = scale, .offset = offset}, where);
+}
+Layer Rescaling(double scale, const RescalingLayerOptions& options, Here where) {
+  RescalingLayerOptions all = options;
+  all.scale = scale;
+  return Rescaling(all, where);
+}
 
 std::vector<KnownLayer> ShapeLayers() {
   return {{"Flatten", FlattenFromConfig}, {"Reshape", ReshapeFromConfig}, {"Rescaling", RescalingFromConfig}};

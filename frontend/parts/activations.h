@@ -6,7 +6,9 @@
 #include <functional>
 #include <memory>
 #include <nlohmann/json_fwd.hpp>
+#include <source_location>
 #include <string>
+#include <type_traits>
 #include <vector>
 
 #include "weir/core/graph.h"
@@ -27,6 +29,12 @@ class Activation {
   const std::string& name() const;  // as written: "swish", "silu"; "linear" for none
 
   Value operator()(const Value& x) const;
+  // Of a symbolic tensor of the layer graph, as a layer (layers/activation.h).
+  template <class Symbolic>
+  requires(!std::is_convertible_v<Symbolic, Value>)
+  Symbolic operator()(const Symbolic& x, std::source_location where = std::source_location::current()) const {
+    return ApplyActivation(*this, x, where);
+  }
 
   // Whether its input are the logits of its output, from which losses compute (sigmoid and softmax).
   bool has_logits() const;

@@ -123,6 +123,15 @@ struct BinaryCrossEntropyOptions {
 Loss BinaryCrossEntropy(const BinaryCrossEntropyOptions& options = {});
 
 // The following take labels of y_pred's shape (or with one axis fewer where y_pred's last is 1).
+// As Keras spells them.
+inline Loss SparseCategoricalCrossentropy(const SparseCategoricalCrossEntropyOptions& options = {}) {
+  return SparseCategoricalCrossEntropy(options);
+}
+inline Loss CategoricalCrossentropy(const CategoricalCrossEntropyOptions& options = {}) {
+  return CategoricalCrossEntropy(options);
+}
+inline Loss BinaryCrossentropy(const BinaryCrossEntropyOptions& options = {}) { return BinaryCrossEntropy(options); }
+
 struct LossOptions {
   std::string reduction = "sum_over_batch_size";
 };

@@ -130,7 +130,7 @@ std::span<const KnownPart<Metric>> OwnMetrics() {
       {"accuracy", "", [](const Config&) { return Accuracy("accuracy"); }},
       {"binary_accuracy", "BinaryAccuracy",
        [](const Config& c) {
-         return BinaryAccuracy({.threshold = c.Number("threshold", 0.5), .name = c.String("name", "binary_accuracy")});
+         return BinaryAccuracy({.name = c.String("name", "binary_accuracy"), .threshold = c.Number("threshold", 0.5)});
        }},
       {"categorical_accuracy", "CategoricalAccuracy",
        [](const Config& c) { return CategoricalAccuracy(c.String("name", "categorical_accuracy")); }},

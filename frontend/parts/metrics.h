@@ -75,8 +75,8 @@ Metric CategoricalAccuracy(const std::string& name = "categorical_accuracy");
 
 // Share of the last axis where (p > threshold) == y.
 struct BinaryAccuracyOptions {
-  double threshold = 0.5;
   std::string name = "binary_accuracy";
+  double threshold = 0.5;
 };
 Metric BinaryAccuracy(const BinaryAccuracyOptions& options = {});
 

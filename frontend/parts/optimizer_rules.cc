@@ -21,8 +21,8 @@ template <class Options>
 OptimizerOptions Common(const Options& options) {
   return {.weight_decay = options.weight_decay,
           .clipnorm = options.clipnorm,
-          .global_clipnorm = options.global_clipnorm,
           .clipvalue = options.clipvalue,
+          .global_clipnorm = options.global_clipnorm,
           .use_ema = options.use_ema,
           .ema_momentum = options.ema_momentum,
           .ema_overwrite_frequency = options.ema_overwrite_frequency,
@@ -390,5 +390,14 @@ Optimizer Adamax(const AdamaxOptions& options) {
 Optimizer Nadam(const NadamOptions& options) {
   return Optimizer(std::make_shared<NadamRule>(options), options.learning_rate, Common(options));
 }
+
+Optimizer SGD(const LearningRate& learning_rate) { return SGD(SGDOptions{.learning_rate = learning_rate}); }
+Optimizer Adam(const LearningRate& learning_rate) { return Adam(AdamOptions{.learning_rate = learning_rate}); }
+Optimizer AdamW(const LearningRate& learning_rate) { return AdamW(AdamWOptions{.learning_rate = learning_rate}); }
+Optimizer RMSprop(const LearningRate& learning_rate) { return RMSprop(RMSpropOptions{.learning_rate = learning_rate}); }
+Optimizer Adagrad(const LearningRate& learning_rate) { return Adagrad(AdagradOptions{.learning_rate = learning_rate}); }
+Optimizer Adadelta(const LearningRate& learning_rate) { return Adadelta(AdadeltaOptions{.learning_rate = learning_rate}); }
+Optimizer Adamax(const LearningRate& learning_rate) { return Adamax(AdamaxOptions{.learning_rate = learning_rate}); }
+Optimizer Nadam(const LearningRate& learning_rate) { return Nadam(NadamOptions{.learning_rate = learning_rate}); }
 
 }  // namespace weir

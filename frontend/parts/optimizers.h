@@ -54,8 +54,8 @@ class OptimizerRule {
 struct OptimizerOptions {
   std::optional<double> weight_decay = {};     // w -= w * decay * rate before the update
   std::optional<double> clipnorm = {};         // each gradient's L2 norm at most this
-  std::optional<double> global_clipnorm = {};  // the norm of all gradients together at most this
   std::optional<double> clipvalue = {};        // each gradient's elements within +-this
+  std::optional<double> global_clipnorm = {};  // the norm of all gradients together at most this
   bool use_ema = false;                        // keep a moving average of each weight
   double ema_momentum = 0.99;
   std::optional<int64_t> ema_overwrite_frequency = {};  // every so many steps, weights become their averages
@@ -111,14 +111,15 @@ struct SGDOptions {
   bool nesterov = false;
   std::optional<double> weight_decay = {};
   std::optional<double> clipnorm = {};
-  std::optional<double> global_clipnorm = {};
   std::optional<double> clipvalue = {};
+  std::optional<double> global_clipnorm = {};
   bool use_ema = false;
   double ema_momentum = 0.99;
   std::optional<int64_t> ema_overwrite_frequency = {};
   std::string name = "";
 };
 Optimizer SGD(const SGDOptions& options = {});
+Optimizer SGD(const LearningRate& learning_rate);
 
 // m += (g - m) * (1 - b1); v += (g^2 - v) * (1 - b2); w -= a * m / (sqrt(v) + epsilon) with
 // a = r * sqrt(1 - b2^t) / (1 - b1^t). amsgrad: the largest v so far in v's place.
@@ -130,14 +131,15 @@ struct AdamOptions {
   bool amsgrad = false;
   std::optional<double> weight_decay = {};
   std::optional<double> clipnorm = {};
-  std::optional<double> global_clipnorm = {};
   std::optional<double> clipvalue = {};
+  std::optional<double> global_clipnorm = {};
   bool use_ema = false;
   double ema_momentum = 0.99;
   std::optional<int64_t> ema_overwrite_frequency = {};
   std::string name = "";
 };
 Optimizer Adam(const AdamOptions& options = {});
+Optimizer Adam(const LearningRate& learning_rate);
 
 // Adam with weight decay 0.004 by default.
 struct AdamWOptions {
@@ -148,14 +150,15 @@ struct AdamWOptions {
   double epsilon = 1e-7;
   bool amsgrad = false;
   std::optional<double> clipnorm = {};
-  std::optional<double> global_clipnorm = {};
   std::optional<double> clipvalue = {};
+  std::optional<double> global_clipnorm = {};
   bool use_ema = false;
   double ema_momentum = 0.99;
   std::optional<int64_t> ema_overwrite_frequency = {};
   std::string name = "";
 };
 Optimizer AdamW(const AdamWOptions& options = {});
+Optimizer AdamW(const LearningRate& learning_rate);
 
 // v = rho * v + (1 - rho) * g^2; w -= r * g / sqrt(v + epsilon). centered: v - a^2 + epsilon under the root, a being
 // the mean of g. momentum: b = momentum * b + increment; w -= b.
@@ -167,14 +170,15 @@ struct RMSpropOptions {
   bool centered = false;
   std::optional<double> weight_decay = {};
   std::optional<double> clipnorm = {};
-  std::optional<double> global_clipnorm = {};
   std::optional<double> clipvalue = {};
+  std::optional<double> global_clipnorm = {};
   bool use_ema = false;
   double ema_momentum = 0.99;
   std::optional<int64_t> ema_overwrite_frequency = {};
   std::string name = "";
 };
 Optimizer RMSprop(const RMSpropOptions& options = {});
+Optimizer RMSprop(const LearningRate& learning_rate);
 
 // a += g^2; w -= r * g / sqrt(a + epsilon).
 struct AdagradOptions {
@@ -183,14 +187,15 @@ struct AdagradOptions {
   double epsilon = 1e-7;
   std::optional<double> weight_decay = {};
   std::optional<double> clipnorm = {};
-  std::optional<double> global_clipnorm = {};
   std::optional<double> clipvalue = {};
+  std::optional<double> global_clipnorm = {};
   bool use_ema = false;
   double ema_momentum = 0.99;
   std::optional<int64_t> ema_overwrite_frequency = {};
   std::string name = "";
 };
 Optimizer Adagrad(const AdagradOptions& options = {});
+Optimizer Adagrad(const LearningRate& learning_rate);
 
 // a = rho * a + (1 - rho) * g^2; d = -g * sqrt(u + epsilon) / sqrt(a + epsilon); u = rho * u + (1 - rho) * d^2;
 // w += r * d.
@@ -200,14 +205,15 @@ struct AdadeltaOptions {
   double epsilon = 1e-7;
   std::optional<double> weight_decay = {};
   std::optional<double> clipnorm = {};
-  std::optional<double> global_clipnorm = {};
   std::optional<double> clipvalue = {};
+  std::optional<double> global_clipnorm = {};
   bool use_ema = false;
   double ema_momentum = 0.99;
   std::optional<int64_t> ema_overwrite_frequency = {};
   std::string name = "";
 };
 Optimizer Adadelta(const AdadeltaOptions& options = {});
+Optimizer Adadelta(const LearningRate& learning_rate);
 
 // m as Adam; u = max(b2 * u, |g|); w -= r * m / ((1 - b1^t) * (u + epsilon)).
 struct AdamaxOptions {
@@ -217,19 +223,21 @@ struct AdamaxOptions {
   double epsilon = 1e-7;
   std::optional<double> weight_decay = {};
   std::optional<double> clipnorm = {};
-  std::optional<double> global_clipnorm = {};
   std::optional<double> clipvalue = {};
+  std::optional<double> global_clipnorm = {};
   bool use_ema = false;
   double ema_momentum = 0.99;
   std::optional<int64_t> ema_overwrite_frequency = {};
   std::string name = "";
 };
 Optimizer Adamax(const AdamaxOptions& options = {});
+Optimizer Adamax(const LearningRate& learning_rate);
 
 // Adam with Nesterov momentum: with u_t = b1 * (1 - 0.96^t / 2) and U_t their product up to t,
 // w -= r * (u_{t+1} * m / (1 - U_{t+1}) + (1 - u_t) * g / (1 - U_t)) / (sqrt(v / (1 - b2^t)) + epsilon).
 using NadamOptions = AdamaxOptions;
 Optimizer Nadam(const NadamOptions& options = {});
+Optimizer Nadam(const LearningRate& learning_rate);
 
 }  // namespace weir
 
