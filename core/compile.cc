@@ -2,6 +2,8 @@
 
 #include <chrono>
 #include <cstdio>
+#include <new>
+#include <stdexcept>
 
 #include "weir/core/error.h"
 #include "weir/core/passes/cse.h"
@@ -49,7 +51,7 @@ std::string CompileOptions::Key() const {
 }
 
 absl::StatusOr<Plan> CompileProgram(const Program& request, std::span<const Backend* const> backends,
-                                    const CompileOptions& options, ThreadPool& pool) {
+                                    const CompileOptions& options, ThreadPool& pool) try {
   WEIR_CHECK(!backends.empty());
   Plan plan;
   PassLog log(plan.log);
@@ -87,6 +89,11 @@ absl::StatusOr<Plan> CompileProgram(const Program& request, std::span<const Back
   }
   log.Done("finalize", "kernels ready");
   return plan;
+} catch (const std::bad_alloc&) {
+  // Backends prepare tables as long as an axis.
+  return absl::ResourceExhaustedError(StrCat("compile: no memory to plan ", request.graph->size(), " nodes"));
+} catch (const std::length_error&) {
+  return absl::ResourceExhaustedError(StrCat("compile: no memory to plan ", request.graph->size(), " nodes"));
 }
 
 }  // namespace weir

@@ -28,7 +28,7 @@ struct CompileOptions {
 };
 
 // `backends` in order of preference; the first one's MayJoin decides on fusion, the first that does not decline takes
-// a cluster. `pool` is for backends that compile.
+// a cluster. `pool` is for backends that compile. kResourceExhausted if there is no memory to make the plan.
 absl::StatusOr<Plan> CompileProgram(const Program& program, std::span<const Backend* const> backends,
                                     const CompileOptions& options, ThreadPool& pool);
 

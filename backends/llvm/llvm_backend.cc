@@ -4,6 +4,7 @@
 #include <mutex>
 #include <string_view>
 
+#include "absl/container/flat_hash_map.h"
 #include "weir/backends/llvm/jit.h"
 #include "weir/backends/llvm/kernel_interpreter.h"
 #include "weir/backends/llvm/kernel_names.h"
@@ -144,21 +145,29 @@ class LlvmBackend : public Backend {
   }
 
   absl::Status Finalize(std::span<Lowering* const> lowerings, ThreadPool& pool) const override {
-    std::vector<Stage*> stages;
+    // Steps that are alike share what they were lowered to, and share it compiled.
+    std::vector<std::vector<Stage*>> users;  // of each kernel
     std::vector<NamedKernel> kernels;
+    absl::flat_hash_map<const void*, size_t> known;
     for (Lowering* lowering : lowerings) {
       for (Stage& stage : lowering->stages) {
-        stages.push_back(&stage);
-        kernels.push_back({&StateOf(stage).kernel, StateOf(stage).symbol});
+        const auto [at, fresh] = known.try_emplace(stage.state.get(), kernels.size());
+        if (fresh) {
+          users.emplace_back();
+          kernels.push_back({&StateOf(stage).kernel, StateOf(stage).symbol});
+        }
+        users[at->second].push_back(&stage);
       }
     }
     if (kernels.empty()) return absl::OkStatus();
     if (interpret_) {
-      for (size_t i = 0; i < stages.size(); ++i) {
+      for (size_t i = 0; i < users.size(); ++i) {
         WEIR_RETURN_IF_ERROR(Verify(*kernels[i].kernel));
-        stages[i]->run = [](const KernelCall& call) noexcept {
-          Interpret(static_cast<const KernelState*>(call.state)->kernel, call);
-        };
+        for (Stage* stage : users[i]) {
+          stage->run = [](const KernelCall& call) noexcept {
+            Interpret(static_cast<const KernelState*>(call.state)->kernel, call);
+          };
+        }
       }
       return absl::OkStatus();
     }
@@ -168,11 +177,13 @@ class LlvmBackend : public Backend {
       refused_ = compiled.status();
     }
     WEIR_RETURN_IF_ERROR(compiled.status());
-    for (size_t i = 0; i < stages.size(); ++i) {
-      auto state = std::make_shared<KernelState>(StateOf(*stages[i]));
+    for (size_t i = 0; i < users.size(); ++i) {
+      auto state = std::make_shared<KernelState>(StateOf(*users[i].front()));
       state->code = compiled->code;
-      stages[i]->state = std::move(state);
-      stages[i]->run = compiled->functions[i];
+      for (Stage* stage : users[i]) {
+        stage->state = state;
+        stage->run = compiled->functions[i];
+      }
     }
     return absl::OkStatus();
   }
