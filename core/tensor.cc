@@ -38,6 +38,49 @@ Tensor Tensor::Full(DType dtype, Shape shape, double value) {
   return tensor;
 }
 
+Tensor Tensor::Borrow(const void* data, TensorType type, std::shared_ptr<const void> owner,
+                      std::span<const int64_t> byte_strides) {
+  const Shape& shape = type.shape;
+  if (!byte_strides.empty() && static_cast<int>(byte_strides.size()) != shape.rank()) {
+    ThrowInvalidArgument("Borrow: ", byte_strides.size(), " strides for a tensor of rank ", shape.rank());
+  }
+  if (data == nullptr && shape.size() > 0) ThrowInvalidArgument("Borrow: there is no data for ", type);
+  const int64_t element = SizeOf(type.dtype);
+  bool dense = reinterpret_cast<uintptr_t>(data) % static_cast<uintptr_t>(element) == 0;
+  std::vector<int64_t> strides(static_cast<size_t>(shape.rank()));
+  int64_t step = element;
+  for (int axis = shape.rank() - 1; axis >= 0; --axis) {
+    const auto i = static_cast<size_t>(axis);
+    strides[i] = byte_strides.empty() ? step : byte_strides[i];
+    // Along an axis of one element nothing is ever added.
+    if (strides[i] != step && shape[axis] > 1) dense = false;
+    step *= shape[axis];
+  }
+  if (shape.size() == 0) return Tensor(std::move(type));
+  if (dense) {
+    Tensor tensor;
+    tensor.data_ = const_cast<std::byte*>(static_cast<const std::byte*>(data));
+    tensor.storage_ = std::shared_ptr<std::byte>(tensor.data_, [keep = std::move(owner)](std::byte*) {});
+    tensor.type_ = std::move(type);
+    return tensor;
+  }
+  Tensor copy = Uninitialized(type);
+  std::byte* out = copy.raw();
+  std::vector<int64_t> index(strides.size(), 0);
+  const std::byte* at = static_cast<const std::byte*>(data);
+  for (int64_t i = 0; i < shape.size(); ++i, out += element) {
+    std::memcpy(out, at, static_cast<size_t>(element));
+    for (int axis = shape.rank() - 1; axis >= 0; --axis) {
+      const auto k = static_cast<size_t>(axis);
+      at += strides[k];
+      if (++index[k] < shape[axis]) break;
+      at -= strides[k] * shape[axis];
+      index[k] = 0;
+    }
+  }
+  return copy;
+}
+
 Tensor Tensor::Clone() const {
   if (!defined()) return {};
   Tensor copy = Uninitialized(type_);

@@ -49,6 +49,18 @@ class Tensor {
   // Elements without a defined value: for a caller that writes all of them.
   static Tensor Uninitialized(TensorType type);
 
+  // Elements that somebody else owns: of another library's array, or a part of a tensor with strides. They are shared
+  // where they lie as a tensor's do (row-major without gaps, each where its type may lie), and copied otherwise.
+  // `byte_strides`: from one element to the next along each axis, in bytes, of any sign; none: without gaps. Shared
+  // elements must stay, and stay unchanged, as long as a tensor has them: `owner` is held until the last one goes (null:
+  // the caller sees to it). Throws Error if there is no data, or a number of strides that is not the rank.
+  static Tensor Borrow(const void* data, TensorType type, std::shared_ptr<const void> owner = nullptr,
+                       std::span<const int64_t> byte_strides = {});
+  static Tensor Borrow(const void* data, TensorType type, std::shared_ptr<const void> owner,
+                       std::initializer_list<int64_t> byte_strides) {
+    return Borrow(data, std::move(type), std::move(owner), std::span(byte_strides.begin(), byte_strides.size()));
+  }
+
   bool defined() const { return storage_ != nullptr; }
   const TensorType& type() const { return type_; }
   DType dtype() const { return type_.dtype; }

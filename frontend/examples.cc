@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <cstdio>
 #include <cstring>
 
 #include "weir/core/error.h"
@@ -59,6 +60,29 @@ void CopyScaled(const From* src, To* dst, int64_t count, double scale) {
       dst[i] = scale == 1 ? static_cast<To>(src[i]) : static_cast<To>(static_cast<double>(src[i]) * scale);
     }
   }
+}
+
+// Whether anything in the model may bring bytes to about one.
+bool MayScale(const ModelBase& model) {
+  for (const Layer& layer : model.network().layers) {
+    const LayerBase& base = layer.base();
+    if (base.is_model() ? MayScale(AsModel(layer)) : base.class_name() == "Rescaling" || base.class_name() == "Operation")
+      return true;
+  }
+  return false;
+}
+
+// Numbers from 0 to 255 where a model expects about one train badly, and nothing else says so.
+void WarnOfBytes(const ModelBase& model, const Tensor& x, DType wanted, double scale) {
+  constexpr int64_t kLooked = 1 << 16;  // elements: enough to tell a picture from flags
+  if (x.dtype() != DType::kUint8 || wanted != DType::kFloat32 || scale != 1 || model.warned()) return;
+  const std::span<const uint8_t> bytes = x.data<uint8_t>().first(static_cast<size_t>(std::min(x.size(), kLooked)));
+  const auto largest = std::max_element(bytes.begin(), bytes.end());
+  if (largest == bytes.end() || *largest <= 1 || MayScale(model) || !model.FirstWarning()) return;
+  std::fprintf(stderr,
+               "weir: warning: model \"%s\" is fed bytes up to %d as they are; for numbers from 0 to 1 write "
+               ".scale = 1. / 255, or begin the model with Rescaling(1. / 255)\n",
+               model.name().c_str(), static_cast<int>(*largest));
 }
 
 // Labels stay integers, real targets become float32.
@@ -135,7 +159,9 @@ void BoundExamples::BindInputs(const ModelBase& model, const Examples& examples,
     }
     const std::optional<double> remembered =
         x.dtype() == DType::kUint8 ? InputScaleOf(*network.input_calls[i]->layer) : std::nullopt;
-    inputs_.push_back({x, expected.dtype, scale.value_or(remembered.value_or(1))});
+    const double factor = scale.value_or(remembered.value_or(1));
+    WarnOfBytes(model, x, expected.dtype, factor);
+    inputs_.push_back({x, expected.dtype, factor});
   }
 }
 

@@ -7,9 +7,11 @@
 
 #include "weir/core/tensor.h"                 // IWYU pragma: export
 #include "weir/frontend/callbacks.h"          // IWYU pragma: export
+#include "weir/frontend/custom_step.h"        // IWYU pragma: export
 #include "weir/frontend/data/cifar10.h"       // IWYU pragma: export
 #include "weir/frontend/data/dataset.h"       // IWYU pragma: export
 #include "weir/frontend/data/generated.h"     // IWYU pragma: export
+#include "weir/frontend/diff.h"               // IWYU pragma: export
 #include "weir/frontend/history_curves.h"     // IWYU pragma: export
 #include "weir/frontend/io/file.h"            // IWYU pragma: export
 #include "weir/frontend/io/npy.h"             // IWYU pragma: export

@@ -9,6 +9,7 @@
 #include "weir/frontend/layers/custom.h"
 #include "weir/frontend/layers/layers.h"
 #include "weir/frontend/layers/registry.h"
+#include "weir/frontend/model_base.h"
 #include "weir/frontend/parts/keras_config.h"
 
 namespace weir {
@@ -304,6 +305,33 @@ SymbolicTensor Layer::operator()(const std::vector<SymbolicTensor>& inputs) cons
 
 SymbolicTensor Layer::operator()(const SymbolicTensor& input) const {
   return (*this)(std::vector<SymbolicTensor>{input});
+}
+
+std::vector<Value> Layer::Outputs(const std::vector<Value>& inputs, bool training, int64_t step) const {
+  if (inputs.empty()) ThrowInvalidArgument("layer \"", name(), "\" is called without inputs");
+  std::vector<TensorSpec> specs;
+  for (const Value& input : inputs) {
+    if (!input.defined() || input.graph != inputs[0].graph) {
+      ThrowInvalidArgument("layer \"", name(), "\": an input is undefined, or of another graph");
+    }
+    specs.push_back({input.dtype(), {input.shape().begin(), input.shape().end()}});
+    if (!specs.back().dims.empty()) specs.back().dims[0] = kNone;
+  }
+  NamingLine(base().where(), [&] { base().EnsureBuilt(specs); });
+  const std::shared_ptr<Graph>& graph = inputs[0].graph;
+  CallContext context(graph, training, base().is_model() ? AsModel(*this).seed() : 0);
+  std::vector<Value> outputs = context.CallLayer(base(), name(), inputs);
+  for (const auto& [variable, leaf] : context.weights()) graph->SetData(leaf.ref, variable.value());
+  if (context.step().defined()) graph->SetData(context.step().ref, Tensor::Scalar(step));
+  return outputs;
+}
+
+Value Layer::operator()(const Value& x, bool training, int64_t step) const {
+  std::vector<Value> outputs = Outputs(std::vector<Value>{x}, training, step);
+  if (outputs.size() != 1) {
+    ThrowInvalidArgument("layer \"", name(), "\" has ", outputs.size(), " outputs: use Outputs(inputs)");
+  }
+  return outputs[0];
 }
 
 std::vector<Variable> Layer::non_trainable_weights() const {

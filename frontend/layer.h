@@ -157,6 +157,13 @@ class Layer {
   SymbolicTensor operator()(const std::vector<SymbolicTensor>& inputs) const;
   std::vector<SymbolicTensor> Outputs(const std::vector<SymbolicTensor>& inputs) const;
 
+  // Records the layer, or all of a model, on values of a graph: a model as a function. Weights are leaves that carry
+  // their values of now, so that Evaluate computes the result; one that is not built yet is built for these values. In
+  // training dropout draws as in step `step`; layers' state stays as it is, and what trains is a TrainStep
+  // (custom_step.h). Throws Error as the layer does.
+  Value operator()(const Value& x, bool training = false, int64_t step = 0) const;
+  std::vector<Value> Outputs(const std::vector<Value>& inputs, bool training = false, int64_t step = 0) const;
+
   bool defined() const { return base_ != nullptr; }
   std::string name() const { return base().name(); }
   const std::string& class_name() const { return base().class_name(); }

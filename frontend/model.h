@@ -22,6 +22,7 @@
 
 #include "weir/core/error.h"
 #include "weir/frontend/model_base.h"
+#include "weir/frontend/profile.h"
 #include "weir/frontend/summary.h"
 #include "weir/frontend/tap.h"
 #include "weir/frontend/training_options.h"
@@ -111,7 +112,18 @@ class Model : public Layer {
   Optimizer optimizer() const;
   void set_learning_rate(double learning_rate) const;
 
-  // ---- Looking inside (tap.h)
+  // ---- Looking inside (tap.h, profile.h)
+
+  // Where the time of a training step goes, or of a prediction, as text: see ProfileModel.
+  std::string Profile(const Tensor& x, const Tensor& y, const ProfileOptions& options = {}) const {
+    return ProfileModel(model(), Examples(x, y), options);
+  }
+  std::string Profile(const Tensor& x, const ProfileOptions& options = {}) const {
+    return ProfileModel(model(), Examples(x, Tensor()), options);
+  }
+  std::string Profile(const Examples& data, const ProfileOptions& options = {}) const {
+    return ProfileModel(model(), data, options);
+  }
 
   // Watches values in every run as long as the handle lives. Throws Error if nothing matches.
   TapHandle Tap(const std::string& pattern, const TapOptions& options = {}) const;

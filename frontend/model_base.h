@@ -56,6 +56,9 @@ class ModelBase : public LayerBase {
   // What bytes are multiplied with before input 0 takes them: as in training, or 1 for a model whose first layer is a
   // Rescaling. Nothing if neither is so: then nobody has said.
   std::optional<double> InputScale() const;
+  // True once: who is told it says what is to be said once of a model.
+  bool FirstWarning() const { return !warned_.exchange(true); }
+  bool warned() const { return warned_.load(); }
 
   uint64_t seed() const { return seed_; }
   // Weights that have no value yet will come from this seed.
@@ -86,6 +89,7 @@ class ModelBase : public LayerBase {
   void SeedWeights(bool override_earlier);
   void SeedLayer(const Layer& layer, bool override_earlier);
 
+  mutable std::atomic<bool> warned_{false};
   bool sequential_;
   uint64_t seed_;
   Runtime* runtime_;

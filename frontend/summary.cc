@@ -8,15 +8,23 @@
 namespace weir {
 namespace {
 
+constexpr char kFrame[] = "\u00af";  // a macron
+
 class Table {
  public:
   Table(int line_length, std::vector<int> ends) : line_length_(line_length), ends_(std::move(ends)) {}
 
   void Line(char c) { text_ += std::string(static_cast<size_t>(line_length_), c) + "\n"; }
+  // A line in a frame of so many nested models.
+  void Line(const std::string& c, int level) {
+    text_ += std::string(static_cast<size_t>(level), '|');
+    for (int i = 0; i < line_length_ - 2 * level; ++i) text_ += c;
+    text_ += std::string(static_cast<size_t>(level), '|') + "\n";
+  }
   void Text(const std::string& line) { text_ += line + "\n"; }
 
   // Fields longer than their column go on in the next line; so do lists behind each element.
-  void Row(std::vector<std::string> fields) {
+  void Row(std::vector<std::string> fields, int level = 0) {
     const auto any_left = [&] {
       return std::any_of(fields.begin(), fields.end(), [](const auto& f) { return !f.empty(); });
     };
@@ -34,12 +42,13 @@ class Table {
           if (found != std::string::npos) cut = std::min(cut, found + 2);
         }
         part.resize(cut);
-        if (column == 0) line += " ";
+        if (column == 0) line += std::string(static_cast<size_t>(level), '|') + " ";
         line += part + std::string(static_cast<size_t>(space), ' ');
         field.erase(0, cut);
-        if (static_cast<int>(line.size()) < ends_[column]) line.resize(static_cast<size_t>(ends_[column]), ' ');
+        const int end = ends_[column] - level;
+        if (static_cast<int>(line.size()) < end) line.resize(static_cast<size_t>(end), ' ');
       }
-      Text(line);
+      Text(line + std::string(static_cast<size_t>(level), '|'));
     }
   }
 
@@ -80,6 +89,25 @@ std::string Connections(const Network& network, const Layer& layer) {
   return "[" + StrJoin(sources, ", ") + "]";
 }
 
+// A layer's row, and those of its own layers if it is a model and they are asked for.
+void AddLayer(Table& table, const Network& network, const Layer& layer, bool connected, bool expand, int level, bool last) {
+  const std::string type = layer.class_name() == "Model" ? "Functional" : layer.class_name();
+  std::vector<std::string> row{layer.name() + " (" + type + ")", OutputShape(layer),
+                               layer.built() ? std::to_string(layer.count_params()) : "0 (unused)"};
+  // What a layer inside is connected to is its own model's summary.
+  if (connected) row.push_back(level == 0 ? Connections(network, layer) : "[]");
+  table.Row(row, level);
+  if (expand && layer.base().is_model()) {
+    table.Line(kFrame, level + 1);
+    const std::vector<Layer> inner = AsModel(layer).layers();
+    for (const Layer& nested : inner) {
+      AddLayer(table, network, nested, connected, expand, level + 1, nested == inner.back());
+    }
+    table.Line(kFrame, level);
+  }
+  if (!last) table.Line(" ", level);
+}
+
 int64_t CountParams(const std::vector<Variable>& variables) {
   int64_t count = 0;
   for (const Variable& variable : variables) count += variable.shape().size();
@@ -113,12 +141,7 @@ std::string SummaryText(const ModelBase& model, const SummaryOptions& options) {
   table.Row(header);
   table.Line('=');
   for (const Layer& layer : model.layers()) {
-    const std::string type = layer.class_name() == "Model" ? "Functional" : layer.class_name();
-    std::vector<std::string> row{layer.name() + " (" + type + ")", OutputShape(layer),
-                                 layer.built() ? std::to_string(layer.count_params()) : "0 (unused)"};
-    if (connected) row.push_back(Connections(network, layer));
-    table.Row(row);
-    table.Line(' ');
+    AddLayer(table, network, layer, connected, options.expand_nested, /*level=*/0, /*last=*/false);
   }
   table.Line('=');
   const int64_t all = CountParams(model.weights()), trainable = CountParams(model.trainable_weights());

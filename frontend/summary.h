@@ -13,6 +13,7 @@ class ModelBase;
 struct SummaryOptions {
   int line_length = 0;                 // 0: 65 columns, or 98 with "Connected to"
   std::vector<double> positions = {};  // where columns end: shares of the line, or columns if the last exceeds 1
+  bool expand_nested = false;          // models among the layers are followed by their own layers, framed
 };
 
 // Throws Error if the model is not built.

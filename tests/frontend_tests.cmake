@@ -2,7 +2,7 @@
 find_package(nlohmann_json REQUIRED)
 weir_test(frontend_test
   SOURCES frontend_callbacks_test.cc frontend_files_test.cc frontend_format_test.cc frontend_layers_test.cc
-          frontend_keras_test.cc frontend_model_test.cc frontend_state_test.cc frontend_taps_test.cc frontend_training_test.cc
+          frontend_inspect_test.cc frontend_keras_test.cc frontend_model_test.cc frontend_state_test.cc frontend_taps_test.cc frontend_training_test.cc
   DEPS weir_frontend nlohmann_json::nlohmann_json)
 weir_test(frontend_tutorial_test SOURCES frontend_tutorial_test.cc DEPS weir_frontend nlohmann_json::nlohmann_json)
 weir_test(depth_test SOURCES depth_test.cc DEPS weir_frontend)

@@ -10,6 +10,7 @@
 #include <string>
 #include <vector>
 
+#include "weir/frontend/custom_step.h"
 #include "weir/frontend/layers/layers.h"
 #include "weir/frontend/sequential.h"
 #include "weir/frontend/session.h"
@@ -74,6 +75,19 @@ TEST(Readme, TapsRun) {
   }
   EXPECT_EQ(before.value().shape(), (Shape{2, 6, 6, 4}));
   EXPECT_EQ(gradients.readings().size(), 2u);
+}
+
+TEST(Readme, OwnStepRuns) {
+  const SymbolicTensor input = Input({8, 8, 3});
+  const SymbolicTensor x = Conv2D(4, 3, {.padding = "same", .activation = "relu"})(input);
+  const Model model(input, Dense(10, "softmax")(Flatten()(x * 2 + 1)));
+  const Tensor images = Tensor::Full(DType::kFloat32, {2, 8, 8, 3}, 0.5), labels = Tensor::Of<int32_t>({2}, {3, 4});
+  TrainStep step(Adam(1e-3), [&](StepRecorder& record, std::span<const Value> batch) {
+    const Value y = record(model, batch[0]);
+    return Loss("sparse_categorical_crossentropy")(batch[1], y, FindLogits(y));
+  });
+  for (int i = 0; i < 10; ++i) std::cout << step({images, labels}) << "\n";  // loss: 2.3026
+  EXPECT_EQ(step.iterations(), 10);
 }
 
 TEST(Readme, GraphRuns) {
