@@ -204,8 +204,8 @@ TEST(Checksums, NameTheTensor) {
   for (const char* name : {"m/weights.safetensors", "w"}) {
     std::string bytes = ReadBytes(folder / name);
     // The least bit of a weight: no probe would notice.
-    const std::span<const float> kernel = model.layer(0).kernel().value().data<float>();
-    const std::string needle(reinterpret_cast<const char*>(kernel.data()), kernel.size_bytes());
+    const Tensor kernel = model.layer(0).kernel().value();
+    const std::string needle(reinterpret_cast<const char*>(kernel.raw()), static_cast<size_t>(kernel.bytes()));
     const size_t at = bytes.find(needle);
     ASSERT_NE(at, std::string::npos);
     bytes[at] = static_cast<char>(bytes[at] ^ 1);
