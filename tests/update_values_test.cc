@@ -19,8 +19,8 @@ struct Rule {
   Optimizer optimizer;
 };
 
-template <class Options, class Make>
-void AddVariants(std::vector<Rule>& rules, const std::string& name, Make make, Options base) {
+template <class Options>
+void AddVariants(std::vector<Rule>& rules, const std::string& name, Optimizer (*make)(const Options&), Options base) {
   rules.push_back({name, make(base)});
   Options options = base;
   options.clipnorm = 1;
