@@ -38,6 +38,14 @@ std::string Describe(const Cluster& cluster) {
   return StrJoin(names, "+");
 }
 
+bool HasNoWork(const Cluster& cluster) {
+  const auto is_empty = [&](Ref ref) { return cluster.type(ref).shape.size() == 0; };
+  if (!std::all_of(cluster.outputs.begin(), cluster.outputs.end(), is_empty)) return false;
+  if (cluster.node(cluster.nodes.front()).op->kind != OpKind::kOpaque) return true;
+  return std::all_of(cluster.inputs.begin(), cluster.inputs.end(),
+                     [&](Ref ref) { return is_empty(ref) || IsFloating(cluster.type(ref).dtype); });
+}
+
 size_t CountOperands(const Cluster& cluster, const Node& node) {
   std::vector<Ref> refs;
   const auto add = [&](const Node& user) {

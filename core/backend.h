@@ -102,6 +102,9 @@ struct Lowering {
 // read, with outputs of the epilogue of equal element size.
 std::vector<InPlacePair> PointwisePairs(const Cluster& cluster);
 
+// Whether there is nothing to do: no output has elements, and no indices are to be checked.
+bool HasNoWork(const Cluster& cluster);
+
 // Values from outside that the cluster would read, with those of `node` besides its own.
 size_t CountOperands(const Cluster& cluster, const Node& node);
 

@@ -280,7 +280,8 @@ TEST(HostileSizes, AreRefusedOrMeanWhatTheySay) {
       for (const std::unique_ptr<Runtime>& runtime : runtimes) {
         const Results results = CompileAndRun(*runtime, r, roots, run);
         EXPECT_EQ(results.error, expected.error);
-        ASSERT_EQ(results.outputs.size(), expected.outputs.size());
+        EXPECT_EQ(results.outputs.size(), expected.outputs.size());
+        if (results.outputs.size() != expected.outputs.size()) continue;
         for (size_t i = 0; i < results.outputs.size(); ++i) EXPECT_TRUE(SameBits(results.outputs[i], expected.outputs[i]));
       }
     }

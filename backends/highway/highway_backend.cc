@@ -70,9 +70,11 @@ class HighwayBackend : public Backend {
 
   std::variant<Lowering, Decline> Lower(const Cluster& cluster) const override {
     if (cluster.prologue > 0 || cluster.tail) return Decline{"a kernel with more than an anchor and an epilogue"};
-    const bool nothing = std::all_of(cluster.outputs.begin(), cluster.outputs.end(),
-                                     [&](Ref ref) { return cluster.type(ref).shape.size() == 0; });
-    if (nothing) return Lowering{.kernel = "no elements", .stages = {}, .workspace_bytes = 0, .in_place = {}};
+    if (HasNoWork(cluster)) return Lowering{.kernel = "no elements", .stages = {}, .workspace_bytes = 0, .in_place = {}};
+    if (cluster.type(cluster.outputs[0]).shape.size() == 0 &&
+        cluster.node(cluster.nodes[0]).op->kind == OpKind::kOpaque) {
+      return Decline{"indices are to be checked, for nothing to be made of them"};
+    }
     if (!cluster.anchor && cluster.node(cluster.nodes[0]).op->kind == OpKind::kOpaque) {
       return LowerMove(cluster, kernels_);
     }

@@ -206,9 +206,11 @@ class LlvmBackend : public Backend {
 
  private:
   LowerResult LowerUnnamed(const Cluster& cluster) const {
-    const bool nothing = std::all_of(cluster.outputs.begin(), cluster.outputs.end(),
-                                     [&](Ref ref) { return cluster.type(ref).shape.size() == 0; });
-    if (nothing) return Lowering{.kernel = "no elements", .stages = {}, .workspace_bytes = 0, .in_place = {}};
+    if (HasNoWork(cluster)) return Lowering{.kernel = "no elements", .stages = {}, .workspace_bytes = 0, .in_place = {}};
+    if (cluster.type(cluster.outputs[0]).shape.size() == 0 &&
+        cluster.node(cluster.nodes[0]).op->kind == OpKind::kOpaque) {
+      return Decline{"indices are to be checked, for nothing to be made of them"};
+    }
     const Node& first = cluster.node(cluster.anchor ? *cluster.anchor : cluster.nodes[0]);
     if (first.op->kind == OpKind::kOpaque) return LowerMove(cluster);
     if (auto decline = ClusterIr::ClusterDecline(cluster)) return *std::move(decline);
