@@ -71,9 +71,10 @@ Value UnarySlope(ScalarOp op, const GradientContext& context) {
     }
     case ScalarOp::kSoftplus: return g * Sigmoid(x);
     case ScalarOp::kClip: {
-      const Value inside =
-          LogicalAnd(GreaterEqual(x, context.node.attrs.Double(kLow)), LessEqual(x, context.node.attrs.Double(kHigh)));
-      return Where(inside, g, 0.0);
+      // A NaN is not outside: slopes that are computed from it stay NaN.
+      const Value outside =
+          LogicalOr(Less(x, context.node.attrs.Double(kLow)), Greater(x, context.node.attrs.Double(kHigh)));
+      return Where(outside, 0.0, g);
     }
     case ScalarOp::kCast: return Cast(g, x.dtype());
     case ScalarOp::kBroadcastTo: return SumToShape(g, x.shape());

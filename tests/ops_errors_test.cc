@@ -149,7 +149,7 @@ TEST_F(OpsErrors, Arguments) {
   ExpectMessage([&] { Dropout(x, 0.5, In({}, DType::kInt64), 1, 2, Shape{3}); }, "Dropout");
   const auto other = Graph::Create();
   ExpectMessage([&] { x + other->Input({DType::kFloat32, {4}}); }, "two graphs");
-  ExpectMessage([&] { In({2}, DType::kUint8) + 256; }, "256 is out of range for uint8");
+  ExpectMessage([&] { Maximum(In({2}, DType::kUint8), 256); }, "256 is out of range for uint8");
 }
 
 }  // namespace

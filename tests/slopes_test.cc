@@ -63,7 +63,8 @@ std::vector<Function> Functions() {
   add("softsign", Softsign,
       {{-kInf, -1, 0, 0, 0}, {-kMax, -1, 0, 0, 0}, {-1e20f, -1, 0, 0, 0}, {1e20f, 1, 0, 0, 0}, {kMax, 1, 0, 0, 0},
        {kInf, 1, 0, 0, 0},   {1, kHalf, 0.25f, -0.25f, 0.375f}, {-1, -kHalf, 0.25f, 0.25f, 0.375f}, {kNan, kNan, kNan, kNan, kNan}});
-  add("hard_sigmoid", HardSigmoid, Squashed(0, 1, kHalf, 1.0f / 6, 0, 0));
+  add("hard_sigmoid", HardSigmoid, {{-kInf, 0, 0, 0, 0}, {-kMax, 0, 0, 0, 0}, {0, kHalf, 1.0f / 6, 0, 0}, {-0.0f, kHalf, 1.0f / 6, 0, 0},
+                                     {kMax, 1, 0, 0, 0}, {kInf, 1, 0, 0, 0}});
   add("relu", [](const Value& x) { return Relu(x); },
       {{-kInf, 0, 0, 0, 0}, {-kMax, 0, 0, 0, 0}, {kMin, kMin, 1, 0, 0}, {kMax, kMax, 1, 0, 0}, {kInf, kInf, 1, 0, 0},
        {0, 0, 0, 0, 0}, {-0.0f, 0, 0, 0, 0}});
@@ -116,7 +117,7 @@ std::vector<Function> Functions() {
   loss("mean_squared_error", MeanSquaredError(), 1, {{1, 0, 0, 2, 0}, {1e19f, 1e38f, 2e19f, 2, 0}, {kInf, kInf, kInf, 2, 0}});
   loss("mean_absolute_error", MeanAbsoluteError(), 1, {{1, 0, 0, 0, 0}, {kMax, kMax, 1, 0, 0}, {-kInf, kInf, -1, 0, 0}});
   loss("hinge", Hinge(), 1, {{0, 1, -1, 0, 0}, {kMax, 0, 0, 0, 0}, {kInf, 0, 0, 0, 0}, {-kMax, kMax, -1, 0, 0}, {-kInf, kInf, -1, 0, 0}});
-  loss("poisson", Poisson(), 1, {{1, 1, 0, 1, -2}, {kMax, kMax, 1, 0, 0}});
+  loss("poisson", Poisson(), 1, {{2, 1.3068528f, 0.5f, 0.25f, -0.25f}, {kMax, kMax, 1, 0, 0}});
   loss("binary_crossentropy of logits", BinaryCrossEntropy({.from_logits = true}), 1,
        {{1, 0.3132617f, -0.2689414f, 0.1966119f, -0.0908577f}, {kMax, 0, 0, 0, 0}, {1e20f, 0, 0, 0, 0}, {-1e20f, 1e20f, -1, 0, 0}, {-kMax, kMax, -1, 0, 0}});
   return all;

@@ -35,8 +35,8 @@ void CheckUnit(std::string_view who, std::string_view option, double value) {
 
 float Power(double base, int64_t exponent) { return std::pow(static_cast<float>(base), static_cast<float>(exponent)); }
 
-// A gradient whose square, and sums of it, are finite: what is larger counts as this, so that no rule divides one
-// infinity by another. Steps of rules that divide by a root of squares are the same for it.
+// A gradient whose square, sums and differences are finite: what is larger counts as this, so that no rule divides one
+// infinity by another. Steps of rules that divide by the gradients' size are the same for it.
 Value Bounded(const Value& g) {
   constexpr double kMost = 0x1p60;  // about 1e18
   return Clip(g, -kMost, kMost);
@@ -222,7 +222,8 @@ class AdamaxRule final : public OptimizerRule {
   std::vector<float> Scalars(float learning_rate, int64_t iterations) const override {
     return {learning_rate, 1 - Power(beta_1_, iterations + 1)};
   }
-  UpdateResult Update(const Value& w, const Value& g, Values slots, Values scalars) const override {
+  UpdateResult Update(const Value& w, const Value& gradient, Values slots, Values scalars) const override {
+    const Value g = Bounded(gradient);
     const Value m = Towards(slots[0], g, beta_1_);
     const Value norm = Maximum(beta_2_ * slots[1], Abs(g));
     return {w - scalars[0] * m / (scalars[1] * (norm + epsilon_)), {m, norm}};
