@@ -85,10 +85,12 @@ void ShowPlan() {
 
 }  // namespace
 
-int main(int argc, char** argv) {
+int main(int argc, char** argv) try {
   examples::Start(argc, argv, "Records, differentiates and evaluates values by hand, and prints a compiled plan.");
   RecordAndEvaluate();
   DifferentiateTwice();
   FitLine(examples::Quick() ? 50 : 500);
   ShowPlan();
+} catch (const std::exception& error) {
+  return examples::Failed(error);
 }

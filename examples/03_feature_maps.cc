@@ -127,7 +127,7 @@ void DrawGradients(const k::Model& model, const Picture& picture) {
 
 }  // namespace
 
-int main(int argc, char** argv) {
+int main(int argc, char** argv) try {
   k::examples::Start(argc, argv, "Draws and dumps what every layer of a model makes of one picture.");
   k::examples::ExitIfError(k::EnsureDirectory(absl::GetFlag(FLAGS_out)));
   const k::Model model = TheModel();
@@ -137,4 +137,6 @@ int main(int argc, char** argv) {
   } else {
     DrawValues(model, picture);
   }
+} catch (const std::exception& error) {
+  return k::examples::Failed(error);
 }

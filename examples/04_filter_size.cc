@@ -116,7 +116,7 @@ void TwoAndThreeAxes() {
 
 }  // namespace
 
-int main(int argc, char** argv) {
+int main(int argc, char** argv) try {
   k::examples::Start(argc, argv, "Shows what the size and shape of a convolution's window do, in numbers and pictures.");
   k::examples::ExitIfError(k::EnsureDirectory(absl::GetFlag(FLAGS_out)));
   const auto data = k::datasets::LoadCifar10OrGenerated();
@@ -130,4 +130,6 @@ int main(int argc, char** argv) {
   MixChannels(image);
   TwoAndThreeAxes();
   std::cout << "pictures are in " << absl::GetFlag(FLAGS_out) << "/\n";
+} catch (const std::exception& error) {
+  return k::examples::Failed(error);
 }

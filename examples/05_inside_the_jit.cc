@@ -45,7 +45,7 @@ Sequential MakeModel() {
 
 }  // namespace
 
-int main(int argc, char** argv) {
+int main(int argc, char** argv) try {
   const std::vector<std::string> backends = BackendNames();
   const bool jit = std::find(backends.begin(), backends.end(), "llvm") != backends.end();
   examples::Start(argc, argv, "Lists the kernels of a training step, with work, time and code.", jit ? "llvm" : "");
@@ -88,4 +88,6 @@ int main(int argc, char** argv) {
                         .events = events,
                         .peak_flops = peak.flops,
                         .peak_bytes = peak.triad_bytes});
+} catch (const std::exception& error) {
+  return examples::Failed(error);
 }

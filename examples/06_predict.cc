@@ -62,7 +62,7 @@ std::vector<double> Probabilities(const k::Tensor& output) {
 
 }  // namespace
 
-int main(int argc, char** argv) {
+int main(int argc, char** argv) try {
   k::examples::Start(argc, argv, "Says what a saved model takes a picture for: --model=FOLDER --image=FILE.");
   const std::string folder = absl::GetFlag(FLAGS_model), file = absl::GetFlag(FLAGS_image);
   if (folder.empty() || file.empty()) Fail("expected --model=FOLDER and --image=FILE");
@@ -86,4 +86,6 @@ int main(int argc, char** argv) {
   for (size_t i : order) {
     std::cout << std::fixed << std::setprecision(1) << std::setw(5) << 100 * shares[i] << " %  " << names[i] << "\n";
   }
+} catch (const std::exception& error) {
+  return k::examples::Failed(error);
 }

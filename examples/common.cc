@@ -1,10 +1,13 @@
 #include "weir/examples/common.h"
 
+#include <signal.h>
+
 #include <cstdlib>
 #include <filesystem>
 #include <iostream>
 #include <map>
 #include <memory>
+#include <vector>
 
 #include "absl/flags/flag.h"
 #include "absl/flags/parse.h"
@@ -82,7 +85,12 @@ void Start(int argc, char** argv, const std::string& usage, const std::string& b
   const std::string program = std::filesystem::path(argv[0]).filename().string();
   if (AsksForHelp(argc, argv)) PrintHelp(program, usage);
   absl::SetProgramUsageMessage(usage);
-  absl::ParseCommandLine(argc, argv);
+  signal(SIGPIPE, SIG_IGN);
+  const std::vector<char*> words = absl::ParseCommandLine(argc, argv);
+  if (words.size() > 1) {
+    std::cerr << "error: '" << words[1] << "' is no flag; --help lists them\n";
+    std::exit(1);
+  }
   const std::string wanted = absl::GetFlag(FLAGS_backend);
   if (wanted == "list") ListBackends();
   ExitIfError(SetDefaultRuntime({.backend = wanted.empty() ? backend : wanted, .threads = absl::GetFlag(FLAGS_threads)}));
@@ -105,6 +113,11 @@ void ExitIfError(const absl::Status& status) {
   if (status.ok()) return;
   std::cerr << "error: " << std::string(status.message()) << "\n";
   std::exit(1);
+}
+
+int Failed(const std::exception& error) {
+  std::cerr << "error: " << error.what() << "\n";
+  return 1;
 }
 
 }  // namespace weir::examples

@@ -221,7 +221,14 @@ void BoundExamples::BindWeights(const ModelBase& model, const Examples& examples
 
 void BoundExamples::AddClassWeights(const std::map<int64_t, double>& class_weight) {
   if (targets_.size() != 1) ThrowInvalidArgument("class_weight is for models with one output");
+  for (const auto& [label, weight] : class_weight) {
+    if (!std::isfinite(weight)) ThrowInvalidArgument("class_weight: the weight of class ", label, " is ", weight);
+  }
   const Tensor& labels = targets_[0].data;
+  if (labels.shape().rank() > 2) {
+    ThrowInvalidArgument("class_weight is for one label a sample, as a class number or a row; labels are ",
+                         labels.type());
+  }
   Tensor weights = Tensor::Full(DType::kFloat32, Shape{size_}, 1);
   if (!weights_.empty()) weights = weights_[0].data.Clone();
   const Tensor values = labels.Cast(DType::kFloat64);

@@ -1,5 +1,7 @@
 #include "weir/frontend/history.h"
 
+#include <algorithm>
+
 #include "weir/core/error.h"
 #include "weir/frontend/parts/progress.h"
 
@@ -60,32 +62,53 @@ const std::vector<double>& History::operator[](std::string_view key) const {
   return *found;
 }
 
+std::vector<int64_t> History::EpochsOf(std::string_view key) const {
+  if (Find(key) == nullptr) return {};
+  const auto some = series_epochs.find(std::string(key));
+  return some == series_epochs.end() ? epoch : some->second;
+}
+
 void History::Append(int64_t epoch_number, const Logs& logs) {
-  epoch.push_back(epoch_number);
-  for (const auto& [key, value] : logs) {
-    bool found = false;
-    for (auto& entry : series) {
-      if (entry.first != key) continue;
-      entry.second.push_back(value);
-      found = true;
-    }
-    if (!found) series.push_back({key, {value}});
+  // A series without a value now has one in some epochs only.
+  for (const auto& entry : series) {
+    if (!logs.Has(entry.first)) series_epochs.try_emplace(entry.first, epoch);
   }
+  for (const auto& [key, value] : logs) {
+    if (Find(key) == nullptr) {
+      series.push_back({key, {}});
+      if (!epoch.empty()) series_epochs[key] = {};
+    }
+    for (auto& entry : series) {
+      if (entry.first == key) entry.second.push_back(value);
+    }
+    const auto some = series_epochs.find(key);
+    if (some != series_epochs.end()) some->second.push_back(epoch_number);
+  }
+  epoch.push_back(epoch_number);
+}
+
+void History::KeepBefore(int64_t first) {
+  const auto cut = [&](const std::vector<int64_t>& epochs) {
+    size_t keep = 0;
+    while (keep < epochs.size() && epochs[keep] < first) ++keep;
+    return keep;
+  };
+  for (auto& [key, values] : series) values.resize(std::min(values.size(), cut(EpochsOf(key))));
+  for (auto& [key, epochs] : series_epochs) epochs.resize(cut(epochs));
+  epoch.resize(cut(epoch));
+  interrupted = false;
+  std::erase_if(series, [](const auto& entry) { return entry.second.empty(); });
+  std::erase_if(series_epochs, [&](const auto& entry) { return entry.second.empty(); });
 }
 
 std::ostream& operator<<(std::ostream& out, const History& history) {
-  for (size_t i = 0; i < history.epoch.size(); ++i) {
-    out << "epoch " << history.epoch[i];
+  for (const int64_t epoch : history.epoch) {
+    out << "epoch " << epoch;
     for (const auto& [key, values] : history.series) {
-      // A series that is shorter has no value in some epochs; which, it does not know.
-      if (values.size() == history.epoch.size()) out << " - " << key << ": " << FormatLogValue(values[i]);
+      const std::vector<int64_t> epochs = history.EpochsOf(key);
+      const auto at = static_cast<size_t>(std::find(epochs.begin(), epochs.end(), epoch) - epochs.begin());
+      if (at < values.size()) out << " - " << key << ": " << FormatLogValue(values[at]);
     }
-    out << "\n";
-  }
-  for (const auto& [key, values] : history.series) {
-    if (values.size() == history.epoch.size()) continue;
-    out << key << ":";
-    for (double value : values) out << " " << FormatLogValue(value);
     out << "\n";
   }
   if (history.interrupted) out << "(interrupted)\n";

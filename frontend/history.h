@@ -3,6 +3,7 @@
 #define WEIR_FRONTEND_HISTORY_H_
 
 #include <cstdint>
+#include <map>
 #include <ostream>
 #include <string>
 #include <string_view>
@@ -36,11 +37,16 @@ std::ostream& operator<<(std::ostream& out, const Logs& logs);  // "loss: 1.5123
 struct History {
   std::vector<int64_t> epoch;                                       // from 0
   std::vector<std::pair<std::string, std::vector<double>>> series;  // one value an epoch that had one
+  std::map<std::string, std::vector<int64_t>> series_epochs;  // of series without a value in some epochs: which had one
   bool interrupted = false;                                         // SIGINT ended the training
 
   const std::vector<double>& operator[](std::string_view key) const;  // throws Error listing the keys
   const std::vector<double>* Find(std::string_view key) const;
+  // The epochs whose values operator[] gives; none for a key that there isn't.
+  std::vector<int64_t> EpochsOf(std::string_view key) const;
   void Append(int64_t epoch_number, const Logs& logs);
+  // Drops the epochs from `first` on.
+  void KeepBefore(int64_t first);
 };
 // One row an epoch.
 std::ostream& operator<<(std::ostream& out, const History& history);

@@ -3,13 +3,16 @@
 #include <signal.h>
 
 #include <atomic>
+#include <mutex>
 
 namespace weir {
 namespace {
 
 // A signal handler can reach nothing but globals.
-std::atomic<int> scopes{0};
 std::atomic<bool> seen{false};
+// Of the scopes alive; behind `guard`, which no handler takes.
+std::mutex guard;
+int scopes = 0;
 struct sigaction previous;
 static_assert(std::atomic<bool>::is_always_lock_free);
 
@@ -26,24 +29,26 @@ void OnInterrupt(int signal) {
 }  // namespace
 
 InterruptScope::InterruptScope(bool enabled) {
-  if (!enabled || scopes.fetch_add(1) > 0) {
-    if (enabled) scopes.fetch_sub(1);
-    return;
+  if (!enabled) return;
+  const std::lock_guard lock(guard);
+  if (scopes == 0) {
+    if (sigaction(SIGINT, nullptr, &previous) != 0 || previous.sa_handler == SIG_IGN) return;
+    seen = false;
+    struct sigaction action {};
+    action.sa_handler = OnInterrupt;
+    action.sa_flags = SA_RESTART;  // writes to the terminal go on
+    sigaction(SIGINT, &action, nullptr);
   }
-  owner_ = true;
-  seen = false;
-  struct sigaction action {};
-  action.sa_handler = OnInterrupt;
-  action.sa_flags = SA_RESTART;  // writes to the terminal go on
-  sigaction(SIGINT, &action, &previous);
+  enabled_ = true;
+  ++scopes;
 }
 
 InterruptScope::~InterruptScope() {
-  if (!owner_) return;
-  sigaction(SIGINT, &previous, nullptr);
-  scopes.fetch_sub(1);
+  if (!enabled_) return;
+  const std::lock_guard lock(guard);
+  if (--scopes == 0) sigaction(SIGINT, &previous, nullptr);
 }
 
-bool InterruptScope::interrupted() const { return owner_ && seen; }
+bool InterruptScope::interrupted() const { return enabled_ && seen; }
 
 }  // namespace weir

@@ -25,6 +25,8 @@ namespace {
 constexpr int kFormatVersion = 2;
 // Layer names hold no '/', so these never meet a weight's.
 constexpr char kOptimizerPrefix[] = "/optimizer/";
+constexpr char kUnaveraged[] = "unaveraged";  // beside an optimizer's slots
+constexpr char kCallbackPrefix[] = "/callbacks/";
 
 // A weight under the paths that lead to it: the first is what it is saved by.
 struct NamedWeight {
@@ -166,7 +168,18 @@ absl::Status Restore(ModelBase& model, const SavedFiles& saved, bool compile) {
     for (const NamedWeight& weight : list.weights()) {
       WEIR_ASSIGN_OR_RETURN(std::vector<Tensor> slots, SlotsOf(weight, specs, index, saved.weights_path));
       if (!slots.empty()) trainer.mutable_state().slots[weight.variable.id()] = std::move(slots);
+      for (const std::string& name : weight.names) {
+        const Tensor* unaveraged = Find(index, StrCat(kOptimizerPrefix, name, "/", kUnaveraged));
+        if (unaveraged == nullptr) continue;
+        if (unaveraged->type() != weight.variable.type()) {
+          return absl::DataLossError(StrCat(saved.weights_path, ": optimizer state ", kUnaveraged, " of ", name, " is ",
+                                            unaveraged->type(), ", expected ", weight.variable.type()));
+        }
+        trainer.mutable_state().unaveraged[weight.variable.id()] = *unaveraged;
+        break;
+      }
     }
+    trainer.SetCallbackTensors([&](const std::string& name) { return Find(index, kCallbackPrefix + name); });
   }
   return CheckProbe(model, saved.weights, saved.weights_path);
 }
@@ -199,7 +212,11 @@ void AddOptimizerState(ModelBase& model, const WeightList& list, NamedTensors& t
     for (size_t i = 0; i < specs.size(); ++i) {
       tensors.emplace_back(StrCat(kOptimizerPrefix, weight.names[0], "/", specs[i].name), slots->second[i]);
     }
+    const auto unaveraged = trainer.state().unaveraged.find(weight.variable.id());
+    if (unaveraged == trainer.state().unaveraged.end()) continue;
+    tensors.emplace_back(StrCat(kOptimizerPrefix, weight.names[0], "/", kUnaveraged), unaveraged->second);
   }
+  for (const auto& [name, tensor] : trainer.CallbackTensors()) tensors.emplace_back(kCallbackPrefix + name, tensor);
 }
 
 absl::Status Save(ModelBase& model, const std::string& path) {
@@ -256,8 +273,17 @@ absl::Status SaveModel(ModelBase& model, const std::string& path) {
   }
 }
 
+absl::Status CheckCanSaveModel(const std::string& path) {
+  std::string folder = path;
+  while (folder.size() > 1 && folder.ends_with('/')) folder.pop_back();
+  WEIR_RETURN_IF_ERROR(CheckReplaceable(folder));
+  return CheckCanWrite(folder);
+}
+
 absl::StatusOr<Model> LoadModel(const std::string& path, const ModelOptions& options, bool compile) {
-  const auto wanted = [compile](const std::string& name) { return compile || !name.starts_with(kOptimizerPrefix); };
+  const auto wanted = [compile](const std::string& name) {
+    return compile || !(name.starts_with(kOptimizerPrefix) || name.starts_with(kCallbackPrefix));
+  };
   WEIR_ASSIGN_OR_RETURN(const SavedFiles saved, ReadSaved(path, wanted));
   try {
     return Load(saved, options, compile);

@@ -20,6 +20,10 @@ namespace weir {
 // user's own (an activation, a loss) are saved by name and can't be loaded.
 absl::Status SaveModel(ModelBase& model, const std::string& path);
 
+// Whether SaveModel could save at `path` now, as far as that can be told without writing: for programs that would rather
+// hear of a wrong path before they train.
+absl::Status CheckCanSaveModel(const std::string& path);
+
 // kNotFound ("No saved model at ...") where there is none. kDataLoss or kInvalidArgument, naming file and reason, for
 // files that are cut, changed (any bit: every tensor read, the header and the configuration have checksums; files of
 // earlier versions have none) or of another version, and if the probe's output differs by more than 1e-5 of its largest

@@ -38,22 +38,6 @@ bool IsPart(const std::string& name) {
   return name.substr(0, end) == kConfigName || IsWeightsName(name.substr(0, end));
 }
 
-absl::Status CheckReplaceable(const std::string& path) {
-  std::error_code error;
-  if (!std::filesystem::exists(path, error)) return absl::OkStatus();
-  if (!std::filesystem::is_directory(path, error)) {
-    return absl::FailedPreconditionError(StrCat(path, ": is a file, expected a folder or nothing"));
-  }
-  for (std::filesystem::directory_iterator entry(path, error), end; !error && entry != end; entry.increment(error)) {
-    const std::string name = entry->path().filename().string();
-    if (!IsPart(name)) {
-      return absl::FailedPreconditionError(
-          StrCat(path, ": holds ", name, ", which is no part of a saved model: not replaced"));
-    }
-  }
-  return absl::OkStatus();
-}
-
 void KeepMode(const std::string& from, const std::string& to) {
   struct stat info;
   // A new file has the mode that the process gives: no failure.
@@ -196,6 +180,22 @@ absl::Status WriteInPlace(const std::string& folder, const SavedFiles& saved) {
 }
 
 }  // namespace
+
+absl::Status CheckReplaceable(const std::string& path) {
+  std::error_code error;
+  if (!std::filesystem::exists(path, error)) return absl::OkStatus();
+  if (!std::filesystem::is_directory(path, error)) {
+    return absl::FailedPreconditionError(StrCat(path, ": is a file, expected a folder or nothing"));
+  }
+  for (std::filesystem::directory_iterator entry(path, error), end; !error && entry != end; entry.increment(error)) {
+    const std::string name = entry->path().filename().string();
+    if (!IsPart(name)) {
+      return absl::FailedPreconditionError(
+          StrCat(path, ": holds ", name, ", which is no part of a saved model: not replaced"));
+    }
+  }
+  return absl::OkStatus();
+}
 
 absl::Status WriteSaved(const std::string& path, const SavedFiles& saved) {
   std::string folder = path;

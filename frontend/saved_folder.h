@@ -20,6 +20,9 @@ struct SavedFiles {
   std::string config_path, weights_path;
 };
 
+// kFailedPrecondition for what WriteSaved would not replace: a file, or a folder that holds anything but a saved model.
+absl::Status CheckReplaceable(const std::string& path);
+
 // Writes both files such that whoever reads, and whoever reads after a kill at any moment, finds the old pair or the
 // new one. Where the folder can be exchanged for a new one (ReplaceFolder) that is done. Otherwise the weights get a
 // name of their own ("weights.weir-x7k2pq.safetensors"), and the configuration, which says that name ("weights_file") and

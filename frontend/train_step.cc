@@ -234,6 +234,14 @@ void StepProgram::RecordTaps(const ModelBase& model, const CompiledModel* compil
 void StepProgram::RecordUpdate(const CompiledModel& compiled, const StepRequest& request, CallContext& context,
                                std::span<const Value> tapped, std::vector<Value>& tap_gradients) {
   const Optimizer& optimizer = compiled.optimizer;
+  for (const std::string& name : optimizer.excluded_from_weight_decay()) {
+    std::vector<std::string> paths;
+    for (const Variable& variable : variables_) paths.push_back(variable.path());
+    const auto has = [&](const std::string& path) { return path.find(name) != std::string::npos; };
+    if (std::none_of(paths.begin(), paths.end(), has)) {
+      ThrowNotFound(optimizer.name(), ": ExcludeFromWeightDecay: ", UnknownNameMessage("weight", name, paths));
+    }
+  }
   slot_specs_ = optimizer.slots();
   std::vector<size_t> trained;  // positions among variables_
   std::vector<Value> xs;
@@ -273,7 +281,7 @@ void StepProgram::RecordUpdate(const CompiledModel& compiled, const StepRequest&
                               {Leaf::kSlot, trained[i], s, true}));
     }
     writes(leaf);
-    const UpdateResult result = optimizer.Update(leaf, gradients[i], slots, scalars);
+    const UpdateResult result = optimizer.Update(leaf, gradients[i], slots, scalars, !optimizer.decays(variable.path()));
     assign(leaf, variable.constraint().Apply(result.weight));
     for (size_t s = 0; s < slots.size(); ++s) assign(slots[s], result.slots[s]);
   }

@@ -42,6 +42,8 @@ struct CompiledModel {
 struct TrainingState {
   int64_t iterations = 0;  // of another thread's training: see Iterations
   std::map<const void*, std::vector<Tensor>> slots;  // by variable
+  // By variable: the weights that use_ema's averages have taken the place of at the end of Fit.
+  std::map<const void*, Tensor> unaveraged;
 
   int64_t Iterations() const { return __atomic_load_n(&iterations, __ATOMIC_RELAXED); }
   void Count() { __atomic_fetch_add(&iterations, 1, __ATOMIC_RELAXED); }

@@ -9,6 +9,7 @@
 #include "weir/core/error.h"
 #include "weir/core/float_state.h"
 #include "weir/core/fork_guard.h"
+#include "weir/frontend/fit_progress.h"
 #include "weir/frontend/session.h"
 
 namespace weir {
@@ -71,21 +72,34 @@ class Entry {
 }  // namespace
 
 EpochMeans::EpochMeans(const CompiledModel& compiled) {
-  keys_.push_back("loss");
+  const auto add = [&](const std::string& key, std::optional<bool> larger) {
+    keys_.push_back(key);
+    larger_.push_back(larger);
+  };
+  add("loss", false);
   const bool several = compiled.outputs.size() > 1;
   for (const OutputPlan& plan : compiled.outputs) {
     if (!several || !plan.loss.defined()) continue;
-    keys_.push_back(plan.name + "_loss");
+    add(plan.name + "_loss", false);
     ++output_losses_;
   }
   for (const OutputPlan& plan : compiled.outputs) {
-    for (const std::string& key : MetricKeys(plan, several)) keys_.push_back(key);
+    size_t next = 0;
+    for (const std::string& key : MetricKeys(plan, several)) {
+      const size_t i = next++, unweighted = plan.metrics.size();
+      add(key, (i < unweighted ? plan.metrics[i] : plan.weighted_metrics[i - unweighted]).larger_is_better());
+    }
   }
   means_.resize(keys_.size());
   for (const OutputPlan& plan : compiled.outputs) {
     if (plan.loss.defined()) part_weights_.push_back(plan.loss_weight);
   }
   parts_.resize(part_weights_.size() + 1);
+}
+
+std::optional<bool> EpochMeans::larger_is_better(std::string_view key) const {
+  const auto found = std::find(keys_.begin(), keys_.end(), key);
+  return found == keys_.end() ? std::nullopt : larger_[static_cast<size_t>(found - keys_.begin())];
 }
 
 void EpochMeans::Reset() {
@@ -121,7 +135,7 @@ Logs EpochMeans::Values() const {
   return logs;
 }
 
-Trainer::Trainer(ModelBase& model) : model_(model) {}
+Trainer::Trainer(ModelBase& model) : model_(model), progress_(std::make_unique<FitProgress>()) {}
 Trainer::~Trainer() = default;
 
 void Trainer::Compile(const ModelCompileOptions& options) {
@@ -156,10 +170,7 @@ void Trainer::Compile(const ModelCompileOptions& options) {
 void Trainer::Adopt(CompiledModel compiled) {
   compiled_ = std::move(compiled);
   state_ = {};
-  history_ = {};
-  callback_states_ = nullptr;
-  interrupted_means_ = nullptr;
-  interrupted_at_.reset();
+  *progress_ = {};
   Forget();
 }
 
@@ -338,6 +349,7 @@ Logs Trainer::TrainOnBatch(const Examples& batch, const BatchOptions& options) {
   std::vector<int64_t> rows(static_cast<size_t>(bound.size()));
   std::iota(rows.begin(), rows.end(), 0);
   TrainerCall call(*this);
+  DropAverages(/*goes_on=*/false);
   EpochMeans means(*compiled_);
   means.Add(RunBatch(call, RunMode::kTrain, bound, rows, options.taps, state_.iterations, false), bound.size());
   return means.Values();

@@ -26,6 +26,8 @@
 
 namespace weir {
 
+struct FitProgress;
+
 // Running means of one epoch, those of all its samples at once: the loss weighted by batch size or by what counts in it
 // (masks, sample weights; the losses of sums are added), metrics by what they count.
 class EpochMeans {
@@ -36,12 +38,15 @@ class EpochMeans {
   void Add(const StepRun& step, int64_t batch_size);
   Logs Values() const;
   const std::vector<std::string>& keys() const { return keys_; }
+  // Of the value with this key; nothing if it is none of them or a function of the user's own.
+  std::optional<bool> larger_is_better(std::string_view key) const;
 
   nlohmann::json State() const;
   void SetState(const nlohmann::json& state);
 
  private:
   std::vector<std::string> keys_;
+  std::vector<std::optional<bool>> larger_;  // is better, for each key
   std::vector<MeanState> means_;        // of the keys
   std::vector<MeanState> parts_;        // of outputs' losses, then of the rest, where they count apart
   std::vector<double> part_weights_;
@@ -99,7 +104,7 @@ class Trainer {
   const Optimizer& optimizer() const { return RequireCompiled("the optimizer").optimizer; }
   void set_learning_rate(double learning_rate);
   const TrainingState& state() const { return state_; }
-  const History& history() const { return history_; }
+  const History& history() const;
 
   // Drops recorded programs: the model's structure has changed.
   void Forget();
@@ -111,18 +116,15 @@ class Trainer {
   // Counters, history and callbacks' states; slots are tensors and go apart.
   nlohmann::json ProgressState() const;
   void SetProgressState(const nlohmann::json& state);
+  // The callbacks' tensors, under names that SetCallbackTensors asks for: "0/1" for the second of the first callback.
+  std::vector<std::pair<std::string, Tensor>> CallbackTensors() const;
+  void SetCallbackTensors(const std::function<const Tensor*(const std::string& name)>& find);
   TrainingState& mutable_state() { return state_; }
 
  private:
   friend class FitContext;
   friend class FitLoop;
   friend class TrainerCall;
-
-  // Where an interrupted epoch stopped.
-  struct Position {
-    int64_t epoch = 0;
-    int64_t step = 0;
-  };
 
   // While alive, this thread alone trains the model; it may take a turn within its own.
   class TrainingTurn {
@@ -160,7 +162,11 @@ class Trainer {
   std::vector<std::shared_ptr<TapHandle::State>> LivingHandles(RunMode mode);
   // Counts the step; the moving averages take the weights' place where the optimizer says so. For who holds the locks.
   void AfterStep();
+  // Puts the moving averages in the weights' place, if the optimizer keeps any.
   void TakeAverages();
+  // Before more training. `goes_on`: the weights of before are put back, unless others have taken the averages' place.
+  void DropAverages(bool goes_on);
+  FitProgress Progress() const;
   Logs EvaluateBound(const BoundExamples& data, int64_t batch_size, const std::vector<TapRequest>& taps, int verbose,
                      const ProgressOutput& output);
 
@@ -182,11 +188,8 @@ class Trainer {
   int turns_ = 0;
   bool fits_ = false;
 
-  History history_;
-  std::unique_ptr<nlohmann::json> callback_states_;
-  std::unique_ptr<nlohmann::json> interrupted_means_;
-  std::optional<Position> interrupted_at_;
-  std::function<void(nlohmann::json& state)> add_running_state_;  // while Fit runs: what only it knows
+  std::unique_ptr<FitProgress> progress_;
+  std::function<FitProgress()> running_progress_;  // while Fit runs: what only it knows
 };
 
 }  // namespace weir

@@ -1,6 +1,7 @@
 // Running batches: programs recorded once, what a call has for itself, and who may train.
 #include <algorithm>
 #include <cmath>
+#include <cstring>
 #include <functional>
 
 #include "weir/core/error.h"
@@ -249,24 +250,39 @@ StepRun& Trainer::RunBatch(TrainerCall& call, RunMode mode, const BoundExamples&
   return run;
 }
 
-void Trainer::AfterStep() {
-  state_.Count();
-  const OptimizerOptions& options = compiled_->optimizer.options();
-  if (!options.use_ema || !options.ema_overwrite_frequency) return;
-  if (state_.iterations % *options.ema_overwrite_frequency != 0) return;
-  for (Variable variable : model_.trainable_weights()) {
-    const auto slots = state_.slots.find(variable.id());
-    if (slots != state_.slots.end()) variable.LockedAdopt(slots->second[0].Clone());
-  }
-}
+// ema_overwrite_frequency is part of the step itself.
+void Trainer::AfterStep() { state_.Count(); }
 
 void Trainer::TakeAverages() {
+  // Steps that were held back have averaged nothing.
+  if (!compiled_->optimizer.options().use_ema || state_.iterations == 0) return;
   const std::vector<Variable> variables = InLockOrder(model_.trainable_weights());
   const VariableLocks locks(variables);
   for (Variable variable : variables) {
     const auto slots = state_.slots.find(variable.id());
-    if (slots != state_.slots.end()) variable.LockedAdopt(slots->second[0].Clone());
+    if (slots == state_.slots.end()) continue;
+    state_.unaveraged[variable.id()] = variable.LockedValue();
+    variable.LockedAdopt(slots->second[0].Clone());
   }
+}
+
+void Trainer::DropAverages(bool goes_on) {
+  if (state_.unaveraged.empty()) return;
+  const std::map<const void*, Tensor> before = std::move(state_.unaveraged);
+  state_.unaveraged.clear();
+  if (!goes_on) return;
+  std::vector<Variable> variables = model_.weights();
+  std::erase_if(variables, [&](const Variable& variable) { return !before.contains(variable.id()); });
+  variables = InLockOrder(std::move(variables));
+  const VariableLocks locks(variables);
+  const auto averaged = [&](const Variable& variable) {
+    const auto slots = state_.slots.find(variable.id());
+    if (slots == state_.slots.end()) return false;
+    const Tensor &now = variable.LockedValue(), &average = slots->second[0];
+    return now.type() == average.type() && std::memcmp(now.raw(), average.raw(), static_cast<size_t>(now.bytes())) == 0;
+  };
+  if (!std::all_of(variables.begin(), variables.end(), averaged)) return;
+  for (Variable variable : variables) variable.LockedAdopt(before.at(variable.id()));
 }
 
 }  // namespace weir

@@ -1,16 +1,28 @@
 // What of training goes into files, and comes back: compiled choices, counters, history, callbacks' states.
+#include <algorithm>
 #include <cmath>
 #include <nlohmann/json.hpp>
 
 #include "weir/core/error.h"
+#include "weir/frontend/fit_progress.h"
 #include "weir/frontend/parts/keras_config.h"
 #include "weir/frontend/trainer.h"
 
 namespace weir {
 namespace {
 
-// JSON has no NaN and no infinity; they are written as null.
-double NumberOrNaN(const nlohmann::json& value) { return value.is_null() ? std::nan("") : value.get<double>(); }
+// JSON has no NaN and no infinity; they are written as null, "inf" and "-inf".
+nlohmann::json NumberJson(double value) {
+  if (std::isinf(value)) return value < 0 ? "-inf" : "inf";
+  return value;
+}
+
+double NumberOf(const nlohmann::json& value) {
+  if (value.is_null()) return std::nan("");
+  if (value == "inf") return INFINITY;
+  if (value == "-inf") return -INFINITY;
+  return value.get<double>();
+}
 
 // Counters beyond this count nothing that anybody has trained, and are exact as doubles.
 constexpr int64_t kMostCounted = int64_t{1} << 53;
@@ -30,17 +42,36 @@ std::vector<int64_t> EpochNumbers(const nlohmann::json& json) {
   return epochs;
 }
 
-// As EpochMeans::State writes them.
-void CheckMeans(const nlohmann::json& means, size_t keys) {
-  if (!means.is_array() || means.size() != keys) {
+// As EpochMeans::State writes them: `all` of them, or those of the keys as earlier versions did.
+void CheckMeans(const nlohmann::json& means, size_t keys, size_t all) {
+  if (!means.is_array() || (means.size() != keys && means.size() != all)) {
     ThrowInvalidArgument("training_state: \"means\" are no list of ", keys, " means, one of each loss and metric");
   }
   for (const nlohmann::json& mean : means) {
-    const auto number = [](const nlohmann::json& value) { return value.is_null() || value.is_number(); };
+    const auto number = [](const nlohmann::json& value) {
+      return value.is_null() || value.is_number() || value == "inf" || value == "-inf";
+    };
     if (!mean.is_array() || mean.size() != 2 || !number(mean[0]) || !number(mean[1])) {
       ThrowInvalidArgument("training_state: a mean is no pair of numbers (total and count)");
     }
   }
+}
+
+FitProgress::Position PositionOf(const nlohmann::json& at, const History& history) {
+  FitProgress::Position position{.epoch = Counter(at.at("epoch"), "training_state.interrupted.epoch"),
+                                 .step = Counter(at.at("step"), "training_state.interrupted.step"),
+                                 .stopping = false,
+                                 .means = at.at("means")};
+  // The history has this epoch already where a callback saved the model at the epoch's end.
+  if (!history.epoch.empty() && position.epoch < history.epoch.back()) {
+    ThrowInvalidArgument("training_state: interrupted in epoch ", position.epoch, ", but epoch ", history.epoch.back(),
+                         " is done");
+  }
+  if (at.contains("stopping")) {
+    if (!at["stopping"].is_boolean()) ThrowInvalidArgument("training_state: \"stopping\" is no truth value");
+    position.stopping = at["stopping"].get<bool>();
+  }
+  return position;
 }
 
 // Callbacks read their own states; here they have the form that they are looked up by.
@@ -61,7 +92,7 @@ void CheckCallbacks(const nlohmann::json& callbacks) {
 nlohmann::json EpochMeans::State() const {
   nlohmann::json state = nlohmann::json::array();
   for (const auto* means : {&means_, &parts_}) {
-    for (const MeanState& mean : *means) state.push_back({mean.total, mean.count});
+    for (const MeanState& mean : *means) state.push_back({NumberJson(mean.total), NumberJson(mean.count)});
   }
   return state;
 }
@@ -71,8 +102,8 @@ void EpochMeans::SetState(const nlohmann::json& state) {
   for (auto* means : {&means_, &parts_}) {
     for (MeanState& mean : *means) {
       if (next == state.size()) return;
-      mean.total = NumberOrNaN(state[next].at(0));
-      mean.count = NumberOrNaN(state[next].at(1));
+      mean.total = NumberOf(state[next].at(0));
+      mean.count = NumberOf(state[next].at(1));
       ++next;
     }
   }
@@ -125,20 +156,34 @@ void Trainer::CompileFrom(const nlohmann::json& config) {
   Adopt(std::move(compiled));
 }
 
+const History& Trainer::history() const { return progress_->history; }
+
+FitProgress Trainer::Progress() const { return running_progress_ ? running_progress_() : *progress_; }
+
 nlohmann::json Trainer::ProgressState() const {
+  const FitProgress progress = Progress();
+  const History& history = progress.history;
   nlohmann::json series = nlohmann::json::array();
-  for (const auto& [key, values] : history_.series) series.push_back({key, values});
-  nlohmann::json state{{"iterations", state_.iterations}, {"epochs", history_.epoch}, {"history", series}};
+  for (size_t i = 0; i < history.series.size(); ++i) {
+    nlohmann::json values = nlohmann::json::array();
+    for (const double value : history.series[i].second) values.push_back(NumberJson(value));
+    series.push_back({history.series[i].first, std::move(values)});
+    // Of a series with a value in each epoch nothing more has to be said.
+    const std::vector<int64_t> epochs = history.EpochsOf(history.series[i].first);
+    if (epochs != history.epoch) series.back().push_back(epochs);
+  }
+  nlohmann::json state{{"iterations", state_.iterations}, {"epochs", history.epoch}, {"history", series}};
   // The file's optimizer has the rate as Keras writes it, rounded to float32.
   if (compiled_ && !compiled_->optimizer.learning_rate().is_schedule()) {
     state["learning_rate"] = compiled_->optimizer.learning_rate().At(0);
   }
-  if (callback_states_) state["callbacks"] = *callback_states_;
-  if (interrupted_at_) {
-    state["interrupted"] = {
-        {"epoch", interrupted_at_->epoch}, {"step", interrupted_at_->step}, {"means", *interrupted_means_}};
+  for (const CallbackState& callback : progress.callbacks) {
+    state["callbacks"].push_back({{"class_name", callback.class_name}, {"state", callback.state}});
   }
-  if (add_running_state_) add_running_state_(state);
+  if (const auto& at = progress.stopped_at) {
+    state["interrupted"] = {{"epoch", at->epoch}, {"step", at->step}, {"means", at->means}};
+    if (at->stopping) state["interrupted"]["stopping"] = true;
+  }
   return state;
 }
 
@@ -149,11 +194,20 @@ void Trainer::SetProgressState(const nlohmann::json& state) {
   history.epoch = EpochNumbers(state.at("epochs"));
   for (const nlohmann::json& entry : state.at("history")) {
     std::vector<double> values;
-    for (const nlohmann::json& value : entry.at(1)) values.push_back(NumberOrNaN(value));
+    for (const nlohmann::json& value : entry.at(1)) values.push_back(NumberOf(value));
     const std::string key = entry.at(0).get<std::string>();
     if (values.size() > history.epoch.size() || history.Find(key) != nullptr) {
       ThrowInvalidArgument("training_state: the history of \"", key, "\" has ", values.size(), " values of ",
                            history.epoch.size(), " epochs, or is there twice");
+    }
+    if (entry.size() > 2) {
+      std::vector<int64_t> epochs = EpochNumbers(entry.at(2));
+      if (epochs.size() != values.size() ||
+          !std::includes(history.epoch.begin(), history.epoch.end(), epochs.begin(), epochs.end())) {
+        ThrowInvalidArgument("training_state: the history of \"", key, "\" has ", values.size(), " values of ",
+                             epochs.size(), " epochs, or epochs that the training hasn't");
+      }
+      history.series_epochs[key] = std::move(epochs);
     }
     history.series.emplace_back(key, std::move(values));
   }
@@ -162,27 +216,40 @@ void Trainer::SetProgressState(const nlohmann::json& state) {
     rate = state["learning_rate"].get<double>();
     if (!std::isfinite(*rate)) ThrowInvalidArgument("training_state: the learning_rate is ", *rate);
   }
-  if (state.contains("callbacks")) CheckCallbacks(state["callbacks"]);
-  std::optional<Position> interrupted;
-  if (state.contains("interrupted")) {
-    const nlohmann::json& at = state["interrupted"];
-    interrupted = Position{Counter(at.at("epoch"), "training_state.interrupted.epoch"),
-                           Counter(at.at("step"), "training_state.interrupted.step")};
-    if (!history.epoch.empty() && interrupted->epoch <= history.epoch.back()) {
-      ThrowInvalidArgument("training_state: interrupted in epoch ", interrupted->epoch, ", but epoch ",
-                           history.epoch.back(), " is done");
+  FitProgress progress{.history = std::move(history), .callbacks = {}, .stopped_at = {}};
+  if (state.contains("callbacks")) {
+    CheckCallbacks(state["callbacks"]);
+    for (const nlohmann::json& callback : state["callbacks"]) {
+      progress.callbacks.push_back({callback["class_name"].get<std::string>(), callback["state"], {}});
     }
+  }
+  if (state.contains("interrupted")) {
+    progress.stopped_at = PositionOf(state["interrupted"], progress.history);
     if (!compiled_) ThrowInvalidArgument("training_state: interrupted, but the model is not compiled");
-    CheckMeans(at.at("means"), EpochMeans(*compiled_).keys().size());
+    const EpochMeans means(*compiled_);
+    CheckMeans(progress.stopped_at->means, means.keys().size(), means.State().size());
   }
 
   state_.iterations = iterations;
-  history_ = std::move(history);
   if (rate) compiled_->optimizer.set_learning_rate(*rate);
-  if (state.contains("callbacks")) callback_states_ = std::make_unique<nlohmann::json>(state["callbacks"]);
-  if (interrupted) {
-    interrupted_at_ = interrupted;
-    interrupted_means_ = std::make_unique<nlohmann::json>(state["interrupted"].at("means"));
+  *progress_ = std::move(progress);
+}
+
+std::vector<std::pair<std::string, Tensor>> Trainer::CallbackTensors() const {
+  std::vector<std::pair<std::string, Tensor>> tensors;
+  const FitProgress progress = Progress();
+  for (size_t i = 0; i < progress.callbacks.size(); ++i) {
+    const std::vector<Tensor>& own = progress.callbacks[i].tensors;
+    for (size_t k = 0; k < own.size(); ++k) tensors.emplace_back(StrCat(i, "/", k), own[k]);
+  }
+  return tensors;
+}
+
+void Trainer::SetCallbackTensors(const std::function<const Tensor*(const std::string& name)>& find) {
+  for (size_t i = 0; i < progress_->callbacks.size(); ++i) {
+    std::vector<Tensor>& own = progress_->callbacks[i].tensors;
+    own.clear();
+    while (const Tensor* tensor = find(StrCat(i, "/", own.size()))) own.push_back(*tensor);
   }
 }
 

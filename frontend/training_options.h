@@ -85,7 +85,8 @@ struct FitOptions {
   double validation_split = 0;  // share of the last examples kept for validation; validation_data wins over it
   Examples validation_data = {};
   bool shuffle = true;  // anew each epoch, from the model's seed and the epoch's number
-  std::map<int64_t, double> class_weight = {};  // by label; 1 for those left out
+  // By label; 1 for those left out. For training alone: validation_split's examples are not weighted by it.
+  std::map<int64_t, double> class_weight = {};
   int64_t initial_epoch = 0;  // above 0, callbacks go on from the state they had at the end of the last Fit
   int64_t validation_batch_size = 0;            // 0: batch_size
   int64_t validation_freq = 1;                  // epochs between validations
@@ -93,7 +94,9 @@ struct FitOptions {
   // left out, they are multiplied with that, and by 1 the first time, as all other inputs are.
   std::optional<double> scale = {};
   std::vector<TapRequest> taps = {};
-  bool resume = false;           // go on where the last Fit stopped, within an epoch too; initial_epoch is ignored
+  // Go on where the last Fit stopped, within an epoch too, whether it was interrupted, ended with an error or came to its
+  // end: with the same bits as a training that never stopped. initial_epoch is ignored.
+  bool resume = false;
   bool handle_interrupt = true;  // SIGINT ends training after the running step; a second one ends the process
   ProgressOutput output = {};    // default: standard output
 };

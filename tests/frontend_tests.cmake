@@ -15,3 +15,5 @@ weir_test(frontend_numbers_test SOURCES frontend_numbers_test.cc DEPS weir_front
 if(WEIR_HAS_LLVM)
   target_compile_definitions(frontend_numbers_test PRIVATE WEIR_HAS_LLVM)
 endif()
+# What Fit and its callbacks do, against a model of Keras's rules.
+weir_test(fit_rules_test SOURCES fit_cases_test.cc fit_rules_test.cc DEPS weir_frontend nlohmann_json::nlohmann_json)

@@ -217,7 +217,7 @@ TEST_F(HostileNumbers, CountersThatDoNotGoTogether) {
   refused("/training_state/history", "[[\"loss\", [1]], [\"loss\", [2]]]");
   config_["training_state"]["interrupted"] = {
       {"epoch", 2}, {"step", 1}, {"means", Json::array({Json::array({1.5, 8})})}};
-  refused("/training_state/interrupted/epoch", "1");  // is done
+  refused("/training_state/interrupted/epoch", "0");  // is done
   refused("/training_state/interrupted/means", "[]");
   refused("/training_state/interrupted/means", "[[1, 2], [3, 4]]");
   refused("/training_state/interrupted/means", "[[1, 2, 3]]");

@@ -180,6 +180,28 @@ absl::Status WriteFileAtomically(const std::string& path, std::string_view conte
   return WriteFileAtomically(path, std::span(&contents, 1));
 }
 
+absl::Status CheckCanWrite(const std::string& path) {
+  struct stat info {};
+  if (stat(path.c_str(), &info) == 0) {
+    const bool folder = S_ISDIR(info.st_mode), writable = access(path.c_str(), folder ? W_OK | X_OK : W_OK) == 0;
+    if (folder && writable) return absl::OkStatus();
+    if (!folder && !writable) return ErrnoStatus(errno, path, "write");
+  }
+  // The nearest folder that there is.
+  std::filesystem::path folder = std::filesystem::path(path).parent_path();
+  if (folder.empty()) folder = ".";
+  while (stat(folder.c_str(), &info) != 0) {
+    if (errno != ENOENT) return ErrnoStatus(errno, path, "write");
+    folder = folder.parent_path();
+    if (folder.empty()) folder = ".";
+  }
+  if (!S_ISDIR(info.st_mode)) {
+    return absl::FailedPreconditionError(StrCat(path, ": ", folder.string(), " is no folder"));
+  }
+  if (access(folder.c_str(), W_OK | X_OK) != 0) return ErrnoStatus(errno, path, StrCat("write in ", folder.string()));
+  return absl::OkStatus();
+}
+
 absl::Status EnsureDirectory(const std::string& path) {
   std::error_code error;
   std::filesystem::create_directories(path, error);

@@ -59,6 +59,10 @@ absl::Status WriteFileAtomically(const std::string& path, std::string_view conte
 // of a running save are locked by it, and stay; so do all where the file system has no locks.
 void RemoveLitterOf(const std::string& path);
 
+// Whether a file or folder `path` could be made or replaced now, with folders above it that don't exist made too, as far
+// as types and permissions tell. Writes nothing.
+absl::Status CheckCanWrite(const std::string& path);
+
 // Makes the folder and its parents; none of them missing is no error.
 absl::Status EnsureDirectory(const std::string& path);
 

@@ -110,6 +110,18 @@ std::vector<double> KerasConfig::Numbers(std::string_view key) const {
   return numbers;
 }
 
+std::vector<std::string> KerasConfig::Strings(std::string_view key) const {
+  const nlohmann::json* value = Find(key);
+  if (value == nullptr) return {};
+  if (!value->is_array()) WrongType(key, "a list of strings");
+  std::vector<std::string> strings;
+  for (const nlohmann::json& element : *value) {
+    if (!element.is_string()) WrongType(key, "a list of strings");
+    strings.push_back(element.get<std::string>());
+  }
+  return strings;
+}
+
 std::optional<KerasConfig> ParseKerasObject(std::string_view kind, const nlohmann::json& json) {
   if (json.is_null()) return std::nullopt;
   if (json.is_string()) return KerasConfig(json.get<std::string>(), nlohmann::json::object());

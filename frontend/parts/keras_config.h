@@ -40,6 +40,7 @@ class KerasConfig {
   // A list of integers, or one integer as a list of one.
   std::vector<int64_t> Ints(std::string_view key, std::vector<int64_t> otherwise) const;
   std::vector<double> Numbers(std::string_view key) const;
+  std::vector<std::string> Strings(std::string_view key) const;
 
  private:
   const nlohmann::json* Find(std::string_view key) const;

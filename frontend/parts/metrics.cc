@@ -17,18 +17,21 @@ struct Metric::State {
   json serialized;  // a name, or an object whose config gets the name
   Loss::Function function;
   std::function<Value(const Value& y_true, const Value& y_pred)> mask;  // none: all count
+  std::optional<bool> larger_is_better;
 };
 
 struct MetricBuilder {
-  static Metric Make(const std::string& name, json serialized, Loss::Function function) {
+  static Metric Make(const std::string& name, json serialized, Loss::Function function,
+                     std::optional<bool> larger_is_better) {
     Metric metric;
-    metric.state_ = std::make_shared<Metric::State>(Metric::State{name, std::move(serialized), std::move(function), nullptr});
+    metric.state_ = std::make_shared<Metric::State>(
+        Metric::State{name, std::move(serialized), std::move(function), nullptr, larger_is_better});
     return metric;
   }
-  // A metric of Keras's own.
+  // A metric of Keras's own, of those whose larger values are the better ones.
   static Metric Make(const std::string& name, const std::string& class_name, json config, Loss::Function function) {
     config["dtype"] = "float32";
-    return Make(name, MakeKerasObject("keras.metrics", class_name, std::move(config)), std::move(function));
+    return Make(name, MakeKerasObject("keras.metrics", class_name, std::move(config)), std::move(function), true);
   }
   static Metric Masked(const Metric& metric, std::function<Value(const Value& y_true, const Value& y_pred)> mask) {
     Metric::State state = *metric.state_;
@@ -92,7 +95,7 @@ Metric Accuracy(const std::string& name) {
       case LabelKind::kCategorical: break;
     }
     return CategoricalMatches(name, y_true, y_pred);
-  });
+  }, true);
 }
 
 Metric CrossEntropy(const std::string& name) {
@@ -103,7 +106,7 @@ Metric CrossEntropy(const std::string& name) {
       case LabelKind::kCategorical: break;
     }
     return CategoricalCrossEntropy().PerSample(y_true, y_pred, logits);
-  });
+  }, false);
 }
 
 // The loss is minus the cosine, the metric the cosine.
@@ -116,10 +119,12 @@ Metric Cosine(const std::string& name) {
 
 Metric FromLoss(const Loss& loss, json serialized) {
   return MetricBuilder::Masked(
-      MetricBuilder::Make(loss.name(), std::move(serialized),
-                          [loss](const Value& y_true, const Value& y_pred, const Found& logits) {
-                            return loss.PerSample(y_true, y_pred, logits);
-                          }),
+      MetricBuilder::Make(
+          loss.name(), std::move(serialized),
+          [loss](const Value& y_true, const Value& y_pred, const Found& logits) {
+            return loss.PerSample(y_true, y_pred, logits);
+          },
+          false),
       [loss](const Value& y_true, const Value& y_pred) { return loss.Mask(y_true, y_pred); });
 }
 
@@ -178,7 +183,7 @@ Metric FromName(const std::string& name) {
   const Metric metric = FromConfig(KerasConfig(name, json::object()));
   return MetricBuilder::Make(name, name, [metric](const Value& y_true, const Value& y_pred, const Found& logits) {
     return metric.PerSample(y_true, y_pred, logits);
-  });
+  }, metric.larger_is_better());
 }
 
 std::string NameOr(const std::string& name, const char* otherwise) { return name.empty() ? otherwise : name; }
@@ -201,7 +206,7 @@ Metric::Metric(std::string name, std::function<Value(const Value& y_true, const 
     : Metric(MetricBuilder::Make(
           name, name, [function = std::move(function)](const Value& y_true, const Value& y_pred, const Found&) {
             return function(y_true, y_pred);
-          })) {}
+          }, std::nullopt)) {}
 
 const std::string& Metric::name() const {
   static const std::string& none = *new std::string;
@@ -210,8 +215,11 @@ const std::string& Metric::name() const {
 
 Metric Metric::Named(std::string name) const {
   if (!defined()) return {};
-  return MetricBuilder::Masked(MetricBuilder::Make(name, state_->serialized, state_->function), state_->mask);
+  return MetricBuilder::Masked(
+      MetricBuilder::Make(name, state_->serialized, state_->function, state_->larger_is_better), state_->mask);
 }
+
+std::optional<bool> Metric::larger_is_better() const { return defined() ? state_->larger_is_better : std::nullopt; }
 
 Value Metric::PerSample(const Value& y_true, const Value& y_pred, const std::optional<Logits>& logits) const {
   if (!defined()) ThrowInvalidArgument("there is no metric for predictions ", y_pred.type());

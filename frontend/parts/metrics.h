@@ -30,6 +30,8 @@ class Metric {
   bool defined() const { return state_ != nullptr; }
   const std::string& name() const;  // the key of logs and history; of a name, as written: "acc"
   Metric Named(std::string name) const;
+  // Whether a larger value is better; not known of a function of one's own.
+  std::optional<bool> larger_is_better() const;
 
   // One float32 value a sample (or, for predictions of rank above 2, one a position). "accuracy" and "crossentropy"
   // choose their form by the shapes. Throws Error if labels and predictions don't fit.

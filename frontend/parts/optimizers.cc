@@ -99,6 +99,23 @@ void Optimizer::set_learning_rate(double learning_rate) {
   learning_rate_ = learning_rate;
 }
 
+Optimizer Optimizer::ExcludeFromWeightDecay(const std::vector<std::string>& names) const {
+  if (!options_.weight_decay.has_value()) {
+    ThrowFailedPrecondition(name(), ": there is no weight decay to exclude weights from");
+  }
+  Optimizer made = *this;
+  for (const std::string& name : names) {
+    if (name.empty()) ThrowInvalidArgument(this->name(), ": ExcludeFromWeightDecay: a name is empty");
+    made.excluded_.push_back(name);
+  }
+  return made;
+}
+
+bool Optimizer::decays(std::string_view path) const {
+  return std::none_of(excluded_.begin(), excluded_.end(),
+                      [&](const std::string& name) { return path.find(name) != std::string_view::npos; });
+}
+
 std::vector<SlotSpec> Optimizer::slots() const {
   std::vector<SlotSpec> all;
   if (!defined()) return all;
@@ -200,6 +217,8 @@ json Optimizer::ToJson() const {
                  {"loss_scale_factor", nullptr},
                  {"gradient_accumulation_steps", nullptr}};
   rule_->AddConfig(config);
+  // Keras forgets it when it saves a model.
+  if (!excluded_.empty()) config["exclude_from_weight_decay"] = excluded_;
   return MakeKerasObject("keras.optimizers", class_name(), std::move(config));
 }
 
@@ -212,7 +231,10 @@ Optimizer Optimizer::FromJson(const json& json) {
   // Some Keras 2 releases write "Custom>Adam".
   std::string class_name = config->class_name();
   if (const size_t prefix = class_name.rfind('>'); prefix != std::string::npos) class_name.erase(0, prefix + 1);
-  return MakeKnownPart<Optimizer>("optimizer", KnownOptimizers(), KerasConfig(class_name, config->json()));
+  const KerasConfig own(class_name, config->json());
+  const Optimizer made = MakeKnownPart<Optimizer>("optimizer", KnownOptimizers(), own);
+  const std::vector<std::string> excluded = own.Strings("exclude_from_weight_decay");
+  return excluded.empty() ? made : made.ExcludeFromWeightDecay(excluded);
 }
 
 }  // namespace weir

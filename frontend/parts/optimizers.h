@@ -15,6 +15,7 @@
 #include <optional>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "weir/core/graph.h"
@@ -56,7 +57,9 @@ struct OptimizerOptions {
   std::optional<double> clipnorm = {};         // each gradient's L2 norm at most this
   std::optional<double> clipvalue = {};        // each gradient's elements within +-this
   std::optional<double> global_clipnorm = {};  // the norm of all gradients together at most this
-  bool use_ema = false;                        // keep a moving average of each weight
+  // Keep a moving average of each weight (before its constraint). At the end of Fit the averages become the weights,
+  // unless Fit was interrupted; a Fit that goes on from there (resume, initial_epoch) does so without them.
+  bool use_ema = false;
   double ema_momentum = 0.99;
   std::optional<int64_t> ema_overwrite_frequency = {};  // every so many steps, weights become their averages
   std::string name = "";                                // default: "adam" for Adam
@@ -79,6 +82,13 @@ class Optimizer {
   // Changes this handle only. Throws Error if the rate is a schedule.
   void set_learning_rate(double learning_rate);
 
+  // This optimizer without weight decay for weights whose path ("dense/bias") contains one of `names`:
+  // AdamW().ExcludeFromWeightDecay({"bias"}). Throws Error if there is no weight decay or a name is empty; the first step
+  // of a training throws it for a name that no weight has.
+  Optimizer ExcludeFromWeightDecay(const std::vector<std::string>& names) const;
+  const std::vector<std::string>& excluded_from_weight_decay() const { return excluded_; }
+  bool decays(std::string_view path) const;
+
   // State for each weight, in the order Update takes it. With use_ema the first slot is "average".
   std::vector<SlotSpec> slots() const;
   std::vector<std::string> scalar_names() const;
@@ -100,6 +110,7 @@ class Optimizer {
   std::shared_ptr<const OptimizerRule> rule_;
   LearningRate learning_rate_ = 0;
   OptimizerOptions options_;
+  std::vector<std::string> excluded_;  // from weight decay
 };
 
 // Formulas: g gradient, r learning rate, t the step from 1; epsilon is added where the formula shows it.

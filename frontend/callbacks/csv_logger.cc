@@ -22,8 +22,15 @@ class CSVLoggerCallback : public Callback {
   ~CSVLoggerCallback() override { Close(); }
 
   std::string class_name() const override { return "CSVLogger"; }
+  std::optional<std::vector<std::string>> log_keys() const override { return std::vector<std::string>{}; }
+
+  void CheckFit(const FitContext& /*fit*/) const override {
+    const absl::Status status = CheckCanWrite(options_.path);
+    if (!status.ok()) throw Error(status.code(), StrCat("CSVLogger: ", std::string(status.message())));
+  }
 
   void OnTrainBegin(FitContext& fit) override {
+    Close();  // of a Fit that ended with an error
     columns_ = fit.keys();
     std::sort(columns_.begin(), columns_.end());
     file_ = open(options_.path.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC | (options_.append ? O_APPEND : O_TRUNC), 0666);
@@ -91,12 +98,19 @@ class CSVLoggerCallback : public Callback {
     return quoted + "\"";
   }
 
+  // The whole line or, where that fails, nothing of it, so that whoever goes on does so at the beginning of a line.
   void Write(const std::string& text) {
+    struct stat before {};
+    const bool regular = fstat(file_, &before) == 0 && S_ISREG(before.st_mode);
     size_t done = 0;
     while (done < text.size()) {
       const ssize_t count = write(file_, text.data() + done, text.size() - done);
       if (count < 0 && errno == EINTR) continue;
-      if (count < 0) ThrowIfError(ErrnoStatus(errno, options_.path, "write"));
+      if (count < 0) {
+        const int error = errno;
+        if (regular && ftruncate(file_, before.st_size) == 0) lseek(file_, before.st_size, SEEK_SET);
+        ThrowIfError(ErrnoStatus(error, StrCat("CSVLogger: ", options_.path), "write"));
+      }
       done += static_cast<size_t>(count);
     }
   }

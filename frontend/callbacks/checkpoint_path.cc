@@ -15,16 +15,19 @@ std::string Format(double value, bool integer, const std::string& format, const 
     ThrowInvalidArgument("path '", pattern, "': format '", format, "' is none of d, f, e with width and precision");
   };
   size_t i = 0;
+  const auto number = [&]() {
+    size_t value = 0;
+    for (; i < format.size() && std::isdigit(static_cast<unsigned char>(format[i])); ++i) {
+      value = std::min<size_t>(value * 10 + static_cast<size_t>(format[i] - '0'), 1000);
+    }
+    return value;
+  };
   const bool zeros = i < format.size() && format[i] == '0';
-  constexpr int kTooLarge = 1000;  // whatever follows
-  int width = 0, precision = 6;
-  while (i < format.size() && std::isdigit(static_cast<unsigned char>(format[i])))
-    width = std::min(kTooLarge, width * 10 + (format[i++] - '0'));
+  const size_t width = number();
+  size_t precision = 6;
   if (i < format.size() && format[i] == '.') {
-    precision = 0;
     ++i;
-    while (i < format.size() && std::isdigit(static_cast<unsigned char>(format[i])))
-      precision = std::min(kTooLarge, precision * 10 + (format[i++] - '0'));
+    precision = number();
   }
   const char kind = i < format.size() ? format[i++] : (integer ? 'd' : 'g');
   if (i != format.size() || width > 64 || precision > 64 || (kind == 'd') != integer) bad();
@@ -34,7 +37,8 @@ std::string Format(double value, bool integer, const std::string& format, const 
   } else if (kind == 'f' || kind == 'e') {
     char buffer[512];
     const auto end = std::to_chars(buffer, buffer + sizeof(buffer), value,
-                                   kind == 'f' ? std::chars_format::fixed : std::chars_format::scientific, precision);
+                                   kind == 'f' ? std::chars_format::fixed : std::chars_format::scientific,
+                                   static_cast<int>(precision));
     text.assign(buffer, end.ptr);
   } else if (kind == 'g' && format.empty()) {
     text = PythonFloat(value);
@@ -46,9 +50,9 @@ std::string Format(double value, bool integer, const std::string& format, const 
   return text;
 }
 
-}  // namespace
-
-std::string CheckpointPath(const std::string& pattern, int64_t epoch, const Logs& logs) {
+// `pattern` with each {name:format} replaced by replace(name, format).
+template <class F>
+std::string Expand(const std::string& pattern, const F& replace) {
   std::string path;
   for (size_t i = 0; i < pattern.size(); ++i) {
     if (pattern[i] != '{') {
@@ -59,12 +63,33 @@ std::string CheckpointPath(const std::string& pattern, int64_t epoch, const Logs
     if (end == std::string::npos) ThrowInvalidArgument("path '", pattern, "': '{' without '}'");
     const std::string field = pattern.substr(i + 1, end - i - 1);
     const size_t colon = field.find(':');
-    const std::string name = field.substr(0, colon), format = colon == std::string::npos ? "" : field.substr(colon + 1);
-    path += name == "epoch" ? Format(static_cast<double>(epoch), true, format, pattern)
-                            : Format(logs[name], false, format, pattern);
+    path += replace(field.substr(0, colon), colon == std::string::npos ? "" : field.substr(colon + 1));
     i = end;
   }
   return path;
+}
+
+}  // namespace
+
+std::string CheckpointPath(const std::string& pattern, int64_t epoch, const Logs& logs) {
+  return Expand(pattern, [&](const std::string& name, const std::string& format) {
+    if (name == "epoch") return Format(static_cast<double>(epoch), true, format, pattern);
+    if (!logs.Has(name)) {
+      std::vector<std::string> known;
+      for (const auto& [key, value] : logs) known.push_back(key);
+      ThrowNotFound("path '", pattern, "': ", UnknownNameMessage("metric", name, known));
+    }
+    return Format(logs[name], false, format, pattern);
+  });
+}
+
+std::vector<std::string> CheckpointPathKeys(const std::string& pattern) {
+  std::vector<std::string> keys;
+  Expand(pattern, [&](const std::string& name, const std::string& format) {
+    if (name != "epoch") keys.push_back(name);
+    return Format(1, name == "epoch", format, pattern);
+  });
+  return keys;
 }
 
 std::string Fixed5(double value) {

@@ -1,0 +1,73 @@
+#!/usr/bin/env bash
+# Usage: run.sh CASE FOLDER-OF-PROGRAMS WORK-FOLDER
+#
+# What programs do where a terminal, a reader or a path lets them down: nothing that was trained is lost, and a wrong
+# path is told of before the training. Pictures are generated: the environment keeps the programs from the network.
+set -euo pipefail
+programs=$2
+work=$3/$1
+rm -rf "$work"
+mkdir -p "$work"
+train=("$programs/02_cifar10" --quick "--out=$work/out")
+
+fail() { echo "FAILED: $*" >&2; cat "$work"/*.txt >&2 || true; exit 1; }
+loads() { "$programs/06_predict" "--model=$1" "--image=$work/out/picture.png" >"$work/predict.txt" 2>&1 || fail "$1 is no model"; }
+
+# SIGINT while the steps of the first epoch are being made: the model has the steps, but no epoch. The picture is written
+# right before the training; a line of the log only when an epoch has ended.
+interrupt_in_first_epoch() {
+  for _ in $(seq 2400); do
+    [ -e "$work/out/picture.png" ] && break
+    kill -0 "$1" 2>/dev/null || fail "the program ended before its first epoch"
+    sleep 0.05
+  done
+  sleep 1
+  kill -INT "$1"
+}
+
+case "$1" in
+  closed_pipe)
+    # `head` leaves after the first line.
+    "${train[@]}" "--save=$work/model" 2>"$work/errors.txt" | head -1 >"$work/first.txt"
+    [ "${PIPESTATUS[0]}" -eq 0 ] || fail "the program ended with ${PIPESTATUS[0]}"
+    [ -s "$work/out/curves.png" ] || fail "no curves"
+    loads "$work/model"
+    ;;
+  interrupt)
+    # A shell without job control starts what runs in the background with SIGINT ignored; env takes that back.
+    env --default-signal=INT "${train[@]}" "--save=$work/model" >"$work/log.txt" 2>&1 &
+    pid=$!
+    interrupt_in_first_epoch "$pid"
+    wait "$pid" || fail "the program ended with $?"
+    grep -q "Epoch 2/" "$work/log.txt" && fail "it went on"
+    [ -e "$work/out/curves.png" ] && fail "curves of no epoch"
+    loads "$work/model"
+    ;;
+  ignored_interrupt)
+    (trap '' INT; exec "${train[@]}" "--save=$work/model") >"$work/log.txt" 2>&1 &
+    pid=$!
+    interrupt_in_first_epoch "$pid"
+    wait "$pid" || fail "the program ended with $?"
+    grep -q "Epoch 2/2" "$work/log.txt" || fail "it did not go on"
+    loads "$work/model"
+    ;;
+  wrong_arguments)
+    echo text >"$work/file"
+    mkdir "$work/other" && echo text >"$work/other/text"
+    refused() {  # EXPECTED-TEXT ARGUMENT...
+      local text=$1; shift
+      if timeout 60 "$programs/02_cifar10" --quick "$@" >"$work/log.txt" 2>&1; then fail "accepted: $*"; fi
+      grep -q "Epoch 1/" "$work/log.txt" && fail "trained before it complained: $*"
+      grep -q -- "$text" "$work/log.txt" || fail "no '$text' for: $*"
+      grep -q "^error: " "$work/log.txt" || fail "no message: $*"
+    }
+    refused "is a file" "--out=$work/out" "--save=$work/file"
+    refused "no part of a saved model" "--out=$work/out" "--save=$work/other"
+    refused "$work/file/model" "--out=$work/out" "--save=$work/file/model"
+    refused "$work/file/out" "--out=$work/file/out"
+    refused "number of epochs" "--out=$work/out" --epochs=-1
+    refused "batch_size -1" "--out=$work/out" --batch_size=-1
+    refused "is no flag" "--out=$work/out" 25
+    ;;
+  *) echo "unknown case $1" >&2; exit 2 ;;
+esac
