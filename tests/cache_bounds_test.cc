@@ -99,7 +99,7 @@ Model AnySize(Runtime& runtime) {
 
 // 300 picture sizes: beyond what the largest needs there is little.
 TEST_P(CacheBounds, PicturesOfManySizes) {
-  const bool slow = GetParam() == "reference";
+  const bool slow = GetParam() == "reference" || kSanitized;
   const int sizes = slow ? 60 : 300;
   const std::unique_ptr<Runtime> runtime = NewRuntime(GetParam());
   const auto side = [&](int i) { return 20 + (i * 37) % sizes / (slow ? 2 : 1); };
@@ -120,7 +120,7 @@ TEST_P(CacheBounds, PicturesOfManySizes) {
 }
 
 TEST_P(CacheBounds, ManyBatchSizes) {
-  const int64_t sizes = GetParam() == "reference" ? 40 : 1000;
+  const int64_t sizes = GetParam() == "reference" || kSanitized ? 40 : 1000;
   const std::unique_ptr<Runtime> runtime = NewRuntime(GetParam());
   const Sequential model = SmallModel({.seed = 3, .runtime = runtime.get()});
   const Tensor x = UniformTensor({sizes, 8, 8, 3}, 1);
