@@ -41,8 +41,7 @@ int main(int argc, char** argv) try {
   k::History history = model.Fit(data.train, {.batch_size = absl::GetFlag(FLAGS_batch_size),
                                               .epochs = k::examples::Quick() ? std::min(2, epochs) : epochs,
                                               .validation_data = data.test, .scale = 1 / 255.0});
-  // First of all, also if Ctrl-C ended the training.
-  if (!save.empty()) k::examples::ExitIfError(model.Save(save));
+  if (!save.empty()) k::examples::ExitIfError(model.Save(save));  // first of all, also if Ctrl-C ended the training
   model.Summary();
   std::cout << model.layer(0).kernel() << "\n";  // name, shape (3, 3, 3, 32), dtype, values
 

@@ -185,6 +185,8 @@ float Weight(const Model& model) { return model.layer(0).kernel().value().item<f
 void ExpectClose(double have, double want, const std::string& what) {
   if (std::isnan(want)) {
     EXPECT_TRUE(std::isnan(have)) << what << " is " << have;
+  } else if (std::isinf(want)) {
+    EXPECT_EQ(have, want) << what;
   } else {
     EXPECT_NEAR(have, want, 1e-4 * std::max(1.0, std::fabs(want))) << what;
   }

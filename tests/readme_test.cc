@@ -43,7 +43,9 @@ TEST(Readme, BlocksStandInTheirFiles) {
 }
 
 TEST(Readme, LinksLeadSomewhere) {
-  const std::string readme = ReadSource("README.md");
+  // Code has brackets in front of parentheses that are no links.
+  static const std::regex kCode("```[^`]*```");
+  const std::string readme = std::regex_replace(ReadSource("README.md"), kCode, "");
   static const std::regex kLink(R"(\]\(([^)]+)\))");
   int links = 0;
   for (std::sregex_iterator it(readme.begin(), readme.end(), kLink), end; it != end; ++it) {

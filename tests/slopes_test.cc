@@ -59,7 +59,9 @@ std::vector<Function> Functions() {
   add("gelu_tanh", [](const Value& x) { return Gelu(x, true); }, Hinged(0, kHalf, kGelu, 0));
   add("softplus", [](const Value& x) { return Softplus(x); }, Hinged(0.6931472f, kHalf, 0.25f, 0));
   add("mish", Mish, Hinged(0, 0.6f, 0.64f, -0.096f));
-  add("hard_silu", HardSilu, Hinged(0, kHalf, 1.0f / 3, 0));
+  std::vector<Row> hard_silu = Hinged(0, kHalf, 1.0f / 3, 0);
+  hard_silu.back() = {kNan, kNan, kNan, 1.0f / 3, 0};  // of a parabola, whose higher slopes are constants
+  add("hard_silu", HardSilu, hard_silu);
   add("softsign", Softsign,
       {{-kInf, -1, 0, 0, 0}, {-kMax, -1, 0, 0, 0}, {-1e20f, -1, 0, 0, 0}, {1e20f, 1, 0, 0, 0}, {kMax, 1, 0, 0, 0},
        {kInf, 1, 0, 0, 0},   {1, kHalf, 0.25f, -0.25f, 0.375f}, {-1, -kHalf, 0.25f, 0.25f, 0.375f}, {kNan, kNan, kNan, kNan, kNan}});
