@@ -5,10 +5,10 @@
 
 #include <atomic>
 #include <cstdint>
+#include <mutex>
 #include <string>
 
 #include "absl/status/status.h"
-#include "absl/synchronization/mutex.h"
 #include "weir/core/strings.h"
 
 namespace weir {
@@ -18,7 +18,7 @@ class KernelErrors {
   // Records that element `value` at flat position `position` is outside [low, high). `what` is a literal naming op
   // and operand. Of several, the one with the lowest position is kept.
   void OutOfRange(const char* what, int64_t position, int64_t value, int64_t low, int64_t high) noexcept {
-    absl::MutexLock lock(&mutex_);
+    std::lock_guard lock(mutex_);
     if (any_.load(std::memory_order_relaxed) && position_ <= position) return;
     what_ = what;
     position_ = position;
@@ -32,13 +32,13 @@ class KernelErrors {
 
   // "SparseCrossEntropy: label 2 at row 1 is outside [0, 2)".
   absl::Status ToStatus() const {
-    absl::MutexLock lock(&mutex_);
+    std::lock_guard lock(mutex_);
     return absl::OutOfRangeError(
         StrCat(what_, " ", value_, " at row ", position_, " is outside [", low_, ", ", high_, ")"));
   }
 
  private:
-  mutable absl::Mutex mutex_;
+  mutable std::mutex mutex_;
   std::atomic<bool> any_{false};
   const char* what_ = "";
   int64_t position_ = 0, value_ = 0, low_ = 0, high_ = 0;

@@ -13,14 +13,14 @@ std::shared_ptr<const Executable> PlanCache::FindLocked(const Fingerprint& key) 
 
 absl::StatusOr<std::shared_ptr<const Executable>> PlanCache::FindOrMake(const Fingerprint& key, const Make& make) {
   {
-    absl::MutexLock lock(&mutex_);
+    std::unique_lock lock(mutex_);
     while (true) {
       if (std::shared_ptr<const Executable> found = FindLocked(key)) {
         ++hits_;
         return found;
       }
       if (!making_.contains(key)) break;
-      made_.Wait(&mutex_);
+      made_.wait(lock);
     }
     ++misses_;
     making_.insert(key);
@@ -30,9 +30,9 @@ absl::StatusOr<std::shared_ptr<const Executable>> PlanCache::FindOrMake(const Fi
     PlanCache& cache;
     const Fingerprint& key;
     ~Done() {
-      absl::MutexLock lock(&cache.mutex_);
+      std::lock_guard lock(cache.mutex_);
       cache.making_.erase(key);
-      cache.made_.SignalAll();
+      cache.made_.notify_all();
     }
   } done{*this, key};
   absl::StatusOr<std::shared_ptr<const Executable>> made = make();
@@ -41,7 +41,7 @@ absl::StatusOr<std::shared_ptr<const Executable>> PlanCache::FindOrMake(const Fi
 }
 
 std::shared_ptr<const Executable> PlanCache::Find(const Fingerprint& key) {
-  absl::MutexLock lock(&mutex_);
+  std::lock_guard lock(mutex_);
   std::shared_ptr<const Executable> found = FindLocked(key);
   ++(found == nullptr ? misses_ : hits_);
   return found;
@@ -58,7 +58,7 @@ PlanCache::Entries::iterator PlanCache::Oldest(bool held_alone) {
 
 void PlanCache::Insert(const Fingerprint& key, std::shared_ptr<const Executable> executable) {
   std::shared_ptr<const Executable> dropped;  // destroyed outside of the lock
-  absl::MutexLock lock(&mutex_);
+  std::lock_guard lock(mutex_);
   executable->Touch();
   entries_[key] = std::move(executable);
   if (entries_.size() <= capacity_) return;
@@ -69,7 +69,7 @@ void PlanCache::Insert(const Fingerprint& key, std::shared_ptr<const Executable>
 
 bool PlanCache::Drop(const Executable& executable) {
   std::shared_ptr<const Executable> dropped;
-  absl::MutexLock lock(&mutex_);
+  std::lock_guard lock(mutex_);
   for (auto entry = entries_.begin(); entry != entries_.end(); ++entry) {
     if (entry->second.get() != &executable || entry->second.use_count() > 1) continue;
     dropped = std::move(entry->second);
@@ -81,7 +81,7 @@ bool PlanCache::Drop(const Executable& executable) {
 
 bool PlanCache::DropOldest() {
   std::shared_ptr<const Executable> dropped;
-  absl::MutexLock lock(&mutex_);
+  std::lock_guard lock(mutex_);
   const auto oldest = Oldest(/*held_alone=*/true);
   if (oldest == entries_.end()) return false;
   dropped = std::move(oldest->second);
@@ -91,29 +91,29 @@ bool PlanCache::DropOldest() {
 
 void PlanCache::Clear() {
   Entries dropped;
-  absl::MutexLock lock(&mutex_);
+  std::lock_guard lock(mutex_);
   dropped.swap(entries_);
 }
 
 size_t PlanCache::size() const {
-  absl::MutexLock lock(&mutex_);
+  std::lock_guard lock(mutex_);
   return entries_.size();
 }
 
 int64_t PlanCache::hits() const {
-  absl::MutexLock lock(&mutex_);
+  std::lock_guard lock(mutex_);
   return hits_;
 }
 
 int64_t PlanCache::misses() const {
-  absl::MutexLock lock(&mutex_);
+  std::lock_guard lock(mutex_);
   return misses_;
 }
 
 std::vector<std::shared_ptr<const Executable>> PlanCache::Executables() const {
   std::vector<std::shared_ptr<const Executable>> executables;
   {
-    absl::MutexLock lock(&mutex_);
+    std::lock_guard lock(mutex_);
     for (const auto& [key, executable] : entries_) executables.push_back(executable);
   }
   std::sort(executables.begin(), executables.end(),

@@ -3,14 +3,15 @@
 #ifndef WEIR_CORE_PLAN_CACHE_H_
 #define WEIR_CORE_PLAN_CACHE_H_
 
+#include <condition_variable>
 #include <functional>
 #include <memory>
+#include <mutex>
 #include <vector>
 
 #include "absl/container/flat_hash_map.h"
 #include "absl/container/flat_hash_set.h"
 #include "absl/status/statusor.h"
-#include "absl/synchronization/mutex.h"
 #include "weir/core/executable.h"
 #include "weir/core/fingerprint.h"
 
@@ -45,10 +46,10 @@ class PlanCache {
   Entries::iterator Oldest(bool held_alone);
 
   const size_t capacity_;
-  mutable absl::Mutex mutex_;
+  mutable std::mutex mutex_;
   Entries entries_;
   absl::flat_hash_set<Fingerprint> making_;
-  absl::CondVar made_;
+  std::condition_variable made_;
   int64_t hits_ = 0, misses_ = 0;
 };
 

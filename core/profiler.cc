@@ -29,17 +29,17 @@ std::string JsonText(const std::string& text) {
 }  // namespace
 
 void Profiler::Record(ProfileEvent event) {
-  absl::MutexLock lock(&mutex_);
+  std::lock_guard lock(mutex_);
   events_.push_back(std::move(event));
 }
 
 void Profiler::Clear() {
-  absl::MutexLock lock(&mutex_);
+  std::lock_guard lock(mutex_);
   events_.clear();
 }
 
 std::vector<ProfileEvent> Profiler::events() const {
-  absl::MutexLock lock(&mutex_);
+  std::lock_guard lock(mutex_);
   return events_;
 }
 

@@ -5,10 +5,10 @@
 
 #include <chrono>
 #include <cstdint>
+#include <mutex>
 #include <string>
 #include <vector>
 
-#include "absl/synchronization/mutex.h"
 
 namespace weir {
 
@@ -39,7 +39,7 @@ class Profiler {
   std::string ChromeTrace() const;
 
  private:
-  mutable absl::Mutex mutex_;
+  mutable std::mutex mutex_;
   std::vector<ProfileEvent> events_;
 };
 

@@ -13,7 +13,7 @@
 #if defined(__SANITIZE_THREAD__)
 // The thread sanitizer sees its locks but not the atomics by which LLVM makes them on first use, and would report the
 // lock of one thread as a race with another's making it.
-extern "C" [[gnu::weak]] const char* __tsan_default_suppressions() { return "called_from_lib:weir_llvm\n"; }
+extern "C" [[gnu::weak]] const char* __tsan_default_suppressions() { return "called_from_lib:weir_llvm\nrace:weir_llvm\n"; }
 #elif defined(__SANITIZE_ADDRESS__)
 // Where a thread's variables of a library loaded by dlopen lie, the address sanitizer takes from a header in front of
 // them that the C library does not write: its search for leaks may read anywhere.
