@@ -16,7 +16,7 @@ bool IsModelClass(const std::string& class_name);
 
 // Most calls of layers that a configuration may stand for, those inside of nested models counted wherever these are
 // called: a file of a few kilobytes can stand for a number that grows as 2^depth.
-inline constexpr int64_t kMaxConfiguredCalls = 200'000;
+inline constexpr int64_t kMaxConfiguredCalls = 50'000;
 
 // What the parts of one configuration have in common.
 struct ConfigContext {

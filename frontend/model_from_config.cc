@@ -170,7 +170,7 @@ bool IsModelClass(const std::string& class_name) {
 
 void ConfigContext::CountCall(const Layer& layer) {
   // Models nested in one another are recorded once a level.
-  constexpr int64_t kMost = 8 * kMaxConfiguredCalls;
+  constexpr int64_t kMost = 4 * kMaxConfiguredCalls;
   recorded_calls += layer.base().is_model() ? std::max<int64_t>(AsModel(layer).call_count(), 1) : 1;
   if (recorded_calls <= kMost) return;
   throw Error(absl::StatusCode::kResourceExhausted,

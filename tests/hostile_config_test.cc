@@ -1,6 +1,5 @@
-// Configurations that nobody saved: numbers that no counter has, and a few kilobytes that stand for boundless work.
-#include <chrono>
-
+// Configurations that nobody saved: numbers that no counter has, and a few kilobytes that stand for boundless work,
+// which ctest's time limit would end.
 #include "saving_test_util.h"
 #include "weir/frontend/layers/registry.h"
 #include "weir/frontend/model_config.h"
@@ -49,12 +48,6 @@ NamedTensors ProbeOf(const Shape& input) {
   return {{"/probe/input/0", Tensor(DType::kFloat32, input)}, {"/probe/output/0", Tensor(DType::kFloat32, input)}};
 }
 
-double Seconds(const std::function<void()>& work) {
-  const auto start = std::chrono::steady_clock::now();
-  work();
-  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-}
-
 // A model that calls the one of the level before twice: 2^levels calls.
 Json Doubling(int levels, const Json& batch_shape) {
   Json inner;
@@ -76,8 +69,7 @@ TEST(HostileConfig, ModelsNestedTwentyFourDeep) {
   ASSERT_TRUE(small.ok()) << small;
   const Json config = Doubling(24, {nullptr, 4});
   EXPECT_LT(config.dump().size(), 16'000u);
-  absl::Status status;
-  EXPECT_LT(Seconds([&] { status = Load(config, ProbeOf({2, 4})); }), 30);
+  const absl::Status status = Load(config, ProbeOf({2, 4}));
   EXPECT_EQ(status.code(), absl::StatusCode::kResourceExhausted) << status;
   EXPECT_TRUE(Says(status, "calls of layers")) << status;
   EXPECT_TRUE(Says(status, "config.json")) << status;
@@ -93,8 +85,7 @@ TEST(HostileConfig, ConcatenatesOfALayerWithItself) {
   }
   // 2^28 columns: fine as a shape, and nothing is computed to find that out.
   const Json config = FunctionalObject("big", layers, Json::array({Key("x")}), Json::array({Key(last)}));
-  absl::Status status;
-  EXPECT_LT(Seconds([&] { status = Load(config, ProbeOf({1, 4})); }), 10);
+  const absl::Status status = Load(config, ProbeOf({1, 4}));
   EXPECT_TRUE(status.ok()) << status;
 }
 
@@ -104,8 +95,7 @@ TEST(HostileConfig, BroadcastingAdds) {
                  LayerObject("Reshape", "d", {{"target_shape", {1, 1, 1, 2048}}}, Json::array({Node({Key("x")})})),
                  LayerObject("Add", "sum", Json::object(), Json::array({Node({Key("x"), Key("b"), Key("c"), Key("d")})}))};
   const Json config = FunctionalObject("wide", layers, Json::array({Key("x")}), Json::array({Key("sum")}));
-  absl::Status status;
-  EXPECT_LT(Seconds([&] { status = Load(config, ProbeOf({1, 2048, 1, 1, 1})); }), 10);
+  const absl::Status status = Load(config, ProbeOf({1, 2048, 1, 1, 1}));
   EXPECT_TRUE(status.ok()) << status;
 }
 
@@ -124,8 +114,7 @@ TEST(HostileConfig, ASharedModelCalledByMany) {
     layers.push_back(model);
     last = StrCat("use", i);
   }
-  absl::Status status;
-  EXPECT_LT(Seconds([&] { status = Load(FunctionalObject("outer", layers, Json::array({Key("x")}), Json::array({Key(last)}))); }), 60);
+  const absl::Status status = Load(FunctionalObject("outer", layers, Json::array({Key("x")}), Json::array({Key(last)})));
   EXPECT_EQ(status.code(), absl::StatusCode::kResourceExhausted) << status;
 }
 
@@ -141,9 +130,7 @@ Json ReversedChain(int n) {
 
 TEST(HostileConfig, LayersListedInReverse) {
   const Json config = ReversedChain(4000);
-  std::shared_ptr<ModelBase> model;
-  // 8 million looks for arguments would take seconds.
-  EXPECT_LT(Seconds([&] { model = ModelFromJson(config); }), 20);
+  const std::shared_ptr<ModelBase> model = ModelFromJson(config);
   EXPECT_EQ(model->call_count(), 4000);
   EXPECT_EQ(model->layers().size(), 4001u);
 }

@@ -2,23 +2,42 @@
 
 #include <mutex>
 
+#include "llvm/Analysis/AliasAnalysis.h"
+#include "llvm/Analysis/AssumptionCache.h"
+#include "llvm/Analysis/BasicAliasAnalysis.h"
+#include "llvm/Analysis/BlockFrequencyInfo.h"
+#include "llvm/Analysis/BranchProbabilityInfo.h"
+#include "llvm/Analysis/LoopAnalysisManager.h"
+#include "llvm/Analysis/LoopInfo.h"
+#include "llvm/Analysis/MemorySSA.h"
+#include "llvm/Analysis/OptimizationRemarkEmitter.h"
+#include "llvm/Analysis/PostDominators.h"
+#include "llvm/Analysis/ProfileSummaryInfo.h"
+#include "llvm/Analysis/ScalarEvolution.h"
+#include "llvm/Analysis/ScopedNoAliasAA.h"
+#include "llvm/Analysis/TargetLibraryInfo.h"
+#include "llvm/Analysis/TargetTransformInfo.h"
+#include "llvm/Analysis/TypeBasedAliasAnalysis.h"
+#include "llvm/IR/Dominators.h"
 #include "llvm/IR/LegacyPassManager.h"
+#include "llvm/IR/PassManager.h"
 #include "llvm/IR/Verifier.h"
 #include "llvm/MC/TargetRegistry.h"
-#include "llvm/Passes/PassBuilder.h"
 #include "llvm/Support/CodeGen.h"
 #include "llvm/Support/TargetSelect.h"
 #include "llvm/Support/raw_ostream.h"
 #include "llvm/Target/TargetOptions.h"
 #include "llvm/TargetParser/Host.h"
+#include "llvm/Transforms/InstCombine/InstCombine.h"
+#include "llvm/Transforms/Scalar/EarlyCSE.h"
+#include "llvm/Transforms/Scalar/LICM.h"
+#include "llvm/Transforms/Scalar/LoopPassManager.h"
+#include "llvm/Transforms/Scalar/SimplifyCFG.h"
 #include "weir/backends/llvm/codegen/emit.h"
 #include "weir/core/error.h"
 
 namespace weir::jit {
 namespace {
-
-constexpr char kPasses[] =
-    "function(early-cse,instcombine<max-iterations=1;no-verify-fixpoint>,loop-mssa(licm),simplifycfg)";
 
 void InitializeOnce() {
   static std::once_flag once;
@@ -29,6 +48,42 @@ void InitializeOnce() {
     LLVMInitializeX86AsmPrinter();
   });
 }
+
+// What the passes of Optimize ask for. llvm::PassBuilder would register every analysis there is, and with each the code
+// of the passes around it: a third of the plug-in.
+struct Analyses {
+  explicit Analyses(llvm::TargetMachine& machine) {
+    functions.registerPass([] {
+      llvm::AAManager aliases;
+      aliases.registerFunctionAnalysis<llvm::BasicAA>();
+      aliases.registerFunctionAnalysis<llvm::ScopedNoAliasAA>();
+      aliases.registerFunctionAnalysis<llvm::TypeBasedAA>();
+      return aliases;
+    });
+    functions.registerPass([&] { return machine.getTargetIRAnalysis(); });
+    functions.registerPass([&] {
+      return llvm::TargetLibraryAnalysis(llvm::TargetLibraryInfoImpl(machine.getTargetTriple()));
+    });
+    Register<llvm::PassInstrumentationAnalysis, llvm::AssumptionAnalysis, llvm::BasicAA, llvm::ScopedNoAliasAA,
+             llvm::TypeBasedAA, llvm::DominatorTreeAnalysis, llvm::PostDominatorTreeAnalysis, llvm::LoopAnalysis,
+             llvm::MemorySSAAnalysis, llvm::ScalarEvolutionAnalysis, llvm::BranchProbabilityAnalysis,
+             llvm::BlockFrequencyAnalysis, llvm::OptimizationRemarkEmitterAnalysis>(functions);
+    Register<llvm::PassInstrumentationAnalysis, llvm::ProfileSummaryAnalysis>(modules);
+    Register<llvm::PassInstrumentationAnalysis>(loops);
+    functions.registerPass([&] { return llvm::ModuleAnalysisManagerFunctionProxy(modules); });
+    functions.registerPass([&] { return llvm::LoopAnalysisManagerFunctionProxy(loops); });
+    loops.registerPass([&] { return llvm::FunctionAnalysisManagerLoopProxy(functions); });
+  }
+
+  template <typename... Kinds, typename Manager>
+  static void Register(Manager& manager) {
+    (manager.registerPass([] { return Kinds(); }), ...);
+  }
+
+  llvm::LoopAnalysisManager loops;
+  llvm::ModuleAnalysisManager modules;
+  llvm::FunctionAnalysisManager functions;
+};
 
 }  // namespace
 
@@ -63,30 +118,23 @@ absl::StatusOr<std::unique_ptr<llvm::Module>> MakeModule(std::span<const NamedKe
   return module;
 }
 
-absl::Status Optimize(llvm::Module& module, llvm::TargetMachine& machine) {
-  llvm::LoopAnalysisManager loops;
-  llvm::FunctionAnalysisManager functions;
-  llvm::CGSCCAnalysisManager graphs;
-  llvm::ModuleAnalysisManager modules;
-  llvm::PassBuilder builder(&machine);
-  builder.registerModuleAnalyses(modules);
-  builder.registerCGSCCAnalyses(graphs);
-  builder.registerFunctionAnalyses(functions);
-  builder.registerLoopAnalyses(loops);
-  builder.crossRegisterProxies(loops, functions, graphs, modules);
-  llvm::ModulePassManager passes;
-  if (llvm::Error failed = builder.parsePassPipeline(passes, kPasses)) {
-    return absl::InternalError(StrCat("LLVM: passes: ", llvm::toString(std::move(failed))));
+void Optimize(llvm::Module& module, llvm::TargetMachine& machine) {
+  Analyses analyses(machine);
+  llvm::FunctionPassManager passes;
+  passes.addPass(llvm::EarlyCSEPass());
+  passes.addPass(llvm::InstCombinePass(llvm::InstCombineOptions().setMaxIterations(1).setVerifyFixpoint(false)));
+  passes.addPass(llvm::createFunctionToLoopPassAdaptor(llvm::LICMPass(llvm::LICMOptions()), /*UseMemorySSA=*/true));
+  passes.addPass(llvm::SimplifyCFGPass());
+  for (llvm::Function& function : module) {
+    if (!function.isDeclaration()) passes.run(function, analyses.functions);
   }
-  passes.run(module, modules);
-  return absl::OkStatus();
 }
 
 absl::StatusOr<std::string> ShowCode(std::span<const NamedKernel> kernels, const ProcessorFacts& processor, CodeForm form) {
   WEIR_ASSIGN_OR_RETURN(const std::unique_ptr<llvm::TargetMachine> machine, MakeMachine(processor));
   llvm::LLVMContext context;
   WEIR_ASSIGN_OR_RETURN(const std::unique_ptr<llvm::Module> module, MakeModule(kernels, *machine, context));
-  WEIR_RETURN_IF_ERROR(Optimize(*module, *machine));
+  Optimize(*module, *machine);
   llvm::SmallString<0> text;
   llvm::raw_svector_ostream stream(text);
   if (form == CodeForm::kLlvmIr) {

@@ -27,7 +27,7 @@ absl::StatusOr<std::unique_ptr<llvm::Module>> MakeModule(std::span<const NamedKe
 
 // Runs the passes over a module: those that change no floating-point operation and pay for code that is already vectors
 // and tiles.
-absl::Status Optimize(llvm::Module& module, llvm::TargetMachine& machine);
+void Optimize(llvm::Module& module, llvm::TargetMachine& machine);
 
 // The code of kernels as text, for people.
 absl::StatusOr<std::string> ShowCode(std::span<const NamedKernel> kernels, const ProcessorFacts& processor, CodeForm form);

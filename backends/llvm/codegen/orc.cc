@@ -64,7 +64,7 @@ class KeepingCompiler : public orc::IRCompileLayer::IRCompiler {
   llvm::Expected<std::unique_ptr<llvm::MemoryBuffer>> operator()(llvm::Module& module) override {
     auto machine = MakeMachine(processor_);
     if (!machine.ok()) return Fault(machine.status());
-    if (absl::Status status = Optimize(module, **machine); !status.ok()) return Fault(status);
+    Optimize(module, **machine);
     orc::SimpleCompiler compiler(**machine);
     auto object = compiler(module);
     if (object) {
