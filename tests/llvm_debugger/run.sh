@@ -19,7 +19,7 @@ kill
 quit
 COMMANDS
 output=$(WEIR_JIT_CACHE=off gdb -q -batch -nx -x "$work/commands" --args "$program" --quick --backend=llvm --threads=1 2>&1) || true
-for text in "Breakpoint 1, .*$kernel" "#0 .*$kernel" "#1 .*weir"; do
+for text in "Breakpoint 1, .*$kernel" "#0 .*$kernel" "#[1-3] .*weir::"; do
   grep -Eq -- "${text//+/\\+}" <<<"$output" || { echo "no '$text' in:" >&2; tail -n 40 <<<"$output" >&2; exit 1; }
 done
 echo "gdb stopped in $kernel"
