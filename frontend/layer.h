@@ -76,6 +76,9 @@ class LayerBase : public std::enable_shared_from_this<LayerBase> {
   virtual std::vector<Variable> weights() const;
   // Those that training changes: none of a layer that is not trainable.
   virtual std::vector<Variable> trainable_weights() const;
+  // Whether, when the layer predicts, what it gives for one sample may depend on the others of the batch. A layer of
+  // one's own that says false lets Predict answer batches of ever new sizes from programs it has (PredictOptions).
+  virtual bool MixesSamples() const { return true; }
   virtual bool is_input() const { return false; }
   virtual bool is_model() const { return false; }
 

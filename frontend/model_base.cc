@@ -327,6 +327,11 @@ void ModelBase::AddTrainableStates(std::vector<const void*>& ids) const {
   }
 }
 
+bool ModelBase::MixesSamples() const {
+  const std::vector<Layer>& all = network().layers;
+  return std::any_of(all.begin(), all.end(), [](const Layer& layer) { return layer.base().MixesSamples(); });
+}
+
 void ModelBase::SetTrainable(bool trainable) {
   LayerBase::SetTrainable(trainable);
   for (const Layer& layer : layers()) layer.set_trainable(trainable);

@@ -268,11 +268,18 @@ std::vector<Tensor> Trainer::Predict(const std::vector<Tensor>& x, const Predict
   TrainerCall call(*this);
   std::vector<Tensor> results;
   std::vector<int64_t> rows;
-  for (int64_t begin = 0; begin < data.size(); begin += options.batch_size) {
-    const int64_t end = std::min(begin + options.batch_size, data.size());
+  std::vector<int64_t> parts;  // of the batch, in reverse
+  int64_t end = 0;
+  for (int64_t begin = 0, batch = -1; begin < data.size(); begin = end) {
+    if (parts.empty()) {
+      parts = PartsOf(std::min(options.batch_size, data.size() - begin), data, options.taps);
+      ++batch;
+    }
+    end = begin + parts.back();
+    parts.pop_back();
     rows.resize(static_cast<size_t>(end - begin));
     std::iota(rows.begin(), rows.end(), begin);
-    StepRun& run = RunBatch(call, RunMode::kPredict, data, rows, options.taps, begin / options.batch_size, false);
+    StepRun& run = RunBatch(call, RunMode::kPredict, data, rows, options.taps, batch, false);
     std::vector<Tensor> outputs = run.outputs();
     for (size_t i = 0; begin == 0 && i < outputs.size(); ++i) {
       const Shape& shape = outputs[i].shape();

@@ -155,6 +155,8 @@ class Trainer {
   // its next batch.
   StepRun& RunBatch(TrainerCall& call, RunMode mode, const BoundExamples& data, std::span<const int64_t> rows,
                     const std::vector<TapRequest>& taps, int64_t tap_step, bool guard);
+  // The parts in which Predict answers a batch of `count` samples: see PredictOptions.
+  std::vector<int64_t> PartsOf(int64_t count, const BoundExamples& data, const std::vector<TapRequest>& taps);
   // The first `own_taps` are the call's, and must be there; the others are handles'.
   StepRequest RequestFor(RunMode mode, const BoundExamples& data, int64_t count, std::span<const TapRequest> taps,
                          size_t own_taps, bool guard) const;

@@ -1,5 +1,6 @@
 // Running batches: programs recorded once, what a call has for itself, and who may train.
 #include <algorithm>
+#include <bit>
 #include <cmath>
 #include <cstring>
 #include <functional>
@@ -15,10 +16,12 @@ namespace {
 constexpr size_t kIdleBuffers = 4;
 // Programs that a model keeps, and of how many of them what runs have prepared: see BoundSteps.
 constexpr size_t kSteps = 32, kPreparedSteps = 4;
+// Batch sizes that get programs of their own in Predict; others are answered in parts.
+constexpr int kWholeSizes = 8;
 
-bool SameRows(const Tensor& tensor, const TensorType& type) {
-  const Shape &a = tensor.shape(), &b = type.shape;
-  return tensor.dtype() == type.dtype && a.rank() == b.rank() && a.rank() > 0 &&
+bool SameRows(const TensorType& one, const TensorType& other) {
+  const Shape &a = one.shape, &b = other.shape;
+  return one.dtype == other.dtype && a.rank() == b.rank() && a.rank() > 0 &&
          std::equal(a.begin() + 1, a.end(), b.begin() + 1);
 }
 
@@ -33,7 +36,7 @@ std::vector<TensorType> TypesOf(const StepRequest& request) {
 bool BatchBuffers::Fit(std::span<const TensorType> types) const {
   if (whole.size() != types.size()) return false;
   for (size_t i = 0; i < types.size(); ++i) {
-    if (whole[i].defined() && !SameRows(whole[i], types[i])) return false;
+    if (whole[i].defined() && !SameRows(whole[i].type(), types[i])) return false;
   }
   return true;
 }
@@ -41,7 +44,8 @@ bool BatchBuffers::Fit(std::span<const TensorType> types) const {
 std::vector<Tensor> BatchBuffers::Views(std::span<const TensorType> types) const {
   std::vector<Tensor> views(types.size());
   for (size_t i = 0; i < types.size() && i < whole.size(); ++i) {
-    if (!whole[i].defined() || !SameRows(whole[i], types[i]) || whole[i].shape()[0] < types[i].shape[0]) continue;
+    if (!whole[i].defined() || !SameRows(whole[i].type(), types[i]) || whole[i].shape()[0] < types[i].shape[0])
+      continue;
     views[i] = whole[i].shape()[0] == types[i].shape[0] ? whole[i] : whole[i].Rows(0, types[i].shape[0]);
   }
   return views;
@@ -163,6 +167,31 @@ void Trainer::BoundSteps() {
     const Executable* address = recorded.program->executable().get();
     if (address != nullptr) recorded.program->runtime().cache().Drop(*address);
   }
+}
+
+std::vector<int64_t> Trainer::PartsOf(int64_t count, const BoundExamples& data, const std::vector<TapRequest>& taps) {
+  if (std::has_single_bit(static_cast<uint64_t>(count)) || !taps.empty()) return {count};
+  const StepRequest whole = RequestFor(RunMode::kPredict, data, count, {}, 0, false);
+  {
+    const std::lock_guard lock(mutex_);
+    if (steps_.contains(whole)) return {count};
+    int sizes = 0;
+    for (const auto& [request, recorded] : steps_) {
+      sizes += request.mode == RunMode::kPredict && std::equal(request.inputs.begin(), request.inputs.end(),
+                                                               whole.inputs.begin(), whole.inputs.end(), SameRows);
+    }
+    if (sizes < kWholeSizes) return {count};
+  }
+  const std::vector<SymbolicTensor>& inputs = model_.network().inputs;
+  const bool any_size = std::all_of(inputs.begin(), inputs.end(), [](const SymbolicTensor& input) {
+    return !input.shape().empty() && input.shape()[0] == kNone;
+  });
+  if (!any_size || !LivingHandles(RunMode::kPredict).empty() || model_.MixesSamples()) return {count};
+  std::vector<int64_t> parts;
+  for (int64_t part = 1; part <= count; part *= 2) {
+    if ((count & part) != 0) parts.push_back(part);
+  }
+  return parts;
 }
 
 // Of handles that live, those that have what they want from this kind of run.

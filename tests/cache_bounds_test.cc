@@ -141,6 +141,59 @@ TEST_P(CacheBounds, ManyBatchSizes) {
   }
 }
 
+// Ragged batches run on few programs, with the bits that a program of their size would give.
+TEST_P(CacheBounds, RaggedBatchesUseFewPrograms) {
+  const std::unique_ptr<Runtime> runtime = NewRuntime(GetParam());
+  const Sequential model = SmallModel({.seed = 3, .runtime = runtime.get()});
+  const Tensor x = UniformTensor({100, 8, 8, 3}, 1);
+  const Tensor right = model.PredictOne(x, {.batch_size = 100});
+  for (int64_t n = 1; n <= 100; ++n) {
+    EXPECT_TRUE(BitEqual(model.PredictOne(x.Rows(0, n), {.batch_size = 128}), right.Rows(0, n))) << n;
+  }
+  EXPECT_LE(runtime->cache().size(), 8u + 7u);
+  // Taps are of whole batches.
+  int64_t rows = 0, readings = 0;
+  TapOptions options;
+  options.receive = [&](const TapReading& reading) {
+    rows += reading.value.shape()[0];
+    ++readings;
+  };
+  model.PredictOne(x.Rows(0, 87), {.batch_size = 128, .taps = {{"dense", options}}});
+  EXPECT_EQ(rows, 87);
+  EXPECT_EQ(readings, 1);
+}
+
+// What a sample is answered may depend on the others of its batch where a user's own part says so.
+class AgainstTheMean : public LayerBase {
+ public:
+  AgainstTheMean() : LayerBase("AgainstTheMean", {}) {}
+  std::vector<Value> Call(CallContext& /*context*/, std::span<const Value> x) const override {
+    return {x[0] - Mean(x[0], {0}, /*keepdims=*/true)};
+  }
+};
+
+TEST_P(CacheBounds, BatchesOfModelsThatMixSamplesStayWhole) {
+  const std::unique_ptr<Runtime> runtime = NewRuntime(GetParam());
+  const Activation centred("centred", [](const Value& x) { return x - Mean(x, {0}, true); });
+  const SymbolicTensor input = Input({4});
+  const ModelOptions options{.seed = 3, .runtime = runtime.get()};
+  const Model inner(input, Layer(std::make_shared<AgainstTheMean>())(input), options);
+  const SymbolicTensor a = Input({4});
+  const std::vector<Model> models{inner, Model(input, Dense({.units = 4, .activation = centred})(input), options),
+                                  Model(input, ActivationLayer(centred)(input), options), Model(a, inner(a), options),
+                                  Model(input, Softmax({.axis = 0})(input), options)};
+  for (const Model& model : models) {
+    for (int64_t n = 1; n <= 23; ++n) {
+      const Tensor x = UniformTensor({n, 4}, static_cast<uint64_t>(n));
+      const Tensor y = model.PredictOne(x, {.batch_size = 32});
+      ASSERT_EQ(y.shape(), Shape({n, 4}));
+      double mean = 0;
+      for (int64_t i = 0; i < n; ++i) mean += y.at<float>({i, 1}) / static_cast<double>(n);
+      EXPECT_NEAR(mean, &model == &models.back() ? 1.0 / static_cast<double>(n) : 0, 1e-6) << n;
+    }
+  }
+}
+
 // The limit is kept to, but for what is in use, and what was dropped is made again with the same bits.
 TEST_P(CacheBounds, TheLimitIsKeptTo) {
   const std::unique_ptr<Runtime> runtime = NewRuntime(GetParam(), 0);
@@ -156,7 +209,7 @@ TEST_P(CacheBounds, TheLimitIsKeptTo) {
   EXPECT_LE(runtime->cached_bytes(), one * 2);
   runtime->SetCacheLimit(64 * kMiB);
   for (int64_t n = 1; n <= 10; ++n) model.PredictOne(x.Rows(0, n), {.batch_size = n});
-  EXPECT_GE(runtime->cache().size(), 10u);
+  EXPECT_GE(runtime->cache().size(), 8u);
   EXPECT_LE(runtime->cached_bytes(), 64 * kMiB);
   runtime->SetCacheLimit(0);
   EXPECT_EQ(runtime->cache().size(), 0u);

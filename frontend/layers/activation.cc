@@ -11,9 +11,11 @@ namespace {
 
 class FunctionLayer : public LayerBase {
  public:
-  FunctionLayer(std::string class_name, LayerOptions options, Activation activation, nlohmann::json config)
+  FunctionLayer(std::string class_name, LayerOptions options, Activation activation, bool mixes_samples,
+                nlohmann::json config)
       : LayerBase(std::move(class_name), std::move(options)),
         activation_(std::move(activation)),
+        mixes_samples_(mixes_samples),
         config_(std::move(config)) {}
 
   std::vector<Value> Call(CallContext& context, std::span<const Value> inputs) const override {
@@ -22,16 +24,18 @@ class FunctionLayer : public LayerBase {
     return {y.ref == inputs[0].ref ? context.Identity(y) : y};
   }
 
+  bool MixesSamples() const override { return mixes_samples_; }
   nlohmann::json Config() const override { return config_; }
 
  private:
   Activation activation_;
+  bool mixes_samples_;
   nlohmann::json config_;
 };
 
 Layer Make(const Here& where, const std::string& class_name, LayerOptions options, const Activation& activation,
-           nlohmann::json config) {
-  return MakeLayer<FunctionLayer>(where, class_name, std::move(options), activation, std::move(config));
+           nlohmann::json config, bool mixes_samples = false) {
+  return MakeLayer<FunctionLayer>(where, class_name, std::move(options), activation, mixes_samples, std::move(config));
 }
 
 void RequireNotNegative(double value, const char* message) {
@@ -74,7 +78,7 @@ Layer SoftmaxFromConfig(const KerasConfig& config, const LayerOptions& common) {
 
 Layer ActivationLayer(const ActivationLayerOptions& options, Here where) {
   return Make(where, "Activation", {.name = options.name, .input_shape = options.input_shape}, options.activation,
-              {{"activation", options.activation.ToJson()}});
+              {{"activation", options.activation.ToJson()}}, options.activation.is_own());
 }
 Layer ActivationLayer(const Activation& activation, Here where) {
   return ActivationLayer(ActivationLayerOptions{.activation = activation}, where);
@@ -123,7 +127,7 @@ Layer ELU(double alpha, Here where) { return ELU(ELULayerOptions{.alpha = alpha}
 Layer Softmax(const SoftmaxLayerOptions& options, Here where) {
   return Make(where, "Softmax", {.name = options.name, .input_shape = options.input_shape},
               Activation("softmax_layer", [axis = options.axis](const Value& x) { return Softmax(x, axis); }),
-              {{"axis", options.axis}});
+              {{"axis", options.axis}}, /*mixes_samples=*/options.axis == 0 || options.axis < -1);
 }
 Layer Softmax(int axis, Here where) { return Softmax(SoftmaxLayerOptions{.axis = axis}, where); }
 

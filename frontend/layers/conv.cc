@@ -106,6 +106,7 @@ class ConvLayer : public LayerBase {
 
   void SetAlgorithm(ConvAlgorithm algorithm) { options_.algorithm = algorithm; }
 
+  bool MixesSamples() const override { return options_.activation.is_own(); }
   nlohmann::json Config() const override {
     nlohmann::json config = {{"filters", options_.filters},
                              {"kernel_size", kernel_size_},

@@ -24,6 +24,7 @@ class InputLayer : public LayerBase {
   }
   std::vector<TensorSpec> OutputSpecs(std::span<const TensorSpec> /*inputs*/) const override { return {spec_}; }
 
+  bool MixesSamples() const override { return false; }
   nlohmann::json Config() const override {
     nlohmann::json dims = nlohmann::json::array();
     for (int64_t dim : spec_.dims) dims.push_back(dim == kNone ? nlohmann::json() : nlohmann::json(dim));

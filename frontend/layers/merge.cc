@@ -34,6 +34,7 @@ class MergeLayer : public LayerBase {
     return {result};
   }
 
+  bool MixesSamples() const override { return false; }
   nlohmann::json Config() const override { return nlohmann::json::object(); }
 
  private:
@@ -79,6 +80,9 @@ class ConcatenateLayer : public LayerBase {
     return {weir::Concatenate(inputs, static_cast<int>(axis_))};
   }
 
+  bool MixesSamples() const override {
+    return built_for().empty() || NormalizeAxis(axis_, built_for()[0].rank(), "Concatenate") == 0;
+  }
   nlohmann::json Config() const override { return {{"axis", axis_}}; }
 
  private:

@@ -19,6 +19,7 @@ struct Function {
   const char* name;
   int count;  // of arguments; -1 for any
   Value (*record)(std::span<const Operand> x, const Options& options);
+  bool by_elements = true;  // each element of the result is made from those at its place
 };
 
 // JSON has no infinity and no NaN: they are written as text.
@@ -51,7 +52,7 @@ constexpr Function kFunctions[] = {
     {"power", 2, [](Span x, const Options&) { return Pow(x[0], x[1]); }},
     {"maximum", 2, [](Span x, const Options&) { return Maximum(x[0], x[1]); }},
     {"minimum", 2, [](Span x, const Options&) { return Minimum(x[0], x[1]); }},
-    {"matmul", 2, [](Span x, const Options&) { return MatMul(x[0], x[1]); }},
+    {"matmul", 2, [](Span x, const Options&) { return MatMul(x[0], x[1]); }, false},
     {"absolute", 1, [](Span x, const Options&) { return Abs(x[0]); }},
     {"sign", 1, [](Span x, const Options&) { return Sign(x[0]); }},
     {"square", 1, [](Span x, const Options&) { return Square(x[0]); }},
@@ -72,21 +73,22 @@ constexpr Function kFunctions[] = {
     {"softplus", 1, [](Span x, const Options&) { return Softplus(x[0]); }},
     {"sigmoid", 1, [](Span x, const Options&) { return Sigmoid(x[0]); }},
     {"tanh", 1, [](Span x, const Options&) { return Tanh(x[0]); }},
-    {"softmax", 1, [](Span x, const Options& o) { return Softmax(x[0], AxisOf(o)); }},
-    {"log_softmax", 1, [](Span x, const Options& o) { return LogSoftmax(x[0], AxisOf(o)); }},
-    {"sum", 1, [](Span x, const Options& o) { return Sum(x[0], AxesOf(o), KeepDims(o)); }},
-    {"mean", 1, [](Span x, const Options& o) { return Mean(x[0], AxesOf(o), KeepDims(o)); }},
-    {"max", 1, [](Span x, const Options& o) { return Max(x[0], AxesOf(o), KeepDims(o)); }},
-    {"min", 1, [](Span x, const Options& o) { return Min(x[0], AxesOf(o), KeepDims(o)); }},
+    {"softmax", 1, [](Span x, const Options& o) { return Softmax(x[0], AxisOf(o)); }, false},
+    {"log_softmax", 1, [](Span x, const Options& o) { return LogSoftmax(x[0], AxisOf(o)); }, false},
+    {"sum", 1, [](Span x, const Options& o) { return Sum(x[0], AxesOf(o), KeepDims(o)); }, false},
+    {"mean", 1, [](Span x, const Options& o) { return Mean(x[0], AxesOf(o), KeepDims(o)); }, false},
+    {"max", 1, [](Span x, const Options& o) { return Max(x[0], AxesOf(o), KeepDims(o)); }, false},
+    {"min", 1, [](Span x, const Options& o) { return Min(x[0], AxesOf(o), KeepDims(o)); }, false},
     {"reshape", 1,
-     [](Span x, const Options& o) { return Reshape(x[0], std::span<const int64_t>(o.Ints("newshape", {}))); }},
-    {"transpose", 1, [](Span x, const Options& o) { return Transpose(x[0], o.Ints("axes", {})); }},
+     [](Span x, const Options& o) { return Reshape(x[0], std::span<const int64_t>(o.Ints("newshape", {}))); }, false},
+    {"transpose", 1, [](Span x, const Options& o) { return Transpose(x[0], o.Ints("axes", {})); }, false},
     {"concatenate", -1,
      [](Span x, const Options& o) {
        std::vector<Value> values;
        for (const Operand& operand : x) values.push_back(operand.value);
        return Concatenate(values, AxisOf(o));
-     }},
+     },
+     false},
 };
 
 const Function& FunctionNamed(const std::string& name) {
@@ -134,6 +136,12 @@ class OperationLayer : public LayerBase {
     return {y};
   }
 
+  // Inputs of other ranks would be broadcast along the batch.
+  bool MixesSamples() const override {
+    if (!function_.by_elements) return true;
+    return std::any_of(built_for().begin(), built_for().end(),
+                       [&](const TensorSpec& input) { return input.rank() != built_for()[0].rank(); });
+  }
   nlohmann::json Config() const override {
     nlohmann::json arguments = nlohmann::json::array();
     for (const std::optional<double>& number : numbers_) {
@@ -167,7 +175,8 @@ SymbolicTensor Binary(const char* function, const SymbolicOperand& a, const Symb
   return Apply(function, both, a.where);
 }
 
-SymbolicTensor Unary(const char* function, const SymbolicTensor& x, const Here& where, nlohmann::json options = nullptr) {
+SymbolicTensor Unary(const char* function, const SymbolicTensor& x, const Here& where,
+                     nlohmann::json options = nullptr) {
   const SymbolicOperand one[] = {{x, where}};
   return Apply(function, one, where, std::move(options));
 }
@@ -195,9 +204,7 @@ SymbolicTensor operator+(const SymbolicOperand& a, const SymbolicOperand& b) { r
 SymbolicTensor operator-(const SymbolicOperand& a, const SymbolicOperand& b) { return Binary("subtract", a, b); }
 SymbolicTensor operator*(const SymbolicOperand& a, const SymbolicOperand& b) { return Binary("multiply", a, b); }
 SymbolicTensor operator/(const SymbolicOperand& a, const SymbolicOperand& b) { return Binary("divide", a, b); }
-SymbolicTensor operator-(const SymbolicOperand& x) {
-  return Apply("negative", {&x, 1}, x.where);
-}
+SymbolicTensor operator-(const SymbolicOperand& x) { return Apply("negative", {&x, 1}, x.where); }
 SymbolicTensor Pow(const SymbolicOperand& base, const SymbolicOperand& exponent) {
   return Binary("power", base, exponent);
 }

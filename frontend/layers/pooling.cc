@@ -40,6 +40,7 @@ class PoolLayer : public LayerBase {
     return {kind_ == PoolKind::kMax ? MaxPool(inputs[0], options) : AveragePool(inputs[0], options)};
   }
 
+  bool MixesSamples() const override { return false; }
   nlohmann::json Config() const override {
     return {{"pool_size", pool_size_}, {"padding", padding_}, {"strides", strides_}, {"data_format", "channels_last"}};
   }
@@ -70,6 +71,7 @@ class GlobalPoolLayer : public LayerBase {
     return {kind_ == PoolKind::kMax ? Max(inputs[0], axes, keepdims_) : Mean(inputs[0], axes, keepdims_)};
   }
 
+  bool MixesSamples() const override { return false; }
   nlohmann::json Config() const override { return {{"data_format", "channels_last"}, {"keepdims", keepdims_}}; }
 
  private:

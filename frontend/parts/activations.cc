@@ -18,6 +18,7 @@ struct Activation::State {
   std::string name;
   Function function;  // none for linear
   bool has_logits = false;
+  bool own = false;
 };
 
 namespace {
@@ -69,9 +70,11 @@ Activation::Activation(const std::string& name) {
 }
 
 Activation::Activation(std::string name, Function function)
-    : state_(std::make_shared<State>(State{std::move(name), std::move(function)})) {}
+    : state_(std::make_shared<State>(State{.name = std::move(name), .function = std::move(function), .own = true})) {}
 
 bool Activation::is_linear() const { return !defined() || state_->function == nullptr; }
+
+bool Activation::is_own() const { return defined() && state_->own; }
 
 const std::string& Activation::name() const {
   static const std::string& linear = *new std::string("linear");

@@ -26,6 +26,7 @@ class Activation {
 
   bool defined() const { return state_ != nullptr; }
   bool is_linear() const;           // nothing is recorded
+  bool is_own() const;              // made from a function, not by a name that weir knows
   const std::string& name() const;  // as written: "swish", "silu"; "linear" for none
 
   Value operator()(const Value& x) const;
