@@ -56,6 +56,10 @@ k::Tensor AsInput(const k::Model& model, const k::Tensor& pixels) {
 
 Picture ThePicture(const k::Model& model) {
   const std::vector<int64_t> input_shape = model.inputs()[0].shape();
+  if (input_shape.size() != 4 || input_shape[1] == k::kNone || input_shape[2] == k::kNone || input_shape[3] != 3) {
+    k::examples::ExitIfError(absl::InvalidArgumentError(
+        k::StrCat("the model's input is ", k::ShapeText(input_shape), ", no colour picture of a known size")));
+  }
   const std::string file = absl::GetFlag(FLAGS_image);
   if (!file.empty()) {
     auto image = k::LoadImage(file);

@@ -35,7 +35,10 @@ std::shared_ptr<Profiler>& TheProfiler() {
 // At the program's end, if --profile was given.
 void WriteProfile() {
   std::cerr << TheProfiler()->Table();
-  const absl::Status written = WriteFileAtomically(absl::GetFlag(FLAGS_profile), TheProfiler()->ChromeTrace());
+  const std::string path = absl::GetFlag(FLAGS_profile);
+  const std::filesystem::path folder = std::filesystem::path(path).parent_path();
+  absl::Status written = folder.empty() ? absl::OkStatus() : EnsureDirectory(folder);
+  if (written.ok()) written = WriteFileAtomically(path, TheProfiler()->ChromeTrace());
   if (!written.ok()) std::cerr << "error: " << std::string(written.message()) << "\n";
 }
 
@@ -95,6 +98,7 @@ void Start(int argc, char** argv, const std::string& usage, const std::string& b
   if (wanted == "list") ListBackends();
   ExitIfError(SetDefaultRuntime({.backend = wanted.empty() ? backend : wanted, .threads = absl::GetFlag(FLAGS_threads)}));
   if (!absl::GetFlag(FLAGS_profile).empty()) {
+    ExitIfError(CheckCanWrite(absl::GetFlag(FLAGS_profile)));
     TheProfiler() = std::make_shared<Profiler>();
     DefaultRuntime().SetProfiler(TheProfiler());
     std::atexit(WriteProfile);

@@ -41,6 +41,7 @@ class FitContext {
   bool has_validation() const;
   int64_t validation_freq() const;
   bool validates(int64_t epoch) const;  // whether the epoch ends with a validation
+  std::optional<int64_t> first_validation() const;  // the first epoch of this Fit that does, if one will
   // Keys that Fit itself puts into an epoch's logs, in order: fixed from the start.
   const std::vector<std::string>& keys() const;
   // keys(), and those that callbacks say they add.
@@ -60,7 +61,8 @@ class FitContext {
   // A line that matters: on standard error if Fit is silent.
   void Warn(const std::string& line);
   // The first value of the last step, in the order of computation, that holds a NaN or an infinity, with their counts:
-  // the batch is run again, in inference, to find out. Empty if all are finite. Costs a run and memory for all values.
+  // the batch is run again, in inference, to find out. Empty if all are finite, and before this Fit's first step. Costs a
+  // run and memory for all values.
   std::string FirstNonFinite();
 
  private:

@@ -3,6 +3,8 @@
 #include <algorithm>
 
 #include "weir/core/error.h"
+#include "weir/core/float_state.h"
+#include "weir/core/fork_guard.h"
 #include "weir/core/runtime.h"
 #include "weir/frontend/model_base.h"
 #include "weir/frontend/session.h"
@@ -91,7 +93,9 @@ struct TrainStep::Program {
 
   std::vector<Value> roots;  // the loss, what is reported, what is assigned
   std::vector<std::string> reports;
-  std::shared_ptr<const Executable> executable;
+  int64_t layer_changes = LayerChanges();
+  // The runtime may drop it to make room; then it is compiled again.
+  std::weak_ptr<const Executable> executable;
 };
 
 TrainStep::TrainStep(TrainStepOptions options, Function function)
@@ -120,7 +124,8 @@ TrainStep::Program& TrainStep::ProgramFor(const std::vector<Tensor>& batch) {
     types.push_back(tensor.type());
   }
   const auto fits = [&](const std::unique_ptr<Program>& program) {
-    return program->types == types && program->trained_ids == TrainedBy(program->called);
+    return program->types == types && program->layer_changes == LayerChanges() &&
+           program->trained_ids == TrainedBy(program->called);
   };
   const auto found = std::find_if(programs_.begin(), programs_.end(), fits);
   if (found != programs_.end()) {
@@ -180,10 +185,6 @@ std::unique_ptr<TrainStep::Program> TrainStep::Record(const std::vector<TensorTy
   if (xs.empty()) ThrowFailedPrecondition("TrainStep: nothing that the step calls is trainable");
   RecordUpdate(*program, context, options_.optimizer.Clip(Gradients({&loss, 1}, xs)));
   program->locked = InLockOrder(program->variables);
-  Runtime& runtime = options_.runtime != nullptr ? *options_.runtime : DefaultRuntime();
-  absl::StatusOr<std::shared_ptr<const Executable>> made = runtime.Compile(program->leaves, program->roots);
-  ThrowIfError(made.status());
-  program->executable = *std::move(made);
   return program;
 }
 
@@ -212,7 +213,7 @@ void TrainStep::RecordUpdate(Program& program, const CallContext& context, const
     for (const SlotSpec& spec : optimizer.slots()) {
       slots.push_back(leaf(weight.type(), StrCat(variable.path(), "_", spec.name)));
     }
-    const UpdateResult result = optimizer.Update(weight, gradients[next++], slots, scalars);
+    const UpdateResult result = optimizer.Update(weight, gradients[next++], slots, scalars, !optimizer.decays(variable.path()));
     assign(variable, weight, variable.constraint().Apply(result.weight));
     for (size_t s = 0; s < slots.size(); ++s) program.roots.push_back(Assign(slots[s], result.slots[s]));
   }
@@ -220,7 +221,17 @@ void TrainStep::RecordUpdate(Program& program, const CallContext& context, const
 }
 
 Logs TrainStep::operator()(const std::vector<Tensor>& batch) {
+  const LibraryCall call;
+  ThrowIfError(CheckFork());
+  const ScopedFloatState state(ScopedFloatState::Subnormals::kKept);
   Program& program = ProgramFor(batch);
+  Runtime& runtime = options_.runtime != nullptr ? *options_.runtime : DefaultRuntime();
+  std::shared_ptr<const Executable> executable = program.executable.lock();
+  if (executable == nullptr) {
+    absl::StatusOr<std::shared_ptr<const Executable>> made = runtime.Compile(program.leaves, program.roots);
+    ThrowIfError(made.status());
+    program.executable = executable = *std::move(made);
+  }
   // Other threads read the weights before this step or after it.
   const VariableLocks locks(program.locked);
   std::vector<Tensor> inputs = batch;
@@ -234,8 +245,7 @@ Logs TrainStep::operator()(const std::vector<Tensor>& batch) {
     for (Tensor& slot : SlotsOf(variable)) inputs.push_back(slot);
   }
   std::vector<Tensor> outputs(program.roots.size());
-  Runtime& runtime = options_.runtime != nullptr ? *options_.runtime : DefaultRuntime();
-  ThrowIfError(runtime.Run(*program.executable, inputs, outputs));
+  ThrowIfError(runtime.Run(*executable, inputs, outputs));
   ++iterations_;
   Logs logs;
   logs.Set("loss", outputs[0].item<double>());

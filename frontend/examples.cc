@@ -55,6 +55,19 @@ void CopyScaled(const From* src, To* dst, int64_t count, double scale) {
     for (int64_t i = 0; i < count; ++i) dst[i] = table[src[i]];
     return;
   }
+  if constexpr (std::is_arithmetic_v<From> && std::is_integral_v<To> && !std::is_same_v<To, bool>) {
+    if (std::is_floating_point_v<From> || scale != 1) {
+      constexpr double kEnd = static_cast<double>(uint64_t{1} << (std::numeric_limits<To>::digits - 1)) * 2;
+      for (int64_t i = 0; i < count; ++i) {
+        const double value = static_cast<double>(src[i]) * scale;
+        if (!(value > static_cast<double>(std::numeric_limits<To>::min()) - 1 && value < kEnd)) {
+          ThrowInvalidArgument("an input of integers is given ", value, ", which is none of their range");
+        }
+        dst[i] = static_cast<To>(value);
+      }
+      return;
+    }
+  }
   if constexpr (std::is_arithmetic_v<From> && std::is_arithmetic_v<To>) {
     for (int64_t i = 0; i < count; ++i) {
       dst[i] = scale == 1 ? static_cast<To>(src[i]) : static_cast<To>(static_cast<double>(src[i]) * scale);
@@ -142,6 +155,9 @@ void BoundExamples::BindInputs(const ModelBase& model, const Examples& examples,
   const Network& network = model.network();
   if (scale == 0) {
     ThrowInvalidArgument("Model \"", model.name(), "\": .scale is 0, as 1 / 255 is in C++: write 1. / 255");
+  }
+  if (scale && !(std::isfinite(*scale) && *scale > 0)) {
+    ThrowInvalidArgument("Model \"", model.name(), "\": .scale is ", *scale, ", expected a number above 0");
   }
   if (examples.x.size() != network.inputs.size()) {
     ThrowInvalidArgument("Model \"", model.name(), "\" has ", network.inputs.size(), " input(s) (",

@@ -207,7 +207,7 @@ void FitLoop::Step(std::span<const int64_t> rows) {
   ForEachCallback([&](Callback& callback) { callback.OnBatchBegin(context_, step); });
   const StepRun& run =
       trainer_.RunBatch(call_, RunMode::kTrain, *train_, rows, options_.taps, trainer_.state_.iterations, guard_);
-  last_rows_ = rows;
+  last_rows_.assign(rows.begin(), rows.end());
   means_.Add(run, static_cast<int64_t>(rows.size()));
   step_ = step + 1;
   if (line_->WantsUpdate()) line_->Update(step_, means_.Values().entries());
@@ -218,6 +218,7 @@ void FitLoop::Step(std::span<const int64_t> rows) {
 
 std::string FitLoop::FirstNonFinite() {
   std::string first;
+  if (last_rows_.empty()) return first;
   const TapReceiver look = [&](const TapReading& reading) {
     const TapStatistics& s = reading.statistics;
     if (!first.empty() || s.nans + s.infinities == 0) return;

@@ -18,6 +18,12 @@ int64_t FitContext::validation_freq() const { return loop_.options_.validation_f
 bool FitContext::validates(int64_t epoch) const {
   return has_validation() && (epoch + 1) % loop_.options_.validation_freq == 0;
 }
+std::optional<int64_t> FitContext::first_validation() const {
+  const int64_t freq = loop_.options_.validation_freq, first = first_epoch();
+  const int64_t epochs_before = freq - 1 - first % freq;
+  if (!has_validation() || first >= epochs() || epochs_before >= epochs() - first) return std::nullopt;
+  return first + epochs_before;
+}
 const std::vector<std::string>& FitContext::keys() const { return loop_.keys_; }
 
 std::vector<std::string> FitContext::log_keys() const {

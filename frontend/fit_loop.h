@@ -79,8 +79,8 @@ class FitLoop {
   std::function<FitProgress()> outer_progress_ = trainer_.running_progress_;
   int64_t first_epoch_ = 0;
   int64_t steps_ = 0;
-  int64_t epoch_ = 0, step_ = 0;        // the next step to make
-  std::span<const int64_t> last_rows_;  // of the step before callbacks are told of it
+  int64_t epoch_ = 0, step_ = 0;    // the next step to make
+  std::vector<int64_t> last_rows_;  // of the last step
   bool guard_ = false;
   bool stop_ = false;
   bool interrupted_ = false;

@@ -98,6 +98,13 @@ std::string SnakeCase(const std::string& class_name) {
   return text;
 }
 
+namespace {
+std::atomic<int64_t> layer_changes{0};
+}  // namespace
+
+int64_t LayerChanges() { return layer_changes.load(std::memory_order_acquire); }
+void LayerBase::Changed() { layer_changes.fetch_add(1, std::memory_order_acq_rel); }
+
 DescriptionLock::DescriptionLock() {
   ThrowIfError(CheckFork());
   // Never destroyed: models may be described while the process ends.

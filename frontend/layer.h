@@ -49,6 +49,9 @@ class [[nodiscard]] DescriptionLock {
   std::unique_lock<std::recursive_mutex> lock_;
 };
 
+// How often layers, any of this process, have changed in a way that programs recorded before don't know of.
+int64_t LayerChanges();
+
 class LayerBase : public std::enable_shared_from_this<LayerBase> {
  public:
   LayerBase(std::string class_name, LayerOptions options);
@@ -76,9 +79,10 @@ class LayerBase : public std::enable_shared_from_this<LayerBase> {
   virtual std::vector<Variable> weights() const;
   // Those that training changes: none of a layer that is not trainable.
   virtual std::vector<Variable> trainable_weights() const;
-  // Whether, when the layer predicts, what it gives for one sample may depend on the others of the batch. A layer of
-  // one's own that says false lets Predict answer batches of ever new sizes from programs it has (PredictOptions).
-  virtual bool MixesSamples() const { return true; }
+  // Whether, when the layer predicts, a sample's result has the same bits in batches of all these sizes, whatever the
+  // others of the batch are. A layer of one's own that says so lets Predict answer batches of ever new sizes from
+  // programs it has (PredictOptions).
+  virtual bool SameInBatches(std::span<const int64_t> /*sizes*/) const { return false; }
   virtual bool is_input() const { return false; }
   virtual bool is_model() const { return false; }
 
@@ -125,6 +129,8 @@ class LayerBase : public std::enable_shared_from_this<LayerBase> {
   // Throws Error unless the last axis has the size the layer was built for, which must be known.
   void CheckChannels(const TensorSpec& input) const;
   void SetBuilt(std::span<const TensorSpec> inputs);
+  // What is recorded from now on differs: models and steps with this layer record anew.
+  static void Changed();
 
  private:
   std::string class_name_;

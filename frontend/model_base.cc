@@ -327,9 +327,9 @@ void ModelBase::AddTrainableStates(std::vector<const void*>& ids) const {
   }
 }
 
-bool ModelBase::MixesSamples() const {
+bool ModelBase::SameInBatches(std::span<const int64_t> sizes) const {
   const std::vector<Layer>& all = network().layers;
-  return std::any_of(all.begin(), all.end(), [](const Layer& layer) { return layer.base().MixesSamples(); });
+  return std::all_of(all.begin(), all.end(), [&](const Layer& layer) { return layer.base().SameInBatches(sizes); });
 }
 
 void ModelBase::SetTrainable(bool trainable) {

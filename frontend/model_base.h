@@ -75,7 +75,7 @@ class ModelBase : public LayerBase {
   std::vector<Variable> weights() const override;
   std::vector<Variable> trainable_weights() const override;
   void SetTrainable(bool trainable) override;
-  bool MixesSamples() const override;
+  bool SameInBatches(std::span<const int64_t> sizes) const override;
   bool is_model() const override { return true; }
   nlohmann::json Config() const override;
   nlohmann::json ToJson() const override;

@@ -198,7 +198,12 @@ void RestoreData(ModelBase& model, const nlohmann::json& config) {
     ThrowInvalidArgument("\"input_scales\" is no list of ", inputs.size(), " numbers, one an input");
   }
   for (size_t i = 0; i < inputs.size(); ++i) {
-    if (!scales[i].is_null()) SetInputScale(*inputs[i]->layer, scales[i].get<double>());
+    if (scales[i].is_null()) continue;
+    const double scale = scales[i].get<double>();
+    if (!(std::isfinite(scale) && scale > 0)) {
+      ThrowInvalidArgument("\"input_scales\": number ", i, " is ", scale, ", expected one above 0");
+    }
+    SetInputScale(*inputs[i]->layer, scale);
   }
 }
 

@@ -7,6 +7,7 @@
 #include "weir/core/explain.h"
 #include "weir/core/machine_peak.h"
 #include "weir/core/runtime.h"
+#include "weir/frontend/layers/input.h"
 #include "weir/frontend/trainer.h"
 
 namespace weir {
@@ -20,13 +21,18 @@ class Restore {
         runtime_(runtime),
         profiler_(runtime.profiler()),
         variables_(model.weights()),
-        state_(model.trainer().state()) {
+        state_(model.trainer().state()),
+        class_names_(model.class_names()) {
     for (const Variable& variable : variables_) values_.push_back(variable.value());
+    for (const auto& input : model.network().input_calls) scales_.push_back(InputScaleOf(*input->layer));
   }
   ~Restore() {
     runtime_.SetProfiler(profiler_);
     for (size_t i = 0; i < variables_.size(); ++i) variables_[i].Adopt(values_[i]);
     model_.trainer().mutable_state() = state_;
+    model_.SetClassNames(class_names_);
+    const auto& inputs = model_.network().input_calls;
+    for (size_t i = 0; i < scales_.size(); ++i) SetInputScale(*inputs[i]->layer, scales_[i]);
   }
   Restore(const Restore&) = delete;
   Restore& operator=(const Restore&) = delete;
@@ -38,6 +44,8 @@ class Restore {
   std::vector<Variable> variables_;
   std::vector<Tensor> values_;
   TrainingState state_;
+  std::vector<std::string> class_names_;
+  std::vector<std::optional<double>> scales_;
 };
 
 Examples FirstOf(const Examples& data, int64_t count) {
@@ -99,6 +107,7 @@ std::string ProfileModel(ModelBase& model, const Examples& data, const ProfileOp
   profiler->Clear();
   for (int i = 0; i < options.steps; ++i) step();
   const std::vector<ProfileEvent> events = profiler->events();
+  if (events.empty()) return StrCat("Model \"", model.name(), "\" computes nothing: no kernel runs.\n");
   // The one last used.
   const std::shared_ptr<const Executable> executable = runtime.cache().Executables().front();
 

@@ -18,8 +18,9 @@
 namespace weir {
 namespace {
 
+// Whoever starts a set-user-id program has no say in what it does for its owner: there all variables are as if not set.
 std::string FromEnvironment(const char* name) {
-  const char* value = std::getenv(name);
+  const char* value = secure_getenv(name);
   return value == nullptr ? "" : value;
 }
 
@@ -48,19 +49,13 @@ absl::StatusOr<int64_t> CacheLimitFromEnvironment() {
 }
 
 #ifdef WEIR_HAS_LLVM
-// A variable that names where code is loaded from: nothing in a set-user-id program, whose environment is a stranger's.
-std::string FromOwnEnvironment(const char* name) {
-  const char* value = secure_getenv(name);
-  return value == nullptr ? "" : value;
-}
-
 // Where compiled kernels are kept: the option, else WEIR_JIT_CACHE, else a folder in the user's cache; "off" is none.
 // Relative folders of the user's are ignored, as the specification of XDG's variables says.
 std::string JitCacheFolder(const RuntimeOptions& options) {
-  const std::string folder = options.jit_cache.empty() ? FromOwnEnvironment("WEIR_JIT_CACHE") : options.jit_cache;
+  const std::string folder = options.jit_cache.empty() ? FromEnvironment("WEIR_JIT_CACHE") : options.jit_cache;
   if (absl::EqualsIgnoreCase(folder, "off")) return "";
   if (!folder.empty()) return folder;
-  const std::string cache = FromOwnEnvironment("XDG_CACHE_HOME"), home = FromOwnEnvironment("HOME");
+  const std::string cache = FromEnvironment("XDG_CACHE_HOME"), home = FromEnvironment("HOME");
   if (cache.starts_with('/')) return cache + "/weir/jit";
   if (home.starts_with('/')) return home + "/.cache/weir/jit";
   return "";
@@ -167,6 +162,8 @@ Runtime& DefaultRuntime() {
 
 Runtime& RuntimeWithBackend(const std::string& backend) {
   static std::map<std::string, std::unique_ptr<Runtime>> made;
+  const LibraryCall call;
+  ThrowIfError(CheckFork());
   std::lock_guard lock(DefaultMutex());
   std::unique_ptr<Runtime>& runtime = made[backend];
   if (runtime == nullptr) {
@@ -178,6 +175,8 @@ Runtime& RuntimeWithBackend(const std::string& backend) {
 }
 
 absl::Status SetDefaultRuntime(const RuntimeOptions& options) {
+  const LibraryCall call;
+  WEIR_RETURN_IF_ERROR(CheckFork());
   WEIR_ASSIGN_OR_RETURN(std::unique_ptr<Runtime> made, MakeRuntime(options));
   std::lock_guard lock(DefaultMutex());
   DefaultSlot() = std::move(made);

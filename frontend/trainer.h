@@ -57,6 +57,7 @@ class EpochMeans {
 struct BatchBuffers {
   std::vector<Tensor> whole;
 
+  int64_t bytes() const;
   // Whether batches of these types can use them, or grow them.
   bool Fit(std::span<const TensorType> types) const;
   // The buffers as tensors of these types, undefined where there is none yet; Keep takes in those made since.
@@ -176,13 +177,15 @@ class Trainer {
   std::optional<CompiledModel> compiled_;
   TrainingState state_;
 
-  std::mutex mutex_;  // guards steps_, uses_, idle_buffers_ and handles_
+  std::mutex mutex_;  // guards steps_, uses_, divisible_, idle_buffers_ and handles_
   absl::flat_hash_map<StepRequest, Recorded> steps_;
   int64_t uses_ = 0;
+  absl::flat_hash_map<int64_t, bool> divisible_;  // whether a batch of so many samples may be answered in parts
   std::vector<BatchBuffers> idle_buffers_;  // the last used last
   std::vector<std::weak_ptr<TapHandle::State>> handles_;
   std::atomic<bool> any_handles_{false};
   std::atomic<int64_t> generation_{0};  // of the model's structure
+  std::atomic<int64_t> layer_changes_{0};  // as of what is recorded
 
   std::mutex turn_mutex_;  // guards what follows
   std::condition_variable turn_ended_;

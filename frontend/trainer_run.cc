@@ -18,6 +18,8 @@ constexpr size_t kIdleBuffers = 4;
 constexpr size_t kSteps = 32, kPreparedSteps = 4;
 // Batch sizes that get programs of their own in Predict; others are answered in parts.
 constexpr int kWholeSizes = 8;
+// Sizes of which is remembered whether they may be.
+constexpr size_t kSizes = 1024;
 
 bool SameRows(const TensorType& one, const TensorType& other) {
   const Shape &a = one.shape, &b = other.shape;
@@ -31,7 +33,22 @@ std::vector<TensorType> TypesOf(const StepRequest& request) {
   return types;
 }
 
+// The smallest first.
+std::vector<int64_t> PowersOfTwoIn(int64_t count) {
+  std::vector<int64_t> parts;
+  for (uint64_t left = static_cast<uint64_t>(count); left != 0; left &= left - 1) {
+    parts.push_back(static_cast<int64_t>(left & -left));
+  }
+  return parts;
+}
+
 }  // namespace
+
+int64_t BatchBuffers::bytes() const {
+  int64_t sum = 0;
+  for (const Tensor& tensor : whole) sum += tensor.defined() ? tensor.bytes() : 0;
+  return sum;
+}
 
 bool BatchBuffers::Fit(std::span<const TensorType> types) const {
   if (whole.size() != types.size()) return false;
@@ -62,6 +79,9 @@ TrainerCall::~TrainerCall() {
   if (std::none_of(buffers_.whole.begin(), buffers_.whole.end(), [](const Tensor& t) { return t.defined(); })) return;
   const std::lock_guard lock(trainer_.mutex_);
   std::vector<BatchBuffers>& idle = trainer_.idle_buffers_;
+  // Beside what the runtime keeps there must be room for them.
+  const Runtime& runtime = trainer_.model_.runtime();
+  if (runtime.cached_bytes() + buffers_.bytes() > runtime.cache_limit()) return;
   idle.push_back(std::move(buffers_));
   if (idle.size() > kIdleBuffers) idle.erase(idle.begin());
 }
@@ -94,6 +114,7 @@ Trainer::TrainingTurn::~TrainingTurn() {
 void Trainer::Forget() {
   const std::lock_guard lock(mutex_);
   steps_.clear();
+  divisible_.clear();
   ++generation_;
 }
 
@@ -182,16 +203,20 @@ std::vector<int64_t> Trainer::PartsOf(int64_t count, const BoundExamples& data, 
     }
     if (sizes < kWholeSizes) return {count};
   }
-  const std::vector<SymbolicTensor>& inputs = model_.network().inputs;
-  const bool any_size = std::all_of(inputs.begin(), inputs.end(), [](const SymbolicTensor& input) {
-    return !input.shape().empty() && input.shape()[0] == kNone;
-  });
-  if (!any_size || !LivingHandles(RunMode::kPredict).empty() || model_.MixesSamples()) return {count};
-  std::vector<int64_t> parts;
-  for (int64_t part = 1; part <= count; part *= 2) {
-    if ((count & part) != 0) parts.push_back(part);
+  if (!LivingHandles(RunMode::kPredict).empty()) return {count};
+  std::vector<int64_t> parts = PowersOfTwoIn(count);
+  const std::lock_guard lock(mutex_);
+  if (divisible_.size() >= kSizes) divisible_.clear();
+  const auto [known, added] = divisible_.try_emplace(count, false);
+  if (added) {
+    const std::vector<SymbolicTensor>& inputs = model_.network().inputs;
+    std::vector<int64_t> sizes = parts;
+    sizes.push_back(count);
+    known->second = std::all_of(inputs.begin(), inputs.end(), [](const SymbolicTensor& input) {
+      return !input.shape().empty() && input.shape()[0] == kNone;
+    }) && model_.SameInBatches(sizes);
   }
-  return parts;
+  return known->second ? parts : std::vector<int64_t>{count};
 }
 
 // Of handles that live, those that have what they want from this kind of run.
@@ -250,6 +275,9 @@ StepRun& Trainer::RunBatch(TrainerCall& call, RunMode mode, const BoundExamples&
   std::vector<TapRequest> all = taps;
   for (const auto& handle : handles) all.push_back(handle->request);
   StepRequest request = RequestFor(mode, data, static_cast<int64_t>(rows.size()), all, taps.size(), guard);
+  if (const int64_t changes = LayerChanges(); layer_changes_.load() != changes && layer_changes_.exchange(changes) != changes) {
+    Forget();
+  }
   const int64_t generation = generation_;
   if (!call.lease_.defined() || call.generation_ != generation || call.request_ != request) {
     call.lease_ = StepFor(request);

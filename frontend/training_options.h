@@ -110,8 +110,8 @@ struct EvaluateOptions {
 };
 
 // Batches of ever new sizes, the rest that batch_size leaves or what a service was asked for, do not each compile a
-// program: after the first eight sizes others are answered in parts of powers of two, in the same bits, unless values are
-// tapped or a layer mixes samples (LayerBase::MixesSamples).
+// program: after the first eight sizes others are answered in parts of powers of two, where no value is tapped and all
+// layers say that the bits are the same (LayerBase::SameInBatches).
 struct PredictOptions {
   int64_t batch_size = 32;
   std::optional<double> scale = {};  // as in EvaluateOptions

@@ -84,6 +84,7 @@ void Variable::SetOwner(std::string owner) { state().owner = std::move(owner); }
 void Variable::SetTrainable(bool trainable) { state().options.trainable = trainable; }
 
 Tensor Variable::value() const {
+  const LibraryCall call;
   const std::lock_guard lock(state().lock);
   return LockedValue();
 }
@@ -91,6 +92,7 @@ Tensor Variable::value() const {
 void Variable::Assign(const Tensor& value) { Adopt(value.Clone()); }
 
 void Variable::Adopt(Tensor value) {
+  const LibraryCall call;
   const std::lock_guard lock(state().lock);
   LockedAdopt(std::move(value));
 }
@@ -117,6 +119,7 @@ void Variable::LockedAdopt(Tensor value) {
 }
 
 void Variable::Seed(uint64_t seed, uint64_t stream, bool override_earlier) {
+  const LibraryCall call;
   State& s = state();
   const std::lock_guard lock(s.lock);
   if (s.value.defined() || (s.seeded && !override_earlier)) return;

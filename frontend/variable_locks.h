@@ -9,6 +9,7 @@
 #include <span>
 #include <vector>
 
+#include "weir/core/fork_guard.h"
 #include "weir/frontend/variable.h"
 
 namespace weir {
@@ -25,6 +26,7 @@ class VariableLocks {
   VariableLocks& operator=(const VariableLocks&) = delete;
 
  private:
+  LibraryCall call_;
   std::span<const Variable> variables_;
 };
 

@@ -194,6 +194,21 @@ TEST_P(CacheBounds, BatchesOfModelsThatMixSamplesStayWhole) {
   }
 }
 
+// Which algorithm a convolution takes may depend on the batch: its parts must take the same, or it stays whole.
+TEST_P(CacheBounds, PartsTakeTheAlgorithmOfTheWhole) {
+  const std::unique_ptr<Runtime> runtime = NewRuntime(GetParam());
+  const auto make = [&] {
+    return Sequential({Conv2D(64, 3, {.padding = "same", .input_shape = {4, 4, 64}}), Flatten(), Dense(3)},
+                      {.seed = 5, .runtime = runtime.get()});
+  };
+  const Sequential model = make();
+  const Tensor x = UniformTensor({23, 4, 4, 64}, 1);
+  for (int64_t n = 1; n <= 23; ++n) {
+    const Tensor y = model.PredictOne(x.Rows(0, n));
+    EXPECT_TRUE(BitEqual(y, make().PredictOne(x.Rows(0, n)))) << n;
+  }
+}
+
 // The limit is kept to, but for what is in use, and what was dropped is made again with the same bits.
 TEST_P(CacheBounds, TheLimitIsKeptTo) {
   const std::unique_ptr<Runtime> runtime = NewRuntime(GetParam(), 0);

@@ -208,6 +208,38 @@ TEST(RefusedBeforeTheFirstEpoch, APathThatCannotBeMade) {
   EXPECT_EQ(std::filesystem::file_size(folder / "file"), 4u);
 }
 
+// What is asked about all epochs is not asked epoch by epoch.
+TEST(RefusedBeforeTheFirstEpoch, NotAfterALookAtEveryEpoch) {
+  constexpr int64_t kEver = std::numeric_limits<int64_t>::max();
+  TempFolder folder;
+  const Sequential model = OneWeight("reference", {.learning_rate = 1});
+  const auto stop = LambdaCallback({.on_batch_end = [](FitContext& fit, int64_t, const Logs&) { fit.StopTraining(); }});
+  model.Fit(One(), {.epochs = kEver,
+                    .verbose = 0,
+                    .callbacks = {stop, EarlyStopping(),
+                                  ModelCheckpoint({.path = folder / "w-{val_loss:.0f}", .save_weights_only = true})},
+                    .validation_data = One()});
+  EXPECT_EQ(model.history().epoch.size(), 1u);
+  ExpectRefused({.epochs = kEver - 1, .callbacks = {EarlyStopping()}, .validation_freq = kEver},
+                {"EarlyStopping", "has no value in epochs 1 to "});
+}
+
+// A callback may ask whenever it is called, not only after a step.
+TEST(FirstNonFinite, IsOfTheLastStep) {
+  const Sequential model = OneWeight("reference", {.learning_rate = 1});
+  std::vector<std::string> found;
+  const auto ask = [&](FitContext& fit) { found.push_back(fit.FirstNonFinite()); };
+  const auto asks = LambdaCallback({.on_train_begin = ask,
+                                    .on_train_end = ask,
+                                    .on_epoch_begin = [&](FitContext& fit, int64_t) { ask(fit); },
+                                    .on_epoch_end = [&](FitContext& fit, int64_t, Logs&) { ask(fit); }});
+  model.Fit(Tensor::Full(DType::kFloat32, {2, 1}, NAN), Tensor::Full(DType::kFloat32, {2, 1}, 1),
+            {.epochs = 2, .verbose = 0, .callbacks = {asks}});
+  ASSERT_EQ(found.size(), 6u);
+  EXPECT_EQ(found[0] + found[1], "");
+  for (size_t i = 2; i < found.size(); ++i) EXPECT_NE(found[i].find("2 NaNs"), std::string::npos) << found[i];
+}
+
 TEST(ModelCheckpointOfTheBest, SkipsEpochsWithoutTheValue) {
   TempFolder folder;
   const Sequential model = OneWeight("reference", {.learning_rate = 1});

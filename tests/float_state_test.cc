@@ -9,6 +9,8 @@
 #endif
 
 #include "frontend_test_util.h"
+#include "weir/frontend/data/dataset.h"
+#include "weir/frontend/pictures/image.h"
 #include "weir/ops/gradients.h"
 #include "weir/ops/ops.h"
 
@@ -101,6 +103,24 @@ TEST_P(FloatState, ModelsFromTheFirstWeightOn) {
     for (const auto& [key, value] : logs) values.push_back(Tensor::Scalar(value));
     for (const Variable& weight : model.weights()) values.push_back(weight.value());
     return values;
+  });
+}
+
+// What a host does before it asks a model: pictures resized and scaled, a model read.
+TEST(FloatStateOfTheHost, FilesAndPictures) {
+  const TempFolder folder;
+  const Sequential saved({Dense({.units = 3, .input_shape = {4}}), Rescaling(1. / 3, 0.1)}, {.seed = 1});
+  ASSERT_TRUE(saved.Save(folder / "m").ok());
+  Tensor picture(DType::kUint8, Shape{7, 5, 3});
+  for (size_t i = 0; i < picture.data<uint8_t>().size(); ++i) picture.data<uint8_t>()[i] = static_cast<uint8_t>(i * 37);
+  Dataset data;
+  data.images = picture.Reshaped({1, 7, 5, 3});
+  data.labels = Tensor(DType::kInt32, Shape{1});
+  const Tensor x = UniformTensor({5, 4}, 1);
+  ExpectIndependent([&]() -> std::vector<Tensor> {
+    const absl::StatusOr<Model> loaded = LoadModel(folder / "m");
+    if (!loaded.ok()) return {};
+    return {Resize(picture, 13, 3), data.Scaled(1 / 3.).images, loaded->PredictOne(x)};
   });
 }
 

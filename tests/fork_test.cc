@@ -126,6 +126,27 @@ TEST_P(Fork, BesideAnotherThreadsTraining) {
   trains.join();
 }
 
+// Making a weight's first value is work of the library's, too.
+TEST_P(Fork, WhileAnotherThreadMakesAWeight) {
+  std::atomic<bool> begun{false}, done{false};
+  const Initializer slow("slow", [&](const Shape& shape, RandomStream&) {
+    begun = true;
+    while (!done) std::this_thread::yield();
+    return Tensor(DType::kFloat32, shape);
+  });
+  const Sequential model({Dense(2, {.kernel_initializer = slow, .input_shape = {3}})},
+                         {.runtime = &TestRuntime(GetParam(), 2)});
+  std::thread reads([&] { model.weights()[0].value(); });
+  while (!begun) std::this_thread::yield();
+  EXPECT_EQ(RunChild([&] {
+              leaks_are_expected = true;
+              return model.weights()[0].value().size() == 0 ? 1 : 0;
+            }),
+            42);
+  done = true;
+  reads.join();
+}
+
 INSTANTIATE_TEST_SUITE_P(Backends, Fork, testing::ValuesIn(BackendNames()), [](const auto& info) { return info.param; });
 
 TEST(ThreadLimits, NonsenseIsRefused) {

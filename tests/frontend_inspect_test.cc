@@ -1,5 +1,7 @@
 // Models as functions of values, training steps of one's own, and what one looks into models with: Profile, Diff, nested
 // summaries, borrowed tensors.
+#include <cfenv>
+
 #include "frontend_test_util.h"
 #include "weir/frontend/custom_step.h"
 #include "weir/frontend/diff.h"
@@ -26,7 +28,8 @@ INSTANTIATE_TEST_SUITE_P(Backends, OwnSteps, testing::ValuesIn(BackendNames()));
 
 TEST_P(OwnSteps, EqualTrainOnBatchToTheBit) {
   for (const Optimizer& optimizer :
-       {Adam({.learning_rate = 1e-2, .weight_decay = 1e-3, .global_clipnorm = 1}), SGD({.momentum = 0.9, .use_ema = true}),
+       {Adam({.learning_rate = 1e-2, .weight_decay = 1e-3, .global_clipnorm = 1}),
+        SGD({.learning_rate = 0.1, .weight_decay = 0.1}).ExcludeFromWeightDecay({"bias", "dense"}), SGD({.momentum = 0.9, .use_ema = true}),
         RMSprop(ExponentialDecay({.initial_learning_rate = 0.01, .decay_steps = 2}))}) {
     const Sequential model = Net(), own = Net();
     model.Compile({.optimizer = optimizer, .loss = "sparse_categorical_crossentropy", .metrics = "acc"});
@@ -45,6 +48,41 @@ TEST_P(OwnSteps, EqualTrainOnBatchToTheBit) {
       ASSERT_TRUE(SameWeights(model, own)) << i;
     }
     EXPECT_EQ(step.iterations(), 5);
+  }
+}
+
+// Whatever the host has its arithmetic round to.
+TEST_P(OwnSteps, AreTheSameInAnyRoundingMode) {
+  const auto train = [&](int mode) {
+    const Sequential model({Dense(4, "tanh", {.input_shape = {3}}), Dense(1)}, {.seed = 1, .runtime = &runtime()});
+    std::fesetround(mode);
+    TrainStep step({.optimizer = Adam({.learning_rate = 0.1}), .runtime = &runtime()},
+                   [&](StepRecorder& record, std::span<const Value> batch) {
+                     return Mean(Square(record(model, batch[0]) - 1. / 3 * batch[1]));
+                   });
+    for (int i = 0; i < 3; ++i) step({UniformTensor({4, 3}, 1), UniformTensor({4, 1}, 2)});
+    std::fesetround(FE_TONEAREST);
+    return model;
+  };
+  const Sequential nearest = train(FE_TONEAREST);
+  for (int mode : {FE_UPWARD, FE_DOWNWARD, FE_TOWARDZERO}) EXPECT_TRUE(SameWeights(nearest, train(mode))) << mode;
+}
+
+// Programs are among what the cache's limit bounds.
+TEST(OwnStepsOfALimitedRuntime, CompileAgainWhatWasDropped) {
+  auto made = MakeRuntime({.threads = 1, .cache_bytes = 0});
+  ASSERT_TRUE(made.ok());
+  Runtime& runtime = **made;
+  const Sequential model({Dense(1, {.input_shape = {3}})}, {.seed = 1, .runtime = &runtime});
+  TrainStep step({.optimizer = "sgd", .runtime = &runtime}, [&](StepRecorder& record, std::span<const Value> batch) {
+    return Mean(Square(record(model, batch[0])));
+  });
+  double last = 1e9;
+  for (int64_t rows : {4, 5, 4, 5}) {
+    const double loss = step({Tensor::Full(DType::kFloat32, {rows, 3}, 1)})["loss"];
+    EXPECT_LT(loss, last);
+    last = loss;
+    EXPECT_LE(runtime.cache().size(), 1u);
   }
 }
 
@@ -135,6 +173,19 @@ TEST_P(OwnSteps, AProfileLeavesTheModelAsItWas) {
   EXPECT_TRUE(SameWeights(model, twin));
   EXPECT_NE(model.Profile(x, {.steps = 1, .ceilings = false}).find("a prediction of 6 examples"), std::string::npos);
   EXPECT_NE(MessageOf([&] { model.Profile(x, y, {.steps = 0}); }).find("steps 0"), std::string::npos);
+}
+
+TEST(Profiles, ChangeNothingThatIsSavedWithAModel) {
+  const Sequential model({Flatten({.input_shape = {2, 2, 1}}), Dense(3, "softmax")});
+  model.Compile({.optimizer = "sgd", .loss = "sparse_categorical_crossentropy"});
+  const Tensor x(DType::kUint8, {4, 2, 2, 1}), y = Labels(4, 3);
+  model.Profile(x, y, {.steps = 1, .ceilings = false, .scale = 1 / 255.0});
+  EXPECT_EQ(model.input_scale(), std::nullopt);
+  EXPECT_TRUE(model.class_names().empty());
+  // Nor is a model that hands on its input told to have run what another one did.
+  const Sequential none({Dropout(0.5, {.input_shape = {3}})});
+  EXPECT_NE(none.Profile(UniformTensor({2, 3}, 1), {.steps = 1, .ceilings = false}).find("computes nothing"),
+            std::string::npos);
 }
 
 TEST(Profiles, SayWhatWinogradsWorkIsCountedAs) {

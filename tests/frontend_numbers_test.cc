@@ -90,6 +90,75 @@ TEST_P(BatchSizes, EveryLossAndMetricByName) {
   }
 }
 
+// Samples that count, and how much, in every reduction: by the formulas in double precision.
+TEST_P(BatchSizes, MasksBesideWeightsInEveryReduction) {
+  const std::vector<float> logits = {0, 1, 0.5f, 0, 2, 0, 3, 1};
+  const std::vector<int32_t> labels = {0, -1, 1, 1};
+  const std::vector<float> weights = {0.5f, 4, 2, 0.25f};
+  double sum = 0, valid = 0, weight = 0;
+  std::vector<float> probabilities;
+  for (size_t i = 0; i < 4; ++i) {
+    const double a = std::exp(double{logits[2 * i]}), b = std::exp(double{logits[2 * i + 1]});
+    for (const double part : {a, b}) probabilities.push_back(static_cast<float>(part / (a + b)));
+    if (labels[i] < 0) continue;
+    sum -= weights[i] * std::log((labels[i] == 0 ? a : b) / (a + b));
+    weight += double{weights[i]};
+    ++valid;
+  }
+  const std::pair<std::string, double> reductions[] = {
+      {"sum_over_batch_size", sum / valid}, {"sum", sum}, {"mean_with_sample_weight", sum / weight}};
+  for (const bool from_logits : {true, false}) {
+    for (const auto& [reduction, expected] : reductions) {
+      Sequential model = IdentityModel(2, GetParam());
+      model.Compile({.optimizer = "sgd",
+                     .loss = SparseCategoricalCrossEntropy(
+                         {.from_logits = from_logits, .ignore_class = -1, .reduction = reduction})});
+      const Tensor x = Tensor::Of<float>({4, 2}, from_logits ? logits : probabilities);
+      Check(model, Examples(x, Tensor::Of<int32_t>({4}, labels), Tensor::Of<float>({4}, weights)), {{"loss", expected}},
+            reduction + (from_logits ? ", logits" : ", probabilities"));
+    }
+  }
+}
+
+TEST_P(BatchSizes, ClassMetrics) {
+  const Tensor x = Tensor::Of<float>({4, 3}, {0.2f, 0.7f, 0.1f, 0.5f, 0.4f, 0.1f, 0.3f, 0.3f, 0.4f, 0.3f, 0.6f, 0.1f});
+  const Tensor classes = Tensor::Of<int32_t>({4}, {1, 1, 0, 2});
+  const Tensor hot = Tensor::Of<float>({4, 3}, {0, 1, 0, 0, 1, 0, 1, 0, 0, 0, 0, 1});
+  const Tensor weights = Tensor::Of<float>({4}, {1, 2, 4, 1});
+  for (const bool sparse : {true, false}) {
+    const std::string prefix = sparse ? "sparse_" : "";
+    const Metric top = sparse ? SparseTopKCategoricalAccuracy({.k = 2}) : TopKCategoricalAccuracy({.k = 2});
+    Sequential model = IdentityModel(3, GetParam());
+    model.Compile({.optimizer = "sgd",
+                   .loss = prefix + "categorical_crossentropy",
+                   .metrics = {"accuracy", top.Named("top2")},
+                   .weighted_metrics = {Metric(prefix + "categorical_accuracy").Named("weighted"),
+                                        top.Named("weighted_top2")}});
+    // The first sample alone is right, the first three (ties count) are among two.
+    Check(model, Examples(x, sparse ? classes : hot, weights),
+          {{"accuracy", 0.25}, {"top2", 0.75}, {"weighted", 1 / 8.0}, {"weighted_top2", 7 / 8.0}}, prefix + "metrics");
+  }
+}
+
+TEST_P(BatchSizes, SeveralOutputs) {
+  const SymbolicTensor in = Input({1});
+  const SymbolicTensor a = Dense({.units = 1, .use_bias = false, .kernel_initializer = Constant(1), .name = "a"})(in);
+  const SymbolicTensor b = Dense({.units = 1, .use_bias = false, .kernel_initializer = Constant(2), .name = "b"})(in);
+  Model model(in, {a, b}, {.runtime = &TestRuntime(GetParam(), 1)});
+  model.Compile({.optimizer = "sgd", .loss = {"mse", MeanAbsoluteError({.reduction = "sum"})}, .metrics = {{"mae"}, {"mse"}}});
+  const Tensor x = Tensor::Of<float>({4, 1}, {1, 2, 3, 4}), y = Tensor::Of<float>({4, 1}, {1, 4, 5, 8});
+  Examples data(std::vector<Tensor>{x}, std::vector<Tensor>{y, y});
+  for (const int64_t batch : {4, 3, 2, 1}) {
+    const Logs logs = model.Evaluate(data, {.batch_size = batch, .verbose = 0});
+    // Errors 0, -2, -2, -4 of a; 1, 0, 1, 0 of b.
+    EXPECT_NEAR(logs["a_loss"], 6, 1e-5) << batch;
+    EXPECT_NEAR(logs["b_loss"], 2, 1e-5) << batch;
+    EXPECT_NEAR(logs["loss"], 8, 1e-5) << batch;
+    EXPECT_NEAR(logs["a_mae"], 2, 1e-5) << batch;
+    EXPECT_NEAR(logs["b_mse"], 0.5, 1e-5) << batch;
+  }
+}
+
 TEST_P(BatchSizes, TrainingSaysTheSame) {
   const Tensor x = Tensor::Of<float>({4, 2}, {0, 1, 0, 0, 2, 0, 3, 0}), y = Tensor::Of<int32_t>({4}, {0, -1, 1, 1});
   for (const int64_t batch : {4, 3, 2, 1}) {

@@ -308,6 +308,27 @@ TEST_F(JitTest, MemoryOfPlansComesBack) {
   EXPECT_LE(mappings(), before + 20);
 }
 
+// One session compiles for all threads, each of which may do another's work: every plan has its own kernels all the same,
+// and takes all of its own along when it goes.
+TEST_F(JitTest, PlansOfManyThreads) {
+  const jit::Jit jit("", nullptr);
+  std::vector<std::thread> threads;
+  std::atomic<int> wrong{0};
+  for (int t = 0; t < 4; ++t) {
+    threads.emplace_back([&, t] {
+      for (int i = 0; i < 25; ++i) {
+        const float number = static_cast<float>(100 * t + i);
+        const jit::Kernel kernel = AddKernel(number), other = AddKernel(-number);
+        const jit::NamedKernel kernels[] = {{&kernel, "add"}, {&other, "other"}};
+        const auto code = Compile(jit, kernels);
+        wrong += RunAdd(code.functions[0]) != number || RunAdd(code.functions[1]) != -number;
+      }
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+  EXPECT_EQ(wrong, 0);
+}
+
 // An object that the cache gave and that is none: an error, and the JIT goes on.
 TEST_F(JitTest, ObjectsThatAreCutAreRefused) {
   const auto plugin = jit::LoadPlugin();

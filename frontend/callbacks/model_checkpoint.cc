@@ -116,13 +116,14 @@ class ModelCheckpointCallback : public Callback {
       }
       // Where val_ values decide whether to save, the path's are there too.
       if (!key.starts_with("val_") || (options_.save_best_only && monitor_.key().starts_with("val_"))) continue;
-      for (int64_t epoch = fit.first_epoch(); epoch < fit.epochs(); ++epoch) {
-        if (fit.validates(epoch)) continue;
-        ThrowInvalidArgument("ModelCheckpoint: path '", options_.path, "' names ", key, ", which epoch ", epoch + 1,
-                             " will not have: validation_freq is ", fit.validation_freq(),
-                             "; leave it out of the path, or validate every epoch",
-                             options_.save_best_only ? "" : ", or save the best only");
-      }
+      // Of two epochs in a row only one is validated, unless all are.
+      int64_t epoch = fit.first_epoch();
+      if (fit.validates(epoch)) ++epoch;
+      if (epoch >= fit.epochs() || fit.validates(epoch)) continue;
+      ThrowInvalidArgument("ModelCheckpoint: path '", options_.path, "' names ", key, ", which epoch ", epoch + 1,
+                           " will not have: validation_freq is ", fit.validation_freq(),
+                           "; leave it out of the path, or validate every epoch",
+                           options_.save_best_only ? "" : ", or save the best only");
     }
   }
 

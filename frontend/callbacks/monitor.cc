@@ -45,15 +45,9 @@ std::string Monitor::Unknown(const FitContext& fit) const {
 void Monitor::Check(const FitContext& fit) const {
   const std::vector<std::string> known = fit.log_keys();
   if (std::find(known.begin(), known.end(), key_) == known.end() && !fit.may_add_keys()) ThrowNotFound(Unknown(fit));
-  if (key_.starts_with("val_") && !fit.may_add_keys() && fit.first_epoch() < fit.epochs()) {
-    bool validated = false;
-    for (int64_t epoch = fit.first_epoch(); epoch < fit.epochs() && !validated; ++epoch) {
-      validated = fit.validates(epoch);
-    }
-    if (!validated) {
-      ThrowInvalidArgument(callback_, ": monitor '", key_, "' has no value in epochs ", fit.first_epoch() + 1, " to ",
-                           fit.epochs(), ": validation_freq is ", fit.validation_freq());
-    }
+  if (key_.starts_with("val_") && !fit.may_add_keys() && fit.first_epoch() < fit.epochs() && !fit.first_validation()) {
+    ThrowInvalidArgument(callback_, ": monitor '", key_, "' has no value in epochs ", fit.first_epoch() + 1, " to ",
+                         fit.epochs(), ": validation_freq is ", fit.validation_freq());
   }
   if (!LargerIsBetter(fit)) {
     ThrowInvalidArgument(callback_, ": whether a larger '", key_,

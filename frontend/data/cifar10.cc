@@ -188,10 +188,10 @@ absl::Status Unpack(const fs::path& archive, const fs::path& folder) {
 absl::StatusOr<fs::path> CacheFolder(const Cifar10Options& options) {
   if (!options.cache_folder.empty()) return fs::path(options.cache_folder);
   // The specification has relative paths ignored.
-  if (const char* cache = std::getenv("XDG_CACHE_HOME"); cache != nullptr && cache[0] == '/') {
+  if (const char* cache = secure_getenv("XDG_CACHE_HOME"); cache != nullptr && cache[0] == '/') {
     return fs::path(cache) / "weir";
   }
-  if (const char* home = std::getenv("HOME"); home != nullptr && home[0] == '/') return fs::path(home) / ".cache/weir";
+  if (const char* home = secure_getenv("HOME"); home != nullptr && home[0] == '/') return fs::path(home) / ".cache/weir";
   return NotFound("no folder: none was given, and neither WEIR_CIFAR10, XDG_CACHE_HOME nor HOME is set");
 }
 
@@ -306,7 +306,7 @@ const std::vector<std::string>& Cifar10ClassNames() {
 
 absl::StatusOr<DatasetPair> LoadCifar10(const Cifar10Options& options) {
   std::string named = options.folder;
-  if (const char* variable = std::getenv("WEIR_CIFAR10"); named.empty() && variable != nullptr) named = variable;
+  if (const char* variable = secure_getenv("WEIR_CIFAR10"); named.empty() && variable != nullptr) named = variable;
   fs::path place;
   if (named.empty()) {
     WEIR_ASSIGN_OR_RETURN(const fs::path cache, CacheFolder(options));

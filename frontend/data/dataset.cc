@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "weir/core/error.h"
+#include "weir/core/float_state.h"
 
 namespace weir {
 namespace {
@@ -34,6 +35,7 @@ std::string Dataset::class_name(int64_t i) const {
 
 Dataset Dataset::Scaled(double factor) const {
   if (!images.defined()) ThrowFailedPrecondition("dataset '", name, "' holds no pictures to scale");
+  const ScopedFloatState state(ScopedFloatState::Subnormals::kKept);
   Dataset scaled = *this;
   scaled.images = Tensor::Uninitialized({DType::kFloat32, images.shape()});
   const std::span<float> dst = scaled.images.data<float>();

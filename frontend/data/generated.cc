@@ -254,7 +254,7 @@ DatasetPair GeneratedShapes(int64_t train_count, int64_t test_count, uint64_t se
 absl::StatusOr<Cifar10OrGenerated> LoadCifar10OrGenerated(const Cifar10Options& options) {
   absl::StatusOr<DatasetPair> loaded = LoadCifar10(options);
   if (loaded.ok()) return Cifar10OrGenerated{*std::move(loaded), false, ""};
-  if (!options.folder.empty() || std::getenv("WEIR_CIFAR10") != nullptr) return loaded.status();
+  if (!options.folder.empty() || secure_getenv("WEIR_CIFAR10") != nullptr) return loaded.status();
   Cifar10OrGenerated result{GeneratedShapes(50'000, 10'000), true, ""};
   result.notice = StrCat(
       "NOTE: these are generated pictures of ten shapes, not CIFAR-10, and accuracies are not "

@@ -24,7 +24,7 @@ class FunctionLayer : public LayerBase {
     return {y.ref == inputs[0].ref ? context.Identity(y) : y};
   }
 
-  bool MixesSamples() const override { return mixes_samples_; }
+  bool SameInBatches(std::span<const int64_t> /*sizes*/) const override { return !mixes_samples_; }
   nlohmann::json Config() const override { return config_; }
 
  private:

@@ -3,9 +3,10 @@
 #include <nlohmann/json.hpp>
 
 #include "weir/core/error.h"
+#include "weir/core/graph.h"
 #include "weir/frontend/layers/registry.h"
 #include "weir/frontend/model_base.h"
-#include "weir/frontend/trainer.h"
+#include "weir/ops/winograd.h"
 
 namespace weir {
 namespace {
@@ -92,21 +93,26 @@ class ConvLayer : public LayerBase {
   }
 
   std::vector<Value> Call(CallContext& context, std::span<const Value> inputs) const override {
-    Value y = Conv(inputs[0], context.Weight(kernel_),
-                   {.strides = strides_,
-                    .padding = options_.padding,
-                    .dilations = dilations_,
-                    .groups = options_.groups,
-                    .algorithm = options_.algorithm});
+    Value y = Conv(inputs[0], context.Weight(kernel_), OpOptions());
     if (options_.use_bias) y = y + context.Weight(bias_);
     y = context.Activate(options_.activation, y);
     context.Regularize(options_.activity_regularizer, y);
     return {y};
   }
 
-  void SetAlgorithm(ConvAlgorithm algorithm) { options_.algorithm = algorithm; }
+  void SetAlgorithm(ConvAlgorithm algorithm) {
+    options_.algorithm = algorithm;
+    Changed();
+  }
 
-  bool MixesSamples() const override { return options_.activation.is_own(); }
+  bool SameInBatches(std::span<const int64_t> sizes) const override {
+    if (options_.activation.is_own()) return false;
+    if (options_.algorithm != ConvAlgorithm::kAuto) return true;
+    for (const std::shared_ptr<const LayerCall>& call : Calls()) {
+      if (!SameAlgorithm(call->inputs[0].spec(), sizes)) return false;
+    }
+    return true;
+  }
   nlohmann::json Config() const override {
     nlohmann::json config = {{"filters", options_.filters},
                              {"kernel_size", kernel_size_},
@@ -130,6 +136,31 @@ class ConvLayer : public LayerBase {
   }
 
  private:
+  ConvOptions OpOptions() const {
+    return {.strides = strides_,
+            .padding = options_.padding,
+            .dilations = dilations_,
+            .groups = options_.groups,
+            .algorithm = options_.algorithm};
+  }
+
+  // Which algorithm is the faster, and so which bits come out, depends on the batch too.
+  bool SameAlgorithm(const TensorSpec& input, std::span<const int64_t> sizes) const {
+    Dims dims(input.dims.begin(), input.dims.end());
+    if (std::find(dims.begin() + 1, dims.end(), kNone) != dims.end()) {
+      return std::count(kernel_size_.begin(), kernel_size_.end(), 3) < 2;  // Winograd's algorithm is for 3x3
+    }
+    const std::shared_ptr<Graph> graph = Graph::Create();
+    const Value kernel = graph->Input(kernel_.type(), "kernel");
+    std::vector<bool> winograd;
+    for (int64_t size : sizes) {
+      dims[0] = size;
+      const Value y = Conv(graph->Input({input.dtype, Shape(dims)}, "x"), kernel, OpOptions());
+      winograd.push_back(UsesWinograd(graph->node(y.ref.node).attrs));
+    }
+    return std::adjacent_find(winograd.begin(), winograd.end(), std::not_equal_to<>()) == winograd.end();
+  }
+
   static bool AboveOne(const std::vector<int64_t>& values) {
     for (int64_t value : values) {
       if (value > 1) return true;
@@ -241,7 +272,6 @@ int64_t SetConvAlgorithm(const Layer& model, ConvAlgorithm algorithm) {
   if (!model.base().is_model()) return 0;
   int64_t count = 0;
   for (const Layer& layer : AsModel(model).layers()) count += SetConvAlgorithm(layer, algorithm);
-  AsModel(model).trainer().Forget();
   return count;
 }
 

@@ -58,7 +58,7 @@ class DenseLayer : public LayerBase {
     return {y};
   }
 
-  bool MixesSamples() const override { return options_.activation.is_own(); }
+  bool SameInBatches(std::span<const int64_t> /*sizes*/) const override { return !options_.activation.is_own(); }
   nlohmann::json Config() const override {
     return {{"units", options_.units},
             {"activation", options_.activation.ToJson()},

@@ -53,7 +53,7 @@ class DropoutLayer : public LayerBase {
     return {context.Drop(inputs[0], rate_, seed, noise)};
   }
 
-  bool MixesSamples() const override { return false; }
+  bool SameInBatches(std::span<const int64_t> /*sizes*/) const override { return true; }
   nlohmann::json Config() const override {
     nlohmann::json config{{"rate", JsonNumber(rate_)}, {"seed", JsonOptional(options_.seed)}};
     if (spatial_rank_ == 0) {

@@ -24,7 +24,7 @@ class InputLayer : public LayerBase {
   }
   std::vector<TensorSpec> OutputSpecs(std::span<const TensorSpec> /*inputs*/) const override { return {spec_}; }
 
-  bool MixesSamples() const override { return false; }
+  bool SameInBatches(std::span<const int64_t> /*sizes*/) const override { return true; }
   nlohmann::json Config() const override {
     nlohmann::json dims = nlohmann::json::array();
     for (int64_t dim : spec_.dims) dims.push_back(dim == kNone ? nlohmann::json() : nlohmann::json(dim));
@@ -42,7 +42,7 @@ class InputLayer : public LayerBase {
     const double scale = scale_;
     return std::isnan(scale) ? std::nullopt : std::optional(scale);
   }
-  void SetScale(double scale) { scale_ = scale; }
+  void SetScale(std::optional<double> scale) { scale_ = scale.value_or(std::nan("")); }
 
  private:
   TensorSpec spec_;
@@ -51,6 +51,7 @@ class InputLayer : public LayerBase {
 };
 
 SymbolicTensor Make(TensorSpec spec, const std::string& name, const Here& where) {
+  if (spec.dims.empty()) ThrowInvalidArgument("Input: batch_shape () has no batch axis");
   for (size_t i = 0; i < spec.dims.size(); ++i) {
     if (spec.dims[i] <= 0 && spec.dims[i] != kNone) {
       ThrowInvalidArgument("Input: shape ", ShapeText(spec.dims), " has a dimension that is not positive");
@@ -93,7 +94,7 @@ std::optional<double> InputScaleOf(const LayerBase& layer) {
   return input == nullptr ? std::nullopt : input->scale();
 }
 
-void SetInputScale(LayerBase& layer, double scale) {
+void SetInputScale(LayerBase& layer, std::optional<double> scale) {
   if (auto* input = dynamic_cast<InputLayer*>(&layer)) input->SetScale(scale);
 }
 

@@ -29,7 +29,7 @@ SymbolicTensor Input(const InputOptions& options, Here where = Here::current());
 // input, so that extractors and other models that begin there share it. Nothing before a training on bytes, and for
 // layers that are no inputs.
 std::optional<double> InputScaleOf(const LayerBase& layer);
-void SetInputScale(LayerBase& layer, double scale);
+void SetInputScale(LayerBase& layer, std::optional<double> scale);
 
 }  // namespace weir
 

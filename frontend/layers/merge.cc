@@ -34,7 +34,7 @@ class MergeLayer : public LayerBase {
     return {result};
   }
 
-  bool MixesSamples() const override { return false; }
+  bool SameInBatches(std::span<const int64_t> /*sizes*/) const override { return true; }
   nlohmann::json Config() const override { return nlohmann::json::object(); }
 
  private:
@@ -80,8 +80,8 @@ class ConcatenateLayer : public LayerBase {
     return {weir::Concatenate(inputs, static_cast<int>(axis_))};
   }
 
-  bool MixesSamples() const override {
-    return built_for().empty() || NormalizeAxis(axis_, built_for()[0].rank(), "Concatenate") == 0;
+  bool SameInBatches(std::span<const int64_t> /*sizes*/) const override {
+    return !built_for().empty() && NormalizeAxis(axis_, built_for()[0].rank(), "Concatenate") != 0;
   }
   nlohmann::json Config() const override { return {{"axis", axis_}}; }
 

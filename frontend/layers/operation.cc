@@ -137,10 +137,10 @@ class OperationLayer : public LayerBase {
   }
 
   // Inputs of other ranks would be broadcast along the batch.
-  bool MixesSamples() const override {
-    if (!function_.by_elements) return true;
-    return std::any_of(built_for().begin(), built_for().end(),
-                       [&](const TensorSpec& input) { return input.rank() != built_for()[0].rank(); });
+  bool SameInBatches(std::span<const int64_t> /*sizes*/) const override {
+    return function_.by_elements &&
+           std::all_of(built_for().begin(), built_for().end(),
+                       [&](const TensorSpec& input) { return input.rank() == built_for()[0].rank(); });
   }
   nlohmann::json Config() const override {
     nlohmann::json arguments = nlohmann::json::array();

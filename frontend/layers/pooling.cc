@@ -40,7 +40,7 @@ class PoolLayer : public LayerBase {
     return {kind_ == PoolKind::kMax ? MaxPool(inputs[0], options) : AveragePool(inputs[0], options)};
   }
 
-  bool MixesSamples() const override { return false; }
+  bool SameInBatches(std::span<const int64_t> /*sizes*/) const override { return true; }
   nlohmann::json Config() const override {
     return {{"pool_size", pool_size_}, {"padding", padding_}, {"strides", strides_}, {"data_format", "channels_last"}};
   }
@@ -71,7 +71,7 @@ class GlobalPoolLayer : public LayerBase {
     return {kind_ == PoolKind::kMax ? Max(inputs[0], axes, keepdims_) : Mean(inputs[0], axes, keepdims_)};
   }
 
-  bool MixesSamples() const override { return false; }
+  bool SameInBatches(std::span<const int64_t> /*sizes*/) const override { return true; }
   nlohmann::json Config() const override { return {{"data_format", "channels_last"}, {"keepdims", keepdims_}}; }
 
  private:

@@ -26,7 +26,7 @@ class FlattenLayer : public LayerBase {
     return {weir::Reshape(inputs[0], {shape[0], rest})};
   }
 
-  bool MixesSamples() const override { return false; }
+  bool SameInBatches(std::span<const int64_t> /*sizes*/) const override { return true; }
   nlohmann::json Config() const override { return {{"data_format", "channels_last"}}; }
 };
 
@@ -63,7 +63,7 @@ class ReshapeLayer : public LayerBase {
     return {weir::Reshape(inputs[0], std::span<const int64_t>(dims))};
   }
 
-  bool MixesSamples() const override { return false; }
+  bool SameInBatches(std::span<const int64_t> /*sizes*/) const override { return true; }
   nlohmann::json Config() const override { return {{"target_shape", target_}}; }
 
  private:
@@ -83,7 +83,7 @@ class RescalingLayer : public LayerBase {
     return {Cast(inputs[0], DType::kFloat32) * scale_ + offset_};
   }
 
-  bool MixesSamples() const override { return false; }
+  bool SameInBatches(std::span<const int64_t> /*sizes*/) const override { return true; }
   nlohmann::json Config() const override { return {{"scale", scale_}, {"offset", offset_}}; }
 
  private:

@@ -5,6 +5,7 @@
 #include <cstdio>
 #include <vector>
 
+#include "weir/core/float_state.h"
 #include "weir/frontend/io/checked.h"
 #include "weir/frontend/io/file.h"
 #include "weir/frontend/pictures/decode.h"
@@ -164,6 +165,7 @@ Tensor Resize(const Tensor& image, int64_t height, int64_t width) {
     ThrowInvalidArgument("Resize: picture is ", image.type(), ", expected u8 or f32 [height,width,channels]");
   }
   if (height < 1 || width < 1) ThrowInvalidArgument("Resize: to ", height, " x ", width, ", expected 1 at least");
+  const ScopedFloatState state(ScopedFloatState::Subnormals::kKept);
   const Tensor source = image.dtype() == DType::kFloat32 ? image : image.Cast(DType::kFloat32);
   const int64_t from_height = source.shape()[0];
   const int64_t from_width = source.shape()[1];

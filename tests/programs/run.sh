@@ -65,9 +65,25 @@ case "$1" in
     refused "no part of a saved model" "--out=$work/out" "--save=$work/other"
     refused "$work/file/model" "--out=$work/out" "--save=$work/file/model"
     refused "$work/file/out" "--out=$work/file/out"
+    refused "$work/file/trace" "--out=$work/out" "--profile=$work/file/trace"
     refused "number of epochs" "--out=$work/out" --epochs=-1
     refused "batch_size -1" "--out=$work/out" --batch_size=-1
     refused "is no flag" "--out=$work/out" 25
+    ;;
+  set_user_id)
+    # Whoever starts a program that works for another has no say in what it loads, writes and computes with.
+    cp "$(command -v id)" "$work/id"
+    [ "$(id -u)" -eq 0 ] && chown nobody "$work/id" && chmod u+s "$work/id" && [ "$("$work/id" -u)" != 0 ] ||
+      { echo "skipped: there are no set-user-id programs here"; exit 77; }
+    cp "$programs/01_graph" "$work/program"
+    chown nobody "$work/program"
+    mkdir -m 777 "$work/dump"
+    run() { env WEIR_BACKEND=none WEIR_THREADS=none WEIR_CACHE_BYTES=none WEIR_LLVM_LIBRARY=/nowhere WEIR_JIT_CACHE=/nowhere \
+      "WEIR_DUMP=$work/dump" "$work/program" --quick >"$work/log.txt" 2>&1; }
+    run && fail "the environment is not asked"
+    chmod u+s "$work/program"
+    run || fail "the environment is asked"
+    [ -z "$(ls "$work/dump")" ] || fail "something was dumped"
     ;;
   *) echo "unknown case $1" >&2; exit 2 ;;
 esac

@@ -38,16 +38,35 @@ namespace {
 
 namespace orc = llvm::orc;
 
-// What went wrong while this thread had ORC materialize something: ORC reports it apart from the error of the look-up
-// that asked for it. Symbols are materialized on the thread that asks.
-thread_local std::string reported;
+// What went wrong while ORC materialized something: it is reported apart from the error of the look-up that asked for
+// it, and perhaps on another thread: each materializes what is next in the session's queue. Where two fail at once, one
+// tells both reasons.
+class Reports {
+ public:
+  void Add(llvm::Error error) {
+    std::lock_guard lock(mutex_);
+    text_ += StrCat(text_.empty() ? "" : "; ", llvm::toString(std::move(error)));
+  }
+  std::string Take() {
+    std::lock_guard lock(mutex_);
+    return std::exchange(text_, "");
+  }
+
+ private:
+  std::mutex mutex_;
+  std::string text_;
+};
+
+Reports& TheReports() {
+  static auto* reports = new Reports;
+  return *reports;
+}
 
 // Where LLVM's errors become those of weir. Linking fails for what the machine refuses (memory, pages that may be
 // executed), since kernels were verified before.
 absl::Status StatusOf(llvm::Error error) {
   std::string text = llvm::toString(std::move(error));
-  if (!reported.empty()) text = StrCat(reported, " (", text, ")");
-  reported.clear();
+  if (const std::string reported = TheReports().Take(); !reported.empty()) text = StrCat(reported, " (", text, ")");
   return absl::UnavailableError(StrCat("LLVM: compiled kernels can't be linked: ", text));
 }
 
@@ -104,8 +123,8 @@ class DebugEntries {
 
   // Before the objects go.
   void Clear() {
-    if (entries_.empty()) return;
     std::lock_guard lock(mutex_);
+    if (entries_.empty()) return;
     for (jit_code_entry* entry : entries_) {
       (entry->prev_entry != nullptr ? entry->prev_entry->next_entry : __jit_debug_descriptor.first_entry) = entry->next_entry;
       if (entry->next_entry != nullptr) entry->next_entry->prev_entry = entry->prev_entry;
@@ -139,8 +158,36 @@ class DebugEntries {
   std::vector<jit_code_entry*> entries_;
 };
 
-// Where what this thread links is registered.
+// Where what this thread is about to register belongs.
 thread_local DebugEntries* current_entries = nullptr;
+
+// The plans that live, by their dylibs: of which of them a linked object is, whatever thread has linked it.
+class PlanEntries : public orc::ObjectLinkingLayer::Plugin {
+ public:
+  // Comes before the plugin that registers.
+  llvm::Error notifyEmitted(orc::MaterializationResponsibility& linked) override {
+    std::lock_guard lock(mutex_);
+    const auto found = plans_.find(&linked.getTargetJITDylib());
+    current_entries = found == plans_.end() ? nullptr : found->second;
+    return llvm::Error::success();
+  }
+  llvm::Error notifyFailed(orc::MaterializationResponsibility&) override { return llvm::Error::success(); }
+  llvm::Error notifyRemovingResources(orc::JITDylib&, orc::ResourceKey) override { return llvm::Error::success(); }
+  void notifyTransferringResources(orc::JITDylib&, orc::ResourceKey, orc::ResourceKey) override {}
+
+  void Add(const orc::JITDylib& dylib, DebugEntries* entries) {
+    std::lock_guard lock(mutex_);
+    plans_[&dylib] = entries;
+  }
+  void Remove(const orc::JITDylib& dylib) {
+    std::lock_guard lock(mutex_);
+    plans_.erase(&dylib);
+  }
+
+ private:
+  std::mutex mutex_;
+  std::map<const orc::JITDylib*, DebugEntries*> plans_;
+};
 
 class Registrar : public orc::DebugObjectRegistrar {
  public:
@@ -215,12 +262,11 @@ class OrcLinker : public Linker, public std::enable_shared_from_this<OrcLinker> 
           compiler_ = compiler.get();
           return compiler;
         })
-        .setObjectLinkingLayerCreator([](orc::ExecutionSession& session, const llvm::Triple&)
+        .setObjectLinkingLayerCreator([this](orc::ExecutionSession& session, const llvm::Triple&)
                                           -> llvm::Expected<std::unique_ptr<orc::ObjectLayer>> {
-          session.setErrorReporter([](llvm::Error error) {
-            reported += StrCat(reported.empty() ? "" : "; ", llvm::toString(std::move(error)));
-          });
+          session.setErrorReporter([](llvm::Error error) { TheReports().Add(std::move(error)); });
           auto layer = std::make_unique<orc::ObjectLinkingLayer>(session);
+          layer->addPlugin(plan_entries_);
           AddDebugger(session, *layer);
           if (WantsPerf()) AddPerf(session, *layer);
           return layer;
@@ -241,10 +287,12 @@ class OrcLinker : public Linker, public std::enable_shared_from_this<OrcLinker> 
 
   orc::LLJIT& jit() { return *jit_; }
   KeepingCompiler& compiler() { return *compiler_; }
+  PlanEntries& plan_entries() { return *plan_entries_; }
   const ProcessorFacts& processor() const { return processor_; }
 
  private:
   const ProcessorFacts processor_;
+  const std::shared_ptr<PlanEntries> plan_entries_ = std::make_shared<PlanEntries>();
   std::unique_ptr<orc::LLJIT> jit_;
   KeepingCompiler* compiler_ = nullptr;  // jit_'s
   std::atomic<int64_t> plans_{0};
@@ -254,8 +302,11 @@ class OrcLinker : public Linker, public std::enable_shared_from_this<OrcLinker> 
 class OrcPlan : public PlanCode {
  public:
   OrcPlan(std::shared_ptr<OrcLinker> linker, orc::JITDylib& dylib)
-      : linker_(std::move(linker)), dylib_(dylib), tracker_(dylib.createResourceTracker()) {}
+      : linker_(std::move(linker)), dylib_(dylib), tracker_(dylib.createResourceTracker()) {
+    linker_->plan_entries().Add(dylib_, &debug_entries_);
+  }
   ~OrcPlan() override {
+    linker_->plan_entries().Remove(dylib_);
     debug_entries_.Clear();
     // What can't be freed is lost, and nothing can be done about it here.
     llvm::consumeError(tracker_->remove());
@@ -282,16 +333,14 @@ class OrcPlan : public PlanCode {
   }
 
  private:
-  // Looks the kernels up, which compiles and links them on this thread.
+  // Looks the kernels up, which has them compiled and linked.
   absl::StatusOr<std::vector<KernelFn>> Add(llvm::Error added, std::span<const NamedKernel> kernels) {
     WEIR_RETURN_IF_LLVM_ERROR(std::move(added));
     orc::LLJIT& jit = linker_->jit();
     orc::SymbolLookupSet wanted;
     for (const NamedKernel& named : kernels) wanted.add(jit.mangleAndIntern(named.symbol));
-    DebugEntries* const outer = std::exchange(current_entries, &debug_entries_);
     auto found = jit.getExecutionSession().lookup({{&dylib_, orc::JITDylibLookupFlags::MatchAllSymbols}},
                                                   std::move(wanted));
-    current_entries = outer;
     if (!found) return StatusOf(found.takeError());
     std::vector<KernelFn> functions;
     for (const NamedKernel& named : kernels) {
