@@ -257,6 +257,7 @@ TEST(CheckpointPaths, PythonsFormats) {
   logs.Set("val_loss", -NAN);
   EXPECT_EQ(CheckpointPath("{val_loss:.2f}-{val_loss:06e}-{val_loss}", 1, logs), "nan-000nan-nan");
   EXPECT_THROW(CheckpointPath("{val_loss:x}", 1, logs), Error);
+  EXPECT_THROW(CheckpointPathKeys(std::string("best\0.safetensors", 17)), Error);
   EXPECT_EQ(PythonFloat(1), "1.0");
   EXPECT_EQ(PythonFloat(1e-5), "1e-05");
   EXPECT_EQ(PythonFloat(0.1), "0.1");

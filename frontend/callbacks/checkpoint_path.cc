@@ -59,6 +59,8 @@ template <class F>
 std::string Expand(const std::string& pattern, const F& replace) {
   std::string path;
   for (size_t i = 0; i < pattern.size(); ++i) {
+    // To the system the path would end there.
+    if (pattern[i] == '\0') ThrowInvalidArgument("path '", pattern.c_str(), "' has a NUL at byte ", i);
     if (pattern[i] != '{') {
       path += pattern[i];
       continue;
