@@ -90,8 +90,8 @@ class CSVLoggerCallback : public Callback {
     }
     columns_.push_back(cell);
     if (columns_[0] != "epoch" || quoted) {
-      ThrowFailedPrecondition("CSVLogger: ", options_.path, ": can't be appended to: its first line is no header of a log, ",
-                              "which begins with \"epoch\"");
+      ThrowFailedPrecondition("CSVLogger: ", options_.path, ": can't be appended to: its first line is no header of a ",
+                              "log, which begins with \"epoch\"");
     }
     columns_.erase(columns_.begin());
     if (!text->ends_with('\n')) Write("\r\n");

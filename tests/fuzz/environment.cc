@@ -45,7 +45,8 @@ bool IsNumber(const std::string& text) {
 }  // namespace
 
 bool Environment(std::string_view bytes) {
-  constexpr const char* kNames[] = {"WEIR_THREADS", "WEIR_CACHE_BYTES", "WEIR_BACKEND", "WEIR_HIGHWAY_TARGET", "COLUMNS"};
+  constexpr const char* kNames[] = {"WEIR_THREADS", "WEIR_CACHE_BYTES", "WEIR_BACKEND", "WEIR_HIGHWAY_TARGET",
+                                    "COLUMNS"};
   if (bytes.empty()) return false;
   const char* const name = kNames[static_cast<uint8_t>(bytes[0]) % std::size(kNames)];
   const std::string value = std::string(bytes.substr(1)).c_str();  // up to a NUL, as the system has it
@@ -58,7 +59,8 @@ bool Environment(std::string_view bytes) {
   }
   // Threads are started when something is to be computed.
   const bool accepted = MakeRuntime({.backend = name == kNames[2] ? "" : "highway"}).ok();
-  if (name == kNames[0] || name == kNames[1]) Require(!accepted || value.empty() || IsNumber(value), "numbers are digits");
+  const bool is_number = name == kNames[0] || name == kNames[1];
+  Require(!is_number || !accepted || value.empty() || IsNumber(value), "numbers are digits");
   return accepted;
 }
 

@@ -1,5 +1,5 @@
-// How libFuzzer changes JSON: now and then as any bytes, mostly a value of it for another one, so that what comes out is
-// JSON again.
+// How libFuzzer changes JSON: now and then as any bytes, mostly a value of it for another one, so that what comes out
+// is JSON again.
 #include <cstdint>
 #include <cstring>
 #include <nlohmann/json.hpp>
@@ -20,9 +20,11 @@ using Random = std::minstd_rand;
 // Values that counters, shapes and rates are not, or just are.
 const std::vector<Json>& Strange() {
   static const auto& values = *new std::vector<Json>{
-      nullptr, true, false, 0, 1, 2, 3, 7, 64, -1, -2, 0.5, -0.0, 1e-300, 1e300, 2147483648, 4294967296, 1LL << 53,
-      INT64_MAX, INT64_MIN, UINT64_MAX, "", "inf", "-inf", "valid", "same", "relu", "softmax", "Dense", "Flatten", "Functional",
-      "SparseCategoricalCrossentropy", "a/b", "#", Json::array(), Json::object(), Json::array({0}), Json::array({nullptr, 4})};
+      nullptr, true, false, 0, 1, 2, 3, 7, 64, -1, -2, 0.5, -0.0, 1e-300, 1e300, 1 + 0x1p-52,
+      2147483648, 4294967296, 1LL << 53, INT64_MAX, INT64_MIN, UINT64_MAX,
+      "", "inf", "-inf", "valid", "same", "relu", "softmax", "Dense", "Flatten", "Functional", "CosineDecayRestarts",
+      "SparseCategoricalCrossentropy", "a/b", "#",
+      Json::array(), Json::object(), Json::array({0}), Json::array({nullptr, 4})};
   return values;
 }
 
@@ -45,7 +47,9 @@ void Change(Json& root, Random& random) {
   switch (random() % 5) {
     case 0: node = other; return;
     case 1:
-      if (node.is_structured() && !node.empty()) node.erase(std::next(node.begin(), static_cast<long>(random() % node.size())));
+      if (node.is_structured() && !node.empty()) {
+        node.erase(std::next(node.begin(), static_cast<long>(random() % node.size())));
+      }
       return;
     case 2:
       if (node.is_array()) node.insert(node.begin() + static_cast<long>(random() % (node.size() + 1)), other);

@@ -16,8 +16,8 @@ bool Png(std::string_view bytes);
 bool Jpeg(std::string_view bytes);
 // An archive of CIFAR-10, or of anything.
 bool Archive(std::string_view bytes);
-// An entry of the cache of compiled kernels: after an even byte its bytes, after an odd one changes (a place of two bytes
-// and the byte that comes there) of an entry that is sound.
+// An entry of the cache of compiled kernels: after an even byte its bytes, after an odd one changes (a place of two
+// bytes and the byte that comes there) of an entry that is sound.
 bool ObjectCache(std::string_view bytes);
 // The configuration of a saved model. The checksums that go with it are set right, and weights, optimizer's state and
 // probe are made to fit it as far as it can be read; what loads is saved, loaded again and trained for an epoch.

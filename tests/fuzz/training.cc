@@ -31,7 +31,8 @@ bool CsvLog(std::string_view bytes) {
   static const Tensor x(DType::kFloat32, {1, 1}), y(DType::kFloat32, {1, 1});
   const std::string path = scratch.Write("log.csv", bytes);
   try {
-    model.Fit(x, y, {.verbose = 0, .callbacks = {CSVLogger({.path = path, .append = true})}, .handle_interrupt = false});
+    const CallbackPtr log = CSVLogger({.path = path, .append = true});
+    model.Fit(x, y, {.verbose = 0, .callbacks = {log}, .handle_interrupt = false});
   } catch (const Error&) {
     return false;
   }
@@ -40,7 +41,8 @@ bool CsvLog(std::string_view bytes) {
   Require(now.starts_with(bytes), "what was in the log stays there");
   const std::string_view added = std::string_view(now).substr(bytes.size());
   Require(added.ends_with("\r\n"), "a row is a line of its own");
-  Require(CountOf(added.substr(added.find("0")), ",") <= CountOf(bytes, ",") + 1, "a row has no more cells than the header");
+  const std::string_view row = added.substr(added.find('0'));
+  Require(CountOf(row, ",") <= CountOf(bytes, ",") + 1, "a row has no more cells than the header");
   return true;
 }
 
