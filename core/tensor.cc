@@ -18,6 +18,16 @@ std::shared_ptr<std::byte> Allocate(const TensorType& type, bool zero) {
   return block;
 }
 
+// Of a complex number other types have the real part.
+template <class D, class S>
+D CastElement(const S& value) {
+  if constexpr (std::is_same_v<S, std::complex<double>> && !std::is_same_v<D, std::complex<double>>) {
+    return static_cast<D>(value.real());
+  } else {
+    return static_cast<D>(value);
+  }
+}
+
 }  // namespace
 
 Tensor::Tensor(TensorType type) : type_(std::move(type)), storage_(Allocate(type_, true)), data_(storage_.get()) {}
@@ -138,13 +148,7 @@ Tensor Tensor::Cast(DType dtype) const {
     VisitDType(dtype, [&]<class D>(D) {
       const std::span<const S> src = data<S>();
       const std::span<D> dst = result.data<D>();
-      for (size_t i = 0; i < src.size(); ++i) {
-        if constexpr (std::is_same_v<S, std::complex<double>> && !std::is_same_v<D, std::complex<double>>) {
-          dst[i] = static_cast<D>(src[i].real());
-        } else {
-          dst[i] = static_cast<D>(src[i]);
-        }
-      }
+      for (size_t i = 0; i < src.size(); ++i) dst[i] = CastElement<D>(src[i]);
     });
   });
   return result;

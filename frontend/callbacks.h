@@ -133,7 +133,8 @@ struct ModelCheckpointOptions {
 };
 CallbackPtr ModelCheckpoint(const ModelCheckpointOptions& options);
 
-// One row an epoch, with columns fixed from the start; cells without a value stay empty.
+// One row an epoch, with columns fixed from the start; cells without a value stay empty. `append` goes on with a log of
+// the same kind, whose columns it keeps; a file whose first line doesn't begin with "epoch" is refused and stays as it is.
 struct CSVLoggerOptions {
   std::string path;
   std::string separator = ",";

@@ -255,7 +255,7 @@ void FitLoop::RestoreCallbacks(const std::vector<CallbackState>& states) {
       used[i] = true;
       try {
         callback->SetState(states[i].state);
-      } catch (const nlohmann::json::exception& error) {
+      } catch (const std::exception& error) {  // weir's Error, or the JSON library's
         ThrowInvalidArgument("Fit: the saved state of ", states[i].class_name, ": ", error.what());
       }
       callback->SetStateTensors(states[i].tensors);

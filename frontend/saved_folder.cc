@@ -9,6 +9,7 @@
 
 #include "weir/frontend/io/checksum.h"
 #include "weir/frontend/io/folder.h"
+#include "weir/frontend/io/json_text.h"
 #include "weir/frontend/io/temporary.h"
 
 namespace weir {
@@ -18,6 +19,8 @@ constexpr char kConfigName[] = "config.json";
 constexpr char kWeightsName[] = "weights.safetensors";
 constexpr std::string_view kWeightsBegin = "weights.weir-", kWeightsEnd = ".safetensors";
 constexpr int64_t kMaxConfigBytes = int64_t{64} << 20;
+// Models within models nest a few levels each.
+constexpr int kMaxConfigDepth = 512;
 
 // weights.safetensors, or weights.weir-<6 letters or digits>.safetensors: no path leads out of the folder.
 bool IsWeightsName(std::string_view name) {
@@ -56,28 +59,10 @@ absl::Status WritePair(const std::string& folder, const std::string& weights_nam
   return WriteFileAtomically(folder + "/" + kConfigName, text);
 }
 
-// Depth of brackets outside of strings: a hostile file must not overflow the stack of whoever walks it.
-bool NestedDeeper(const std::string& text, int limit) {
-  int depth = 0;
-  bool in_string = false;
-  for (size_t i = 0; i < text.size(); ++i) {
-    const char c = text[i];
-    if (in_string) {
-      if (c == '\\') ++i;
-      if (c == '"') in_string = false;
-    } else if (c == '"') {
-      in_string = true;
-    } else if (c == '{' || c == '[') {
-      if (++depth > limit) return true;
-    } else if (c == '}' || c == ']') {
-      --depth;
-    }
-  }
-  return false;
-}
-
 absl::StatusOr<nlohmann::json> ParseConfig(const std::string& path, const std::string& text) {
-  if (NestedDeeper(text, 512)) return absl::InvalidArgumentError(StrCat(path, ": nested too deep"));
+  if (const absl::Status sound = CheckJsonText(text, kMaxConfigDepth); !sound.ok()) {
+    return absl::Status(sound.code(), StrCat(path, ": ", sound.message()));
+  }
   nlohmann::json config = nlohmann::json::parse(text, nullptr, /*allow_exceptions=*/false);
   if (config.is_discarded()) {
     return absl::DataLossError(StrCat(path, ": is no JSON (", text.size(), " bytes): cut or changed"));

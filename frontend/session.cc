@@ -42,7 +42,7 @@ absl::StatusOr<int64_t> CacheLimitFromEnvironment() {
   if (text.empty()) return -1;
   int64_t bytes = 0;
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), bytes);
-  if (error != std::errc() || end != text.data() + text.size() || bytes < 0) {
+  if (error != std::errc() || end != text.data() + text.size() || text[0] == '-') {
     return absl::InvalidArgumentError(StrCat("WEIR_CACHE_BYTES=", text, ": expected a number of bytes, 0 or more"));
   }
   return bytes;

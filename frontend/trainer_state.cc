@@ -11,29 +11,11 @@
 namespace weir {
 namespace {
 
-// JSON has no NaN and no infinity; they are written as null, "inf" and "-inf".
-nlohmann::json NumberJson(double value) {
-  if (std::isinf(value)) return value < 0 ? "-inf" : "inf";
-  return value;
-}
-
-double NumberOf(const nlohmann::json& value) {
-  if (value.is_null()) return std::nan("");
-  if (value == "inf") return INFINITY;
-  if (value == "-inf") return -INFINITY;
-  return value.get<double>();
-}
-
-// Counters beyond this count nothing that anybody has trained, and are exact as doubles.
-constexpr int64_t kMostCounted = int64_t{1} << 53;
-
-int64_t Counter(const nlohmann::json& json, const char* what) { return JsonInt(json, what, 0, kMostCounted); }
-
 std::vector<int64_t> EpochNumbers(const nlohmann::json& json) {
   if (!json.is_array()) ThrowInvalidArgument("training_state: \"epochs\" is ", json.type_name(), ", expected a list");
   std::vector<int64_t> epochs;
   for (const nlohmann::json& epoch : json) {
-    const int64_t number = Counter(epoch, "training_state.epochs");
+    const int64_t number = JsonCounter(epoch, "training_state.epochs");
     if (!epochs.empty() && number <= epochs.back()) {
       ThrowInvalidArgument("training_state: epoch ", number, " comes behind epoch ", epochs.back());
     }
@@ -58,8 +40,8 @@ void CheckMeans(const nlohmann::json& means, size_t keys, size_t all) {
 }
 
 FitProgress::Position PositionOf(const nlohmann::json& at, const History& history) {
-  FitProgress::Position position{.epoch = Counter(at.at("epoch"), "training_state.interrupted.epoch"),
-                                 .step = Counter(at.at("step"), "training_state.interrupted.step"),
+  FitProgress::Position position{.epoch = JsonCounter(at.at("epoch"), "training_state.interrupted.epoch"),
+                                 .step = JsonCounter(at.at("step"), "training_state.interrupted.step"),
                                  .stopping = false,
                                  .means = at.at("means")};
   // The history has this epoch already where a callback saved the model at the epoch's end.
@@ -92,7 +74,7 @@ void CheckCallbacks(const nlohmann::json& callbacks) {
 nlohmann::json EpochMeans::State() const {
   nlohmann::json state = nlohmann::json::array();
   for (const auto* means : {&means_, &parts_}) {
-    for (const MeanState& mean : *means) state.push_back({NumberJson(mean.total), NumberJson(mean.count)});
+    for (const MeanState& mean : *means) state.push_back({JsonReal(mean.total), JsonReal(mean.count)});
   }
   return state;
 }
@@ -102,8 +84,8 @@ void EpochMeans::SetState(const nlohmann::json& state) {
   for (auto* means : {&means_, &parts_}) {
     for (MeanState& mean : *means) {
       if (next == state.size()) return;
-      mean.total = NumberOf(state[next].at(0));
-      mean.count = NumberOf(state[next].at(1));
+      mean.total = RealOf(state[next].at(0));
+      mean.count = RealOf(state[next].at(1));
       ++next;
     }
   }
@@ -166,7 +148,7 @@ nlohmann::json Trainer::ProgressState() const {
   nlohmann::json series = nlohmann::json::array();
   for (size_t i = 0; i < history.series.size(); ++i) {
     nlohmann::json values = nlohmann::json::array();
-    for (const double value : history.series[i].second) values.push_back(NumberJson(value));
+    for (const double value : history.series[i].second) values.push_back(JsonReal(value));
     series.push_back({history.series[i].first, std::move(values)});
     // Of a series with a value in each epoch nothing more has to be said.
     const std::vector<int64_t> epochs = history.EpochsOf(history.series[i].first);
@@ -189,12 +171,12 @@ nlohmann::json Trainer::ProgressState() const {
 
 void Trainer::SetProgressState(const nlohmann::json& state) {
   // All of it is read before any of it is taken.
-  const int64_t iterations = Counter(state.at("iterations"), "training_state.iterations");
+  const int64_t iterations = JsonCounter(state.at("iterations"), "training_state.iterations");
   History history;
   history.epoch = EpochNumbers(state.at("epochs"));
   for (const nlohmann::json& entry : state.at("history")) {
     std::vector<double> values;
-    for (const nlohmann::json& value : entry.at(1)) values.push_back(NumberOf(value));
+    for (const nlohmann::json& value : entry.at(1)) values.push_back(RealOf(value));
     const std::string key = entry.at(0).get<std::string>();
     if (values.size() > history.epoch.size() || history.Find(key) != nullptr) {
       ThrowInvalidArgument("training_state: the history of \"", key, "\" has ", values.size(), " values of ",

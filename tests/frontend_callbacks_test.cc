@@ -164,6 +164,24 @@ TEST(CSVLogger, NamesWithSeparatorsAreQuoted) {
   EXPECT_TRUE(Contents(folder / "l.csv").starts_with("epoch,\"a,\"\"b\"\"\",loss\r\n0,1.0,"));
 }
 
+TEST(CSVLogger, GoesOnWithLogsOnly) {
+  TempFolder folder;
+  const std::string path = folder / "l.csv";
+  const auto append = [&](const std::string& before) {
+    std::ofstream(path, std::ios::binary | std::ios::trunc) << before;
+    Tiny().Fit(X(), Y(), {.verbose = 0, .callbacks = {CSVLogger({.path = path, .append = true})}});
+    return Contents(path);
+  };
+  for (const char* other : {"notes\n", "\n", "epochs,loss\n", "\"epoch\n", "\"epoch\",\"lo"}) {
+    EXPECT_THROW(append(other), Error) << other;
+    EXPECT_EQ(Contents(path), other);
+  }
+  EXPECT_TRUE(append("").starts_with("epoch,loss\r\n0,"));
+  EXPECT_TRUE(append("\"epoch\",\"loss\"\n").starts_with("\"epoch\",\"loss\"\n0,"));
+  // What a program that was killed has left is a line of its own.
+  EXPECT_TRUE(append("epoch,loss\r\n0,0.5\r\n1,0.2").starts_with("epoch,loss\r\n0,0.5\r\n1,0.2\r\n0,"));
+}
+
 TEST(ModelCheckpoint, KeepsTheBest) {
   TempFolder folder;
   const Sequential model = Tiny();
@@ -235,6 +253,11 @@ TEST(CheckpointPaths, PythonsFormats) {
   EXPECT_EQ(CheckpointPath("{epoch}", 12, logs), "12");
   EXPECT_THROW(CheckpointPath("{loss}", 1, logs), Error);
   EXPECT_THROW(CheckpointPath("{epoch:x}", 1, logs), Error);
+  EXPECT_EQ(CheckpointPath("{epoch:d}", INT64_MAX, logs), "9223372036854775807");
+  logs.Set("val_loss", -NAN);
+  EXPECT_EQ(CheckpointPath("{val_loss:.2f}-{val_loss:06e}-{val_loss}", 1, logs), "nan-000nan-nan");
+  EXPECT_THROW(CheckpointPath("{val_loss:x}", 1, logs), Error);
+  EXPECT_THROW(CheckpointPathKeys(std::string("best\0.safetensors", 17)), Error);
   EXPECT_EQ(PythonFloat(1), "1.0");
   EXPECT_EQ(PythonFloat(1e-5), "1e-05");
   EXPECT_EQ(PythonFloat(0.1), "0.1");

@@ -142,6 +142,27 @@ TEST(HostileConfig, ArgumentsThatNeverCome) {
   EXPECT_TRUE(Says(circle, "can't be made")) << circle;
 }
 
+// ---- Text
+
+TEST(HostileConfig, TextBehindANul) {
+  TempFolder folder;
+  const std::string nul(1, '\0');
+  for (const std::string& text : {"{}" + nul, "{" + nul + "}", nul + "{}", "{\"a\": \"" + nul + "\"}"}) {
+    WriteModel(folder / "m", text, {});
+    const absl::Status status = LoadModel(folder / "m").status();
+    EXPECT_EQ(status.code(), absl::StatusCode::kDataLoss) << status;
+    EXPECT_TRUE(Says(status, StrCat("config.json: has a NUL at byte ", text.find('\0'), " of ", text.size()))) << status;
+  }
+}
+
+TEST(HostileConfig, TextNestedTooDeep) {
+  TempFolder folder;
+  WriteModel(folder / "m", "{\"a\": " + std::string(100'000, '['), {});
+  const absl::Status status = LoadModel(folder / "m").status();
+  EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument) << status;
+  EXPECT_TRUE(Says(status, "config.json: nests deeper than 512 at byte 517")) << status;
+}
+
 // ---- Numbers
 
 class HostileNumbers : public ::testing::Test {
@@ -230,6 +251,39 @@ TEST_F(HostileNumbers, WhatLoadsCanBeResumed) {
   const absl::StatusOr<Model> model = LoadText(config_.dump());
   ASSERT_TRUE(model.ok()) << model.status();
   EXPECT_EQ(model->Fit(x, y, {.epochs = 4, .verbose = 0, .resume = true}).epoch, (std::vector<int64_t>{2, 3}));
+}
+
+// Each of these would be counted on from.
+TEST_F(HostileNumbers, OfCallbacks) {
+  const Tensor x = UniformTensor({8, 4}, 1), y = UniformTensor({8, 2}, 2);
+  const std::vector<std::pair<std::string, Json>> states = {
+      {"EarlyStopping", {{"wait", 1}, {"best", 0.5}, {"best_epoch", 0}, {"best_in_model", false}}},
+      {"ReduceLROnPlateau", {{"wait", 1}, {"cooldown", 0}, {"best", 0.5}}},
+      {"LearningRateScheduler", {{"begun", -1}}}};
+  const auto resume = [&](const std::string& class_name, const Json& state) {
+    config_["training_state"]["callbacks"] = Json::array({{{"class_name", class_name}, {"state", state}}});
+    const absl::StatusOr<Model> model = LoadText(config_.dump());
+    ASSERT_TRUE(model.ok()) << model.status();
+    model->Fit(x, y, {.epochs = 3,
+                      .verbose = 0,
+                      .callbacks = {EarlyStopping({.monitor = "loss", .patience = 2}),
+                                    ReduceLROnPlateau({.monitor = "loss", .patience = 2}),
+                                    LearningRateScheduler([](int64_t, double rate) { return rate; })},
+                      .resume = true});
+  };
+  for (const auto& [class_name, state] : states) {
+    EXPECT_NO_THROW(resume(class_name, state)) << class_name;
+    for (const auto& [key, value] : state.items()) {
+      std::vector<Json> bad = {"x", Json::array(), true};
+      if (key == "best_in_model") bad[2] = 1;
+      if (value.is_number_integer()) bad.insert(bad.end(), {INT64_MAX, INT64_MIN, UINT64_MAX, 1e300, 0.5, nullptr});
+      for (const Json& other : bad) {
+        Json changed = state;
+        changed[key] = other;
+        EXPECT_THROW(resume(class_name, changed), Error) << class_name << " " << changed;
+      }
+    }
+  }
 }
 
 TEST_F(HostileNumbers, OfLayersAndSeeds) {

@@ -1,5 +1,6 @@
 // Initializers, constraints, regularizers, activations, schedules and optimizers against values computed by Keras.
 #include <map>
+#include <numbers>
 
 #include "parts_test_util.h"
 #include "weir/frontend/parts/activations.h"
@@ -219,6 +220,20 @@ TEST(Schedules, RestartsCyclesAndMisuse) {
   EXPECT_NEAR(cycle.At(15), 1 - 15.0 / 20, 1e-12);
   EXPECT_THROW(CosineDecay({.decay_steps = 0}), Error);
   EXPECT_THROW(PiecewiseConstantDecay({.boundaries = {1}, .values = {1}}), Error);
+  // Periods that hardly grow are too many to be walked through one by one.
+  const Schedule slow = CosineDecayRestarts({.initial_learning_rate = 1, .first_decay_steps = 10, .t_mul = 1 + 1e-6});
+  for (const int64_t at : {400'003, 5'000'007}) {
+    long double step = static_cast<long double>(at), period = 10;
+    for (; step >= period; period *= 1 + 1e-6) step -= period;
+    const double expected = 0.5 * (1 + std::cos(std::numbers::pi * static_cast<double>(step / period)));
+    EXPECT_NEAR(slow.At(at), expected, 1e-5) << at;
+  }
+  for (const double t_mul : {1 + 0x1p-52, 1 + 1e-9, 1.5}) {
+    for (const int64_t step : {int64_t{1} << 30, int64_t{1} << 53}) {
+      const double rate = CosineDecayRestarts({.initial_learning_rate = 1, .first_decay_steps = 3, .t_mul = t_mul}).At(step);
+      EXPECT_TRUE(rate >= 0 && rate <= 1) << t_mul << " " << step << ": " << rate;
+    }
+  }
 }
 
 // Steps an optimizer over given gradients, from given weights, as a trainer does.

@@ -14,6 +14,7 @@
 #include <fstream>
 
 #include "fault.h"
+#include "png_chunks.h"
 #include "temp_folder.h"
 #include "weir/frontend/pictures/colormap.h"
 #include "weir/frontend/pictures/image.h"
@@ -70,21 +71,6 @@ std::string MakePng(const PngSpec& spec) {
   return contents;
 }
 
-uint32_t Crc(std::string_view bytes) {
-  uint32_t crc = ~0u;
-  for (const char byte : bytes) {
-    crc ^= static_cast<uint8_t>(byte);
-    for (int i = 0; i < 8; ++i) crc = crc >> 1 ^ (crc & 1 ? 0xedb88320u : 0);
-  }
-  return ~crc;
-}
-std::string BigEndian(uint32_t value) {
-  return {static_cast<char>(value >> 24), static_cast<char>(value >> 16), static_cast<char>(value >> 8),
-          static_cast<char>(value)};
-}
-std::string Chunk(const std::string& type, const std::string& data) {
-  return BigEndian(static_cast<uint32_t>(data.size())) + type + data + BigEndian(Crc(type + data));
-}
 constexpr size_t kAfterHeader = 8 + 25;  // signature and IHDR
 
 std::string MakeJpeg(int width, int height, int components, const std::vector<uint8_t>& bytes,

@@ -57,8 +57,7 @@ Stage TransformSourceStage(const WinogradPlan& plan, int input, std::string name
 class PanelKernel {
  public:
   PanelKernel(const Cluster& cluster, const WinogradPlan& plan)
-      : cluster_(cluster),
-        plan_(plan),
+      : plan_(plan),
         p_(plan.problem),
         unit_(plan.UnitLayout()),
         b_(Describe(cluster)),
@@ -153,7 +152,6 @@ class PanelKernel {
     });
   }
 
-  const Cluster& cluster_;
   const WinogradPlan& plan_;
   const ConvProblem& p_;
   const WinogradUnit unit_;  // all tiles

@@ -3,14 +3,17 @@
 #include <algorithm>
 #include <charconv>
 #include <cmath>
+#include <type_traits>
 
 #include "weir/core/error.h"
 
 namespace weir {
 namespace {
 
-// Python's format language as far as file names need it: [0][width][.precision](d|f|e).
-std::string Format(double value, bool integer, const std::string& format, const std::string& pattern) {
+// Python's format language as far as file names need it: [0][width][.precision](d|f|e). Integers are epochs.
+template <class T>
+std::string Format(T value, const std::string& format, const std::string& pattern) {
+  constexpr bool kInteger = std::is_same_v<T, int64_t>;
   const auto bad = [&]() {
     ThrowInvalidArgument("path '", pattern, "': format '", format, "' is none of d, f, e with width and precision");
   };
@@ -29,19 +32,20 @@ std::string Format(double value, bool integer, const std::string& format, const 
     ++i;
     precision = number();
   }
-  const char kind = i < format.size() ? format[i++] : (integer ? 'd' : 'g');
-  if (i != format.size() || width > 64 || precision > 64 || (kind == 'd') != integer) bad();
+  const char kind = i < format.size() ? format[i++] : (kInteger ? 'd' : 'g');
+  if (i != format.size() || width > 64 || precision > 64 || (kind == 'd') != kInteger) bad();
   std::string text;
   if (kind == 'd') {
-    text = std::to_string(static_cast<int64_t>(value));
+    text = StrCat(value);
   } else if (kind == 'f' || kind == 'e') {
     char buffer[512];
-    const auto end = std::to_chars(buffer, buffer + sizeof(buffer), value,
+    const auto end = std::to_chars(buffer, buffer + sizeof(buffer), static_cast<double>(value),
                                    kind == 'f' ? std::chars_format::fixed : std::chars_format::scientific,
                                    static_cast<int>(precision));
-    text.assign(buffer, end.ptr);
+    // Of a NaN the sign, which to_chars writes, says nothing.
+    text = std::isnan(static_cast<double>(value)) ? "nan" : std::string(buffer, end.ptr);
   } else if (kind == 'g' && format.empty()) {
-    text = PythonFloat(value);
+    text = PythonFloat(static_cast<double>(value));
   } else {
     bad();
   }
@@ -55,6 +59,8 @@ template <class F>
 std::string Expand(const std::string& pattern, const F& replace) {
   std::string path;
   for (size_t i = 0; i < pattern.size(); ++i) {
+    // To the system the path would end there.
+    if (pattern[i] == '\0') ThrowInvalidArgument("path '", pattern.c_str(), "' has a NUL at byte ", i);
     if (pattern[i] != '{') {
       path += pattern[i];
       continue;
@@ -73,13 +79,13 @@ std::string Expand(const std::string& pattern, const F& replace) {
 
 std::string CheckpointPath(const std::string& pattern, int64_t epoch, const Logs& logs) {
   return Expand(pattern, [&](const std::string& name, const std::string& format) {
-    if (name == "epoch") return Format(static_cast<double>(epoch), true, format, pattern);
+    if (name == "epoch") return Format(epoch, format, pattern);
     if (!logs.Has(name)) {
       std::vector<std::string> known;
       for (const auto& [key, value] : logs) known.push_back(key);
       ThrowNotFound("path '", pattern, "': ", UnknownNameMessage("metric", name, known));
     }
-    return Format(logs[name], false, format, pattern);
+    return Format(logs[name], format, pattern);
   });
 }
 
@@ -87,7 +93,7 @@ std::vector<std::string> CheckpointPathKeys(const std::string& pattern) {
   std::vector<std::string> keys;
   Expand(pattern, [&](const std::string& name, const std::string& format) {
     if (name != "epoch") keys.push_back(name);
-    return Format(1, name == "epoch", format, pattern);
+    return name == "epoch" ? Format(int64_t{1}, format, pattern) : Format(1.0, format, pattern);
   });
   return keys;
 }

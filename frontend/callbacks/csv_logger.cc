@@ -63,7 +63,8 @@ class CSVLoggerCallback : public Callback {
   void OnTrainEnd(FitContext& /*fit*/) override { Close(); }
 
  private:
-  // The columns of the file that is appended to: its first line, without "epoch".
+  // The columns of the file that is appended to: its first line, without "epoch". What comes first is no log of ours,
+  // and not to be written to. A last line that has no end, as of a program that was killed, gets one.
   void ReadColumns() {
     absl::StatusOr<std::string> text = ReadFile(options_.path);
     ThrowIfError(text.status());
@@ -88,7 +89,12 @@ class CSVLoggerCallback : public Callback {
       }
     }
     columns_.push_back(cell);
+    if (columns_[0] != "epoch" || quoted) {
+      ThrowFailedPrecondition("CSVLogger: ", options_.path, ": can't be appended to: its first line is no header of a ",
+                              "log, which begins with \"epoch\"");
+    }
     columns_.erase(columns_.begin());
+    if (!text->ends_with('\n')) Write("\r\n");
   }
 
   std::string Quoted(const std::string& text) const {

@@ -4,6 +4,7 @@
 #include "weir/core/error.h"
 #include "weir/frontend/callbacks/monitor.h"
 #include "weir/frontend/model.h"
+#include "weir/frontend/parts/keras_config.h"
 
 namespace weir {
 namespace {
@@ -70,9 +71,9 @@ class EarlyStoppingCallback : public Callback {
     return {{"wait", wait_}, {"best", monitor_.State()}, {"best_epoch", best_epoch_}, {"best_in_model", in_model_}};
   }
   void SetState(const nlohmann::json& state) override {
-    wait_ = state.at("wait").get<int64_t>();
+    wait_ = JsonCounter(state.at("wait"), "wait");
     monitor_.SetState(state.at("best"));
-    best_epoch_ = state.value("best_epoch", int64_t{0});
+    best_epoch_ = state.contains("best_epoch") ? JsonCounter(state.at("best_epoch"), "best_epoch") : 0;
     in_model_ = state.value("best_in_model", false);
     restored_ = true;
   }

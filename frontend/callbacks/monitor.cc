@@ -5,6 +5,7 @@
 #include <nlohmann/json.hpp>
 
 #include "weir/core/error.h"
+#include "weir/frontend/parts/keras_config.h"
 
 namespace weir {
 
@@ -69,17 +70,10 @@ std::optional<double> Monitor::Find(FitContext& fit, const Logs& logs) {
   return std::nullopt;
 }
 
-nlohmann::json Monitor::State() const {
-  if (!best_) return nullptr;
-  // JSON has no infinity.
-  if (std::isinf(*best_)) return *best_ < 0 ? "-inf" : "inf";
-  return *best_;
-}
+nlohmann::json Monitor::State() const { return best_ ? JsonReal(*best_) : nlohmann::json(); }
 
 void Monitor::SetState(const nlohmann::json& state) {
-  best_.reset();
-  if (state.is_number()) best_ = state.get<double>();
-  if (state.is_string()) best_ = state.get<std::string>() == "-inf" ? -INFINITY : INFINITY;
+  best_ = state.is_null() ? std::nullopt : std::optional(RealOf(state));
 }
 
 }  // namespace weir

@@ -12,6 +12,7 @@
 #include "weir/frontend/io/checksum.h"
 #include "weir/frontend/io/elements.h"
 #include "weir/frontend/io/file.h"
+#include "weir/frontend/io/json_text.h"
 
 namespace weir {
 namespace {
@@ -23,7 +24,7 @@ using Json = nlohmann::json;
 constexpr int64_t kLengthBytes = 8;
 // The limit of the format's own implementation.
 constexpr uint64_t kMaxHeaderBytes = 100'000'000;
-// The parser recurses; a valid header nests three deep.
+// A valid header nests three deep.
 constexpr int kMaxJsonDepth = 64;
 constexpr const char* kMetadataKey = "__metadata__";
 constexpr const char* kHeaderChecksumKey = "header_checksum";
@@ -39,27 +40,6 @@ struct Entry {
   int64_t end = 0;
 };
 
-absl::Status CheckDepth(const std::string& text) {
-  int depth = 0;
-  bool in_string = false;
-  for (size_t i = 0; i < text.size(); ++i) {
-    const char c = text[i];
-    if (in_string) {
-      if (c == '\\') ++i;
-      if (c == '"') in_string = false;
-    } else if (c == '"') {
-      in_string = true;
-    } else if (c == '{' || c == '[') {
-      if (++depth > kMaxJsonDepth) {
-        return absl::InvalidArgumentError(StrCat("header nests deeper than ", kMaxJsonDepth, " at byte ", i));
-      }
-    } else if (c == '}' || c == ']') {
-      --depth;
-    }
-  }
-  return absl::OkStatus();
-}
-
 struct ParsedHeader {
   Json json;
   std::vector<std::string> names;  // of the outermost object, in the text's order
@@ -67,13 +47,11 @@ struct ParsedHeader {
 
 // Parses with duplicate keys refused at every level (the parser alone would keep one of them).
 absl::StatusOr<ParsedHeader> ParseHeader(const std::string& text) {
-  WEIR_RETURN_IF_ERROR(CheckDepth(text));
-  if (!text.starts_with('{')) return absl::InvalidArgumentError("header does not begin with '{'");
-  // The parser takes one for the end of the text, whatever follows.
-  if (const size_t nul = text.find('\0'); nul != std::string::npos) {
-    return absl::InvalidArgumentError(StrCat("header has a NUL at byte ", nul, " of ", text.size(),
-                                             "; it may be filled up with spaces only"));
+  if (const absl::Status sound = CheckJsonText(text, kMaxJsonDepth); !sound.ok()) {
+    const char* const hint = absl::IsDataLoss(sound) ? "; it may be filled up with spaces only" : "";
+    return absl::InvalidArgumentError(StrCat("header ", sound.message(), hint));
   }
+  if (!text.starts_with('{')) return absl::InvalidArgumentError("header does not begin with '{'");
   ParsedHeader header;
   std::vector<std::set<std::string>> keys;
   absl::Status status;

@@ -149,6 +149,10 @@ int64_t JsonInt(const nlohmann::json& json, std::string_view what, int64_t least
   ThrowInvalidArgument("the configuration's \"", what, "\" is ", Quote(json), ", expected an integer", range);
 }
 
+int64_t JsonCounter(const nlohmann::json& json, std::string_view what, int64_t least) {
+  return JsonInt(json, what, least, int64_t{1} << 53);
+}
+
 std::vector<int64_t> JsonDims(const nlohmann::json& json, std::string_view what, int64_t open) {
   if (!json.is_array()) {
     ThrowInvalidArgument("the configuration's \"", what, "\" is ", Quote(json), ", expected a list of dimensions");
@@ -167,6 +171,18 @@ std::vector<int64_t> JsonDims(const nlohmann::json& json, std::string_view what,
 nlohmann::json JsonNumber(double value) {
   if (value == std::floor(value) && std::abs(value) < 0x1p53) return static_cast<int64_t>(value);
   return value;
+}
+
+nlohmann::json JsonReal(double value) {
+  if (std::isinf(value)) return value < 0 ? "-inf" : "inf";
+  return value;
+}
+
+double RealOf(const nlohmann::json& json) {
+  if (json.is_null()) return std::nan("");
+  if (json == "inf") return INFINITY;
+  if (json == "-inf") return -INFINITY;
+  return json.get<double>();
 }
 
 nlohmann::json JsonFloat32(double value) { return static_cast<double>(static_cast<float>(value)); }

@@ -80,11 +80,18 @@ Handle MakeKnownPart(std::string_view kind, std::span<const KnownPart<Handle>> k
 // The integer `json`, or a float that is one. Throws Error naming `what` unless it is a number in [least, most]: files
 // may hold any, also those that no int64_t can.
 int64_t JsonInt(const nlohmann::json& json, std::string_view what, int64_t least = INT64_MIN, int64_t most = INT64_MAX);
+// A number of epochs, steps or the like: `least` to 2^53. More counts nothing that anybody has trained, leaves room to
+// count on, and is exact as a double.
+int64_t JsonCounter(const nlohmann::json& json, std::string_view what, int64_t least = 0);
 // A list of dimensions; null stands for `open`, which numbers may equal too.
 std::vector<int64_t> JsonDims(const nlohmann::json& json, std::string_view what, int64_t open);
 
 // A whole number as a JSON integer, any other as a JSON float: how Python writes a number that its user gave.
 nlohmann::json JsonNumber(double value);
+// JSON has no NaN and no infinity: they are null, "inf" and "-inf". RealOf throws nlohmann's exception for anything but
+// these and numbers.
+nlohmann::json JsonReal(double value);
+double RealOf(const nlohmann::json& json);
 // value rounded to float32: how Keras writes a number that it keeps in a float32 variable.
 nlohmann::json JsonFloat32(double value);
 // null for nullopt.

@@ -5,8 +5,10 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <charconv>
 #include <cstdio>
 #include <cstdlib>
+#include <cstring>
 #include <ctime>
 #include <iostream>
 #include <string_view>
@@ -80,8 +82,11 @@ int Columns(int descriptor) {
   winsize size = {};
   if (ioctl(descriptor, TIOCGWINSZ, &size) == 0 && size.ws_col > 0) return size.ws_col;
   const char* columns = std::getenv("COLUMNS");
-  const int number = columns == nullptr ? 0 : std::atoi(columns);
-  return number > 0 ? number : kUnknownColumns;
+  if (columns == nullptr) return kUnknownColumns;
+  const char* const end = columns + std::strlen(columns);
+  int number = 0;
+  const auto [rest, error] = std::from_chars(columns, end, number);
+  return error == std::errc() && rest == end && number > 0 ? number : kUnknownColumns;
 }
 
 }  // namespace

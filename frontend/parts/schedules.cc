@@ -212,10 +212,20 @@ Schedule CosineDecayRestarts(const CosineDecayRestartsOptions& options) {
       step -= restarts * period;
       top = std::pow(options.m_mul, restarts);
     } else {
-      while (step >= period) {
+      // Periods that hardly grow are many: then the rest of them at once, as a geometric series.
+      constexpr int kMostSteps = 10'000;
+      for (int i = 0; step >= period && i < kMostSteps; ++i) {
         step -= period;
         period *= options.t_mul;
         top *= options.m_mul;
+      }
+      if (step >= period) {
+        const double growth = options.t_mul - 1, log_growth = std::log1p(growth);
+        const double restarts = std::floor(std::log1p(step / period * growth) / log_growth);
+        step -= period * std::expm1(restarts * log_growth) / growth;
+        period *= std::exp(restarts * log_growth);
+        top *= std::pow(options.m_mul, restarts);
+        step = std::clamp(step, 0.0, period);  // the series is rounded
       }
     }
     const double cosine = 0.5 * top * (1 + std::cos(std::numbers::pi * (step / period)));

@@ -20,7 +20,8 @@ bool Safetensors(std::string_view bytes) {
   static const Scratch scratch;
   const std::string path = scratch.Write("x.safetensors", bytes);
   const absl::StatusOr<SafetensorsFile> file = LoadSafetensors(path);
-  const absl::StatusOr<SafetensorsFile> some = LoadSafetensors(path, [](const std::string& name) { return name == "a"; });
+  const absl::StatusOr<SafetensorsFile> some =
+      LoadSafetensors(path, [](const std::string& name) { return name == "a"; });
   Require(some.ok() || !file.ok(), "a file that can be read whole can be read in part");
   if (!file.ok()) return false;
   const std::string again_path = scratch.path() + "/again.safetensors";

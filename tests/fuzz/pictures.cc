@@ -1,9 +1,11 @@
 #include <algorithm>
 #include <cstdint>
+#include <string>
 
 #include "weir/frontend/pictures/image.h"
 #include "weir/tests/fuzz/scratch.h"
 #include "weir/tests/fuzz/targets.h"
+#include "weir/tests/png_chunks.h"
 
 namespace weir::fuzz {
 namespace {
@@ -26,30 +28,12 @@ bool ReadImage(std::string_view bytes) {
   return accepted;
 }
 
-uint32_t Crc(std::string_view bytes) {
-  uint32_t crc = ~0u;
-  for (const char byte : bytes) {
-    crc ^= static_cast<uint8_t>(byte);
-    for (int i = 0; i < 8; ++i) crc = crc >> 1 ^ (crc & 1 ? 0xedb88320u : 0);
-  }
-  return ~crc;
-}
-
 }  // namespace
 
 bool Png(std::string_view bytes) {
-  constexpr std::string_view kSignature("\x89PNG\r\n\x1a\n", 8);
   std::string contents(bytes);
-  if (contents.size() >= kSignature.size()) std::copy(kSignature.begin(), kSignature.end(), contents.begin());
-  // A chunk is its length, its type, its data and a checksum of both.
-  for (size_t at = kSignature.size(); at + 12 <= contents.size();) {
-    size_t length = 0;
-    for (size_t i = 0; i < 4; ++i) length = length << 8 | static_cast<uint8_t>(contents[at + i]);
-    if (length > contents.size() - at - 12) break;
-    const uint32_t crc = Crc(std::string_view(contents).substr(at + 4, length + 4));
-    for (size_t i = 0; i < 4; ++i) contents[at + 8 + length + i] = static_cast<char>(crc >> (24 - 8 * i));
-    at += length + 12;
-  }
+  if (contents.size() >= kPngSignature.size()) std::copy(kPngSignature.begin(), kPngSignature.end(), contents.begin());
+  SetPngChecksums(contents);
   return ReadImage(contents);
 }
 

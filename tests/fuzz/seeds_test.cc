@@ -1,5 +1,5 @@
-// The fuzz targets with the seeds that the fuzzer begins from: seeds/TARGET/good* are accepted, bad* are refused, and no
-// beginning of either does harm.
+// The fuzz targets with the seeds that the fuzzer begins from: seeds/TARGET/good* are accepted, bad* are refused, and
+// no beginning of either does harm.
 #include <gtest/gtest.h>
 
 #include <algorithm>
