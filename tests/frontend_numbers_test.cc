@@ -130,7 +130,7 @@ TEST_P(BatchSizes, ClassMetrics) {
     const Metric top = sparse ? SparseTopKCategoricalAccuracy({.k = 2}) : TopKCategoricalAccuracy({.k = 2});
     Sequential model = IdentityModel(3, GetParam());
     model.Compile({.optimizer = "sgd",
-                   .loss = prefix + "categorical_crossentropy",
+                   .loss = Loss(prefix + "categorical_crossentropy"),
                    .metrics = {"accuracy", top.Named("top2")},
                    .weighted_metrics = {Metric(prefix + "categorical_accuracy").Named("weighted"),
                                         top.Named("weighted_top2")}});
@@ -145,7 +145,9 @@ TEST_P(BatchSizes, SeveralOutputs) {
   const SymbolicTensor a = Dense({.units = 1, .use_bias = false, .kernel_initializer = Constant(1), .name = "a"})(in);
   const SymbolicTensor b = Dense({.units = 1, .use_bias = false, .kernel_initializer = Constant(2), .name = "b"})(in);
   Model model(in, {a, b}, {.runtime = &TestRuntime(GetParam(), 1)});
-  model.Compile({.optimizer = "sgd", .loss = {"mse", MeanAbsoluteError({.reduction = "sum"})}, .metrics = {{"mae"}, {"mse"}}});
+  model.Compile({.optimizer = "sgd",
+                 .loss = {{"a", "mse"}, {"b", MeanAbsoluteError({.reduction = "sum"})}},
+                 .metrics = std::vector<OutputMetrics::Named>{{"a", MetricList("mae")}, {"b", MetricList("mse")}}});
   const Tensor x = Tensor::Of<float>({4, 1}, {1, 2, 3, 4}), y = Tensor::Of<float>({4, 1}, {1, 4, 5, 8});
   Examples data(std::vector<Tensor>{x}, std::vector<Tensor>{y, y});
   for (const int64_t batch : {4, 3, 2, 1}) {
