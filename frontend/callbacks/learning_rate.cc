@@ -75,8 +75,8 @@ class ReduceLROnPlateauCallback : public Callback {
     return {{"wait", wait_}, {"cooldown", cooldown_}, {"best", monitor_.State()}};
   }
   void SetState(const nlohmann::json& state) override {
-    wait_ = JsonCounter(state.at("wait"), "wait");
-    cooldown_ = JsonCounter(state.at("cooldown"), "cooldown");
+    wait_ = StateCount(state, "wait");
+    cooldown_ = StateCount(state, "cooldown");
     monitor_.SetState(state.at("best"));
     restored_ = true;
   }
@@ -123,7 +123,7 @@ class LearningRateSchedulerCallback : public Callback {
 
   nlohmann::json State() const override { return {{"begun", begun_}}; }
   void SetState(const nlohmann::json& state) override {
-    begun_ = state.contains("begun") ? JsonCounter(state.at("begun"), "begun", -1) : -1;
+    begun_ = state.contains("begun") ? StateCount(state, "begun", -1) : -1;
     restored_ = true;
   }
 

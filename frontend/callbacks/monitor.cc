@@ -73,7 +73,11 @@ std::optional<double> Monitor::Find(FitContext& fit, const Logs& logs) {
 nlohmann::json Monitor::State() const { return best_ ? JsonReal(*best_) : nlohmann::json(); }
 
 void Monitor::SetState(const nlohmann::json& state) {
-  best_ = state.is_null() ? std::nullopt : std::optional(RealOf(state));
+  best_ = state.is_null() ? std::nullopt : std::optional(RealOf(state, "best"));
+}
+
+int64_t StateCount(const nlohmann::json& state, const char* key, int64_t least) {
+  return JsonCounter(JsonMember(state, key, "state"), key, least);
 }
 
 }  // namespace weir
