@@ -10,6 +10,8 @@
 #include <set>
 #include <unordered_map>
 
+#include "weir/core/float_state.h"
+#include "weir/core/fork_guard.h"
 #include "weir/frontend/io/file.h"
 #include "weir/frontend/layers/input.h"
 #include "weir/frontend/model_config.h"
@@ -318,6 +320,9 @@ absl::Status CheckCanSaveModel(const std::string& path) {
 }
 
 absl::StatusOr<Model> LoadModel(const std::string& path, const ModelOptions& options, bool compile, Here where) {
+  const LibraryCall call;
+  WEIR_RETURN_IF_ERROR(CheckFork());
+  const ScopedFloatState state(ScopedFloatState::Subnormals::kKept);
   const auto wanted = [compile](const std::string& name) {
     return compile || !(name.starts_with(kOptimizerPrefix) || name.starts_with(kCallbackPrefix));
   };

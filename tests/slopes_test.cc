@@ -16,6 +16,9 @@ namespace {
 constexpr float kInf = std::numeric_limits<float>::infinity(), kNan = std::numeric_limits<float>::quiet_NaN();
 constexpr float kMax = std::numeric_limits<float>::max(), kMin = std::numeric_limits<float>::min();
 
+// Where a formula leaves open which slope is meant, as that of a hinge at NaN.
+constexpr float kAny = -98765.5f;
+
 // A function of one number with its value and first, second, third slope at a point.
 struct Row {
   float x, value, slope, second, third;
@@ -45,11 +48,119 @@ std::vector<Row> Hinged(float at_zero, float slope, float second, float third, f
   return rows;
 }
 
+// Of rows (x, other).
+std::function<Value(const Value&)> OfRows(float other, std::function<Value(const Value&)> function) {
+  return [other, function](const Value& x) {
+    const Value column = Reshape(x, {-1, 1});
+    return function(Concatenate({{column, Constant(x, other, x.dtype(), column.shape())}}, 1));
+  };
+}
+Value FirstColumn(const Value& rows) {
+  const Value one = Constant(rows, 1, rows.dtype(), {rows.shape()[0], 1});
+  return Sum(rows * Concatenate({{one, ZerosLike(one)}}, 1), {1});
+}
+
+// log(sigmoid(x)), up to a sign, and what it is made of.
+std::vector<Row> OfSigmoid(float sign, bool logarithm) {
+  std::vector<Row> rows;
+  for (const float x : {-3.0f, -0.0f, 0.0f, 1.0f, kMin, -kMin}) {
+    const double s = 1 / (1 + std::exp(-double{x})), first = s * (1 - s), second = first * (1 - 2 * s);
+    const double third = first * (1 - 6 * s + 6 * s * s);
+    const double is[] = {s, first, second, third}, log[] = {std::log(s), 1 - s, -first, -second};
+    const double* all = logarithm ? log : is;
+    const auto of = [&](int i) { return static_cast<float>(sign * all[i]); };
+    rows.push_back({x, of(0), of(1), of(2), of(3)});
+  }
+  rows.push_back({kMax, sign * (logarithm ? 0.0f : 1.0f), 0, 0, 0});
+  rows.push_back({-kMax, logarithm ? -sign * kMax : 0.0f, logarithm ? sign : 0.0f, 0, 0});
+  rows.push_back({kNan, kNan, kNan, kNan, kNan});
+  return rows;
+}
+
+// Ops of two operands in each of them, and reductions.
+void AddPairsAndReductions(std::vector<Function>& all) {
+  const auto two = [](const Value& x) { return Constant(x, 2, x.dtype()); };
+  all.push_back({"x / 2", [=](const Value& x) { return x / two(x); },
+                 {{4, 2, 0.5f, 0, 0}, {-kInf, -kInf, 0.5f, 0, 0}, {kMax, kMax / 2, 0.5f, 0, 0}, {kNan, kNan, 0.5f, 0, 0}}});
+  all.push_back({"2 / x", [=](const Value& x) { return two(x) / x; },
+                 {{4, 0.5f, -0.125f, 0.0625f, -0.046875f}, {kInf, 0, 0, 0, 0}, {-kInf, 0, 0, 0, 0},
+                  {0, kInf, -kInf, kInf, -kInf}, {kNan, kNan, kNan, kNan, kNan}}});
+  all.push_back({"x ^ 2.5", [](const Value& x) { return Pow(x, Constant(x, 2.5, x.dtype())); },
+                 {{4, 32, 20, 7.5f, 0.9375f}, {kInf, kInf, kInf, kInf, 0}}});
+  for (const bool swapped : {false, true}) {
+    all.push_back({StrCat("maximum ", swapped), [=](const Value& x) { return swapped ? Maximum(two(x), x) : Maximum(x, two(x)); },
+                   {{3, 3, 1, 0, 0}, {1, 2, 0, 0, 0}, {kInf, kInf, 1, 0, 0}, {-kInf, 2, 0, 0, 0}, {kMax, kMax, 1, 0, 0}}});
+    all.push_back({StrCat("minimum ", swapped), [=](const Value& x) { return swapped ? Minimum(two(x), x) : Minimum(x, two(x)); },
+                   {{1, 1, 1, 0, 0}, {3, 2, 0, 0, 0}, {-kInf, -kInf, 1, 0, 0}, {kInf, 2, 0, 0, 0}, {-kMax, -kMax, 1, 0, 0}}});
+  }
+  all.push_back({"sum", OfRows(3, [](const Value& row) { return Sum(row, {1}); }),
+                 {{1, 4, 1, 0, 0}, {kInf, kInf, 1, 0, 0}, {-kMax, -kMax, 1, 0, 0}, {kNan, kNan, 1, 0, 0}}});
+  all.push_back({"mean", OfRows(3, [](const Value& row) { return Mean(row, {1}); }),
+                 {{1, 2, 0.5f, 0, 0}, {kInf, kInf, 0.5f, 0, 0}, {kNan, kNan, 0.5f, 0, 0}}});
+  all.push_back({"sum of squares", OfRows(3, [](const Value& row) { return Sum(Square(row), {1}); }),
+                 {{1, 10, 2, 2, 0}, {-0.0f, 9, 0, 2, 0}, {kInf, kInf, kInf, 2, 0}, {1e19f, 1e38f, 2e19f, 2, 0}}});
+  all.push_back({"max", OfRows(3, [](const Value& row) { return Max(row, {1}); }),
+                 {{5, 5, 1, 0, 0}, {1, 3, 0, 0, 0}, {kInf, kInf, 1, 0, 0}, {-kInf, 3, 0, 0, 0}}});
+  all.push_back({"min", OfRows(3, [](const Value& row) { return Min(row, {1}); }),
+                 {{1, 1, 1, 0, 0}, {5, 3, 0, 0, 0}, {-kInf, -kInf, 1, 0, 0}, {kInf, 3, 0, 0, 0}}});
+  all.push_back({"softmax", OfRows(0, [](const Value& row) { return FirstColumn(Softmax(row)); }), OfSigmoid(1, false)});
+  all.push_back({"log_softmax", OfRows(0, [](const Value& row) { return FirstColumn(LogSoftmax(row)); }), OfSigmoid(1, true)});
+}
+
+// Losses whose labels are classes, or whose predictions are probabilities: 1e-7 is what they are kept away from 0 and 1.
+void AddLossesOfClasses(std::vector<Function>& all) {
+  constexpr float kLeast = 16.118095f;  // -log(1e-7)
+  const auto sparse = [](const Loss& loss, const Value& rows) {
+    return loss.PerSample(Constant(rows, 0, DType::kInt32, Shape{rows.shape()[0]}), rows);
+  };
+  all.push_back({"sparse_categorical_crossentropy of logits", OfRows(0, [=](const Value& rows) {
+                   return sparse(SparseCategoricalCrossEntropy({.from_logits = true}), rows);
+                 }), OfSigmoid(-1, true)});
+  const std::vector<Row> of_probability = {{0.5f, 0.6931472f, -2, 4, -16}, {0, kLeast, 0, 0, 0}, {-0.0f, kLeast, 0, 0, 0}};
+  const auto complement = [](const Value& x) {
+    const Value column = Reshape(x, {-1, 1});
+    return Concatenate({{column, 1 - column}}, 1);
+  };
+  all.push_back({"sparse_categorical_crossentropy", [=](const Value& x) {
+                   return sparse(SparseCategoricalCrossEntropy(), complement(x));
+                 }, of_probability});
+  all.push_back({"categorical_crossentropy", [=](const Value& x) {
+                   const Value rows = complement(x);
+                   const Value one = Constant(x, 1, x.dtype(), {x.shape()[0], 1});
+                   return CategoricalCrossEntropy().PerSample(Concatenate({{one, ZerosLike(one)}}, 1), rows);
+                 }, of_probability});
+  const auto column = [&](std::string name, const Loss& loss, float label, std::vector<Row> rows) {
+    all.push_back({name + " loss", [loss, label](const Value& x) {
+      const Value p = Reshape(x, {-1, 1});
+      return Reshape(loss.PerSample(Constant(x, label, x.dtype(), p.shape()), p), {-1});
+    }, std::move(rows)});
+  };
+  column("binary_crossentropy, label 1", BinaryCrossEntropy(), 1, of_probability);
+  column("binary_crossentropy, label 0", BinaryCrossEntropy(), 0, {{0.5f, 0.6931472f, 2, 4, 16}, {0, 0, 0, 0, 0}});
+  column("kl_divergence", KLDivergence(), 1, of_probability);
+  column("mean_absolute_percentage_error", MeanAbsolutePercentageError(), 2,
+         {{1, 50, -50, 0, 0}, {3, 50, 50, 0, 0}, {kInf, kInf, 50, 0, 0}, {-kInf, kInf, -50, 0, 0}});
+  column("mean_squared_logarithmic_error", MeanSquaredLogarithmicError(), 0,
+         {{1, 0.4804530f, 0.6931472f, 0.1534264f, -0.4034264f}, {-1, 0, 0, 0, 0}, {-kInf, 0, 0, 0, 0}});
+  column("cosine_similarity", CosineSimilarity(), 1, {{2, -1, kAny, kAny, kAny}, {-3, 1, kAny, kAny, kAny}});
+}
+
 std::vector<Function> Functions() {
   std::vector<Function> all;
   const auto add = [&](std::string name, std::function<Value(const Value&)> function, std::vector<Row> rows) {
     all.push_back({std::move(name), std::move(function), std::move(rows)});
   };
+  AddPairsAndReductions(all);
+  AddLossesOfClasses(all);
+  // What has a kink hands a NaN on, whatever its slope.
+  const std::pair<const char*, std::function<Value(const Value&)>> kinked[] = {
+      {"relu", [](const Value& x) { return Relu(x); }}, {"relu6", Relu6}, {"selu", Selu}, {"hard_sigmoid", HardSigmoid},
+      {"elu", [](const Value& x) { return Elu(x, 1); }}, {"leaky_relu", [](const Value& x) { return LeakyRelu(x, 0.1); }},
+      {"abs", [](const Value& x) { return Abs(x); }}, {"clip", [](const Value& x) { return Clip(x, -1, 1); }},
+      {"maximum", [](const Value& x) { return Maximum(x, 0); }}, {"minimum", [](const Value& x) { return Minimum(x, 0); }}};
+  for (const auto& [name, function] : kinked) add(StrCat(name, " of NaN"), function, {{kNan, kNan, kAny, kAny, kAny}});
+  add("sqrt at 0", [](const Value& x) { return Sqrt(x); }, {{0, 0, kInf, -kInf, kInf}, {-1, kNan, kNan, kNan, kNan}});
+  add("rsqrt at 0", [](const Value& x) { return Rsqrt(x); }, {{0, kInf, -kInf, kInf, -kInf}, {-1, kNan, kNan, kNan, kNan}});
   constexpr float kHalf = 0.5f, kGelu = 0.79788456f;  // 2 phi(0)
   add("tanh", [](const Value& x) { return Tanh(x); }, Squashed(-1, 1, 0, 1, 0, -2));
   add("sigmoid", [](const Value& x) { return Sigmoid(x); }, Squashed(0, 1, kHalf, 0.25f, 0, -0.125f));
@@ -154,6 +265,7 @@ std::vector<Function> Functions() {
 }
 
 ::testing::AssertionResult Near(float got, float right) {
+  if (right == kAny) return ::testing::AssertionSuccess();
   if (std::isnan(right) ? std::isnan(got) : got == right) return ::testing::AssertionSuccess();
   if (std::isfinite(got) && std::isfinite(right) &&
       std::abs(double{got} - right) <= 1e-5 * std::max(1e-3, std::abs(double{right}))) {

@@ -1,4 +1,5 @@
 // EarlyStopping: ends a training that doesn't get better.
+#include <cmath>
 #include <nlohmann/json.hpp>
 
 #include "weir/core/error.h"
@@ -15,6 +16,7 @@ class EarlyStoppingCallback : public Callback {
   explicit EarlyStoppingCallback(const EarlyStoppingOptions& options)
       : options_(options), monitor_("EarlyStopping", options.monitor, options.mode, options.min_delta) {
     if (options.patience < 0) ThrowInvalidArgument("EarlyStopping: patience is ", options.patience);
+    if (options.baseline && std::isnan(*options.baseline)) ThrowInvalidArgument("EarlyStopping: baseline is not a number");
   }
 
   std::string class_name() const override { return "EarlyStopping"; }

@@ -18,7 +18,7 @@ Monitor::Monitor(std::string callback, std::string key, const std::string& mode,
   } else if (mode != "auto") {
     ThrowInvalidArgument(callback_, ": unknown mode '", mode, "'; known: auto, min, max");
   }
-  if (std::isnan(min_delta)) ThrowInvalidArgument(callback_, ": min_delta is not a number");
+  if (!std::isfinite(min_delta)) ThrowInvalidArgument(callback_, ": min_delta is ", min_delta, ", expected a number");
 }
 
 double Monitor::best() const { return best_.value_or(larger_ ? -INFINITY : INFINITY); }

@@ -6,6 +6,7 @@
 #include <typeindex>
 
 #include "weir/core/error.h"
+#include "weir/core/fork_guard.h"
 #include "weir/frontend/layers/registry.h"
 
 namespace weir {
@@ -32,6 +33,7 @@ void RegisterLayerClass(const std::type_info& type, const std::string& name, Lay
   }
   if (!make) ThrowInvalidArgument("RegisterLayer: \"", name, "\" has nothing that makes the layer");
   Registry& registry = TheRegistry();
+  const LibraryCall call;
   std::lock_guard lock(registry.mutex);
   const auto named = registry.by_name.find(name);
   if (named != registry.by_name.end() && named->second.first != std::type_index(type)) {
@@ -46,6 +48,7 @@ void RegisterLayerClass(const std::type_info& type, const std::string& name, Lay
 
 std::string RegisteredName(const LayerBase& layer) {
   Registry& registry = TheRegistry();
+  const LibraryCall call;
   std::lock_guard lock(registry.mutex);
   const auto found = registry.names.find(std::type_index(typeid(layer)));
   return found == registry.names.end() ? "" : found->second;
@@ -56,6 +59,7 @@ Layer CustomLayerFrom(const std::string& name, const KerasConfig& config, const 
   std::vector<std::string> known;
   {
     Registry& registry = TheRegistry();
+    const LibraryCall call;
     std::lock_guard lock(registry.mutex);
     for (const auto& [registered, entry] : registry.by_name) known.push_back(registered);
     const auto found = registry.by_name.find(name);

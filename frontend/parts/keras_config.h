@@ -16,6 +16,7 @@
 #include <vector>
 
 #include "weir/core/error.h"
+#include "weir/core/fork_guard.h"
 
 namespace weir {
 
@@ -76,16 +77,19 @@ class OwnParts {
 
   // Registering a name again replaces what it stood for.
   static void Add(const std::string& name, Maker make) {
+    const LibraryCall call;
     const std::lock_guard lock(The().mutex);
     The().makers.insert_or_assign(name, std::move(make));
   }
   // None if nothing has this name.
   static Maker Find(const std::string& name) {
+    const LibraryCall call;
     const std::lock_guard lock(The().mutex);
     const auto found = The().makers.find(name);
     return found == The().makers.end() ? nullptr : found->second;
   }
   static void AddNames(std::vector<std::string>& names) {
+    const LibraryCall call;
     const std::lock_guard lock(The().mutex);
     for (const auto& [name, make] : The().makers) names.push_back(name);
   }
