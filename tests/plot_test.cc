@@ -506,9 +506,7 @@ TEST_F(PlotTest, CurvesLieAtTheirPlaces) {
     // Below the legend.
     for (int64_t row = 60; row < image.shape()[0]; ++row) {
       for (int64_t column = 0; column < image.shape()[1]; ++column) {
-        const auto at = static_cast<size_t>((row * image.shape()[1] + column) * 3);
-        const std::span<const uint8_t> p = image.data<uint8_t>().subspan(at, 3);
-        if (!std::equal(p.begin(), p.end(), orange.begin())) continue;
+        if (Pixel(image, column, row) != orange) continue;
         left = std::min(left, column);
         right = std::max(right, column);
       }
