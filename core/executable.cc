@@ -5,6 +5,8 @@
 #include <cstring>
 #include <utility>
 
+#include "absl/container/flat_hash_map.h"
+#include "absl/container/flat_hash_set.h"
 #include "weir/core/error.h"
 #include "weir/core/float_state.h"
 #include "weir/core/op_def.h"
@@ -41,6 +43,9 @@ ProfileEvent EventOf(const PlanStep& step) {
 struct Executable::Context {
   BlockPool::Block block;  // the arena, and behind it scratch; while a run lasts
   BlockPool::Block kept;
+  // With poisoned memory: the last step that reads a value, and what is copied behind the last step.
+  absl::flat_hash_map<Ref, size_t> last_reads;
+  absl::flat_hash_set<std::pair<Location::Kind, int64_t>> copied;
   std::vector<bool> prepared;  // steps whose kept workspace is made from the kept copy of its input
   std::byte* scratch = nullptr;
   std::vector<std::byte*> inputs;
@@ -50,6 +55,14 @@ struct Executable::Context {
   // The way the first stage that turns goes through its tasks: the other one each run, so that a run begins with the
   // weights that the run before left in the caches.
   ThreadPool::Order order = ThreadPool::Order::kForward;
+
+  void NoteReads(const Plan& plan) {
+    for (size_t s = 0; s < plan.steps.size(); ++s) {
+      const Cluster& cluster = plan.steps[s].cluster;
+      for (const Ref ref : cluster.inputs) last_reads[ResolveAlias(*plan.program.graph, ref)] = s;
+    }
+    for (const PlanCopy& copy : plan.copies) copied.emplace(copy.from.kind, copy.from.index);
+  }
 
   std::byte* Address(const Location& location) const {
     switch (location.kind) {
@@ -106,6 +119,7 @@ std::unique_ptr<Executable::Context> Executable::Acquire() const {
   }
   auto context = std::make_unique<Context>();
   if (plan_.kept_bytes > 0) context->kept = BlockPool(account_).Acquire(plan_.kept_bytes);
+  if (options_.memory == CompileOptions::Memory::kPoison) context->NoteReads(plan_);
   context->prepared.resize(plan_.steps.size());
   size_t operands = 0;
   for (const PlanStep& step : plan_.steps) operands += step.inputs.size() + step.outputs.size();
@@ -292,10 +306,7 @@ void Executable::Poison(Context& context, size_t s) const {
     const Ref value = ResolveAlias(graph, plan_.steps[s - 1].cluster.inputs[i]);
     bool dead = std::find(plan_.steps[s - 1].outputs.begin(), plan_.steps[s - 1].outputs.end(), place) ==
                 plan_.steps[s - 1].outputs.end();
-    for (size_t later = s; dead && later < plan_.steps.size(); ++later) {
-      for (Ref ref : plan_.steps[later].cluster.inputs) dead = dead && ResolveAlias(graph, ref) != value;
-    }
-    for (const PlanCopy& copy : plan_.copies) dead = dead && copy.from != place;
+    dead = dead && context.last_reads.at(value) < s && !context.copied.contains({place.kind, place.index});
     if (dead) fill(place, graph.type(value).bytes());
   }
 }

@@ -123,6 +123,25 @@ TEST(Memory, ArenaIsNearTheLargestLiveSet) {
   EXPECT_LE(plan.live_bytes, 6 * 4096);
 }
 
+// A program of many steps runs poisoned in about the time it runs anyway: what is dead is not looked for again and again.
+TEST(Memory, PoisonOfManySteps) {
+  const auto seconds = [](CompileOptions::Memory memory) {
+    const auto graph = Graph::Create();
+    const Value x = graph->Input({kF32, {4}});
+    Value y = x;
+    for (int i = 0; i < 20'000; ++i) y = Abs(y);
+    auto runtime = MakeTestRuntime({.optimize = false, .fuse = false, .memory = memory});
+    const auto executable = CompileOk(*runtime, {x}, {y});
+    std::vector<Tensor> data{Tensor::Of<float>({4}, {1, 2, 3, 4})}, outputs(1);
+    const auto start = std::chrono::steady_clock::now();
+    EXPECT_TRUE(executable->Run(data, outputs, {}).ok());
+    EXPECT_TRUE(BitEqual(outputs[0], data[0]));
+    return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  };
+  const double plain = seconds(CompileOptions::Memory::kReuse), poisoned = seconds(CompileOptions::Memory::kPoison);
+  EXPECT_LT(poisoned, 20 * plain + 0.2);
+}
+
 TEST(VerifyPlan, FindsOverlaps) {
   const TrainingProgram program;
   auto runtime = MakeTestRuntime({.fuse = false});
