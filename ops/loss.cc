@@ -1,4 +1,6 @@
 // Loss functions, one value a row of the last axis; composed of other ops.
+#include <limits>
+
 #include "weir/ops/op_rows.h"
 #include "weir/ops/ops.h"
 
@@ -24,10 +26,18 @@ Value SigmoidCrossEntropy(const Operand& logits, const Operand& targets) {
   const std::source_location where = logits.where;
   const std::vector<Value> values = Common("SigmoidCrossEntropy", {&logits, &targets}, /*floating=*/true);
   const Value &z = values[0], &y = values[1];
-  const Value product = Elementwise(ScalarOp::kMul, {z, y}, where);
-  const Value linear = Elementwise(ScalarOp::kSub, {Maximum({z, where}, {0, where}), product}, where);
-  const Value decay = Exp({Elementwise(ScalarOp::kNeg, {Abs({z, where})}, where), where});
-  return Elementwise(ScalarOp::kAdd, {linear, Log1p({decay, where})}, where);
+  // y softplus(-z) + (1 - y) softplus(z): small where the loss is, and with slopes of every order, as softplus has them.
+  // What has no share counts 0 where its cost is infinite too.
+  const double largest =
+      z.dtype() == DType::kFloat64 ? std::numeric_limits<double>::max() : std::numeric_limits<float>::max();
+  const auto cost = [&](const Value& share, const Value& logit) {
+    const Value whole = Softplus({logit, where});
+    const Value finite = Clip({whole, where}, -largest, largest);
+    const Value none = Equal({share, where}, {0, where});
+    return Elementwise(ScalarOp::kMul, {share, Where({none, where}, {finite, where}, {whole, where})}, where);
+  };
+  const Value rest = Operand(1, where) - Operand(y, where);
+  return Elementwise(ScalarOp::kAdd, {cost(y, Elementwise(ScalarOp::kNeg, {z}, where)), cost(rest, z)}, where);
 }
 
 }  // namespace weir

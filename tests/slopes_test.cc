@@ -122,6 +122,34 @@ std::vector<Function> Functions() {
   loss("poisson", Poisson(), 1, {{2, 1.3068528f, 0.5f, 0.25f, -0.25f}, {kMax, kMax, 1, 0, 0}});
   loss("binary_crossentropy of logits", BinaryCrossEntropy({.from_logits = true}), 1,
        {{1, 0.3132617f, -0.2689414f, 0.1966119f, -0.0908577f}, {kMax, 0, 0, 0, 0}, {1e20f, 0, 0, 0, 0}, {-1e20f, 1e20f, -1, 0, 0}, {-kMax, kMax, -1, 0, 0}});
+  // Infinite logits cost nothing where the label agrees, and everything where it does not; all slopes are finite.
+  const Loss of_logits = BinaryCrossEntropy({.from_logits = true});
+  loss("binary_crossentropy of logits, again", of_logits, 1,
+       {{0, 0.6931472f, -0.5f, 0.25f, 0}, {-0.0f, 0.6931472f, -0.5f, 0.25f, 0}, {kInf, 0, 0, 0, 0}, {-kInf, kInf, -1, 0, 0},
+        {-1, 1.3132617f, -0.7310586f, 0.1966119f, 0.0908577f}, {kNan, kNan, kNan, kNan, kNan}});
+  loss("binary_crossentropy of logits, label 0", of_logits, 0,
+       {{0, 0.6931472f, 0.5f, 0.25f, 0}, {-0.0f, 0.6931472f, 0.5f, 0.25f, 0}, {kInf, kInf, 1, 0, 0}, {-kInf, 0, 0, 0, 0},
+        {kMax, kMax, 1, 0, 0}, {-kMax, 0, 0, 0, 0}, {1, 1.3132617f, 0.7310586f, 0.1966119f, -0.0908577f}, {kNan, kNan, kNan, kNan, kNan}});
+  loss("binary_crossentropy of logits, label 0.25", of_logits, 0.25f,
+       {{0, 0.6931472f, 0.25f, 0.25f, 0}, {kInf, kInf, 0.75f, 0, 0}, {-kInf, kInf, -0.25f, 0, 0}, {1, 1.0632617f, 0.4810586f, 0.1966119f, -0.0908577f}});
+  loss("squared_hinge", SquaredHinge(), 1, {{0, 1, -2, 2, 0}, {kInf, 0, 0, 0, 0}, {3, 0, 0, 0, 0}, {-kInf, kInf, -kInf, 2, 0}});
+  loss("poisson of infinities", Poisson(), 1, {{kInf, kInf, 1, 0, 0}});
+  loss("poisson of label 0", Poisson(), 0, {{kInf, kInf, 1, 0, 0}, {2, 2, 1, 0, 0}});
+  loss("hinge of label 0", Hinge(), 0, {{kInf, kInf, 1, 0, 0}, {-kInf, 0, 0, 0, 0}, {0, 1, 1, 0, 0}});
+  // Of a row (x, 0) with the label in front, and behind.
+  const auto row = [&](std::string name, const Loss& loss, bool front, std::vector<Row> rows) {
+    add(std::move(name), [loss, front](const Value& x) {
+      const Value p = Concatenate({{Reshape(x, {-1, 1}), ZerosLike(Reshape(x, {-1, 1}))}}, 1);
+      const Value one = Constant(x, 1, x.dtype(), {x.shape()[0], 1}), none = ZerosLike(one);
+      return loss.PerSample(front ? Concatenate({{one, none}}, 1) : Concatenate({{none, one}}, 1), p);
+    }, std::move(rows));
+  };
+  row("categorical_hinge, first", CategoricalHinge(), true, {{kInf, 0, 0, 0, 0}, {0.5f, 0.5f, -1, 0, 0}, {-kInf, kInf, -1, 0, 0}});
+  row("categorical_hinge, last", CategoricalHinge(), false, {{kInf, kInf, 1, 0, 0}, {0.5f, 1.5f, 1, 0, 0}, {-kInf, 1, 0, 0, 0}});
+  row("categorical_crossentropy of logits, last", CategoricalCrossEntropy({.from_logits = true}), false,
+      {{-kInf, 0, 0, 0, 0}, {0, 0.6931472f, 0.5f, 0.25f, 0}, {kMax, kMax, 1, 0, 0}, {-kMax, 0, 0, 0, 0}});
+  row("categorical_crossentropy of logits, first", CategoricalCrossEntropy({.from_logits = true}), true,
+      {{0, 0.6931472f, -0.5f, 0.25f, 0}, {kMax, 0, 0, 0, 0}, {-kMax, kMax, -1, 0, 0}});
   return all;
 }
 

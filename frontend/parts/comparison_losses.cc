@@ -16,6 +16,8 @@ using nlohmann::json;
 
 namespace {
 
+constexpr double kLargest = std::numeric_limits<float>::max();
+
 using Formula = Value (*)(const Value& y, const Value& p);
 
 Value MeanOverLast(const Value& x) { return Mean(x, {-1}); }
@@ -49,9 +51,12 @@ Value Signed(const Value& y) {
 Value HingeLoss(const Value& y, const Value& p) { return MeanOverLast(Maximum(1 - Signed(y) * p, 0)); }
 Value SquaredHingeLoss(const Value& y, const Value& p) { return MeanOverLast(Square(Maximum(1 - Signed(y) * p, 0))); }
 
+// Shares of predictions, 0 of an infinite one too.
+Value Share(const Value& y, const Value& p) { return Where(Equal(y, 0), 0, y * p); }
+
 Value CategoricalHingeLoss(const Value& y, const Value& p) {
-  const Value positive = Sum(y * p, {-1});
-  const Value negative = Max((1 - y) * p, {-1});
+  const Value positive = Sum(Share(y, p), {-1});
+  const Value negative = Max(Share(1 - y, p), {-1});
   return Maximum(negative - positive + 1, 0);
 }
 
@@ -60,7 +65,10 @@ Value Divergence(const Value& y, const Value& p) {
   return Sum(clipped * Log(clipped / Clip(p, kLossEpsilon, 1)), {-1});
 }
 
-Value PoissonLoss(const Value& y, const Value& p) { return MeanOverLast(p - y * Log(p + kLossEpsilon)); }
+// The logarithm's slope vanishes at infinity, where p outgrows it whatever y is.
+Value PoissonLoss(const Value& y, const Value& p) {
+  return MeanOverLast(p - y * Log(Clip(p + kLossEpsilon, -std::numeric_limits<double>::infinity(), kLargest)));
+}
 
 // x / max(|x|, 1e-7), the bound inside the root so that a row of zeros has a gradient.
 // Rows whose squares would overflow are first divided by their largest number.
