@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Usage: run.sh CASE FOLDER-OF-PROGRAMS WORK-FOLDER
+# Usage: run.sh CASE FOLDER-OF-PROGRAMS WORK-FOLDER [LIBRARY-THAT-REFUSES-MEMORY]
 #
 # What programs do where a terminal, a reader or a path lets them down: nothing that was trained is lost, and a wrong
 # path is told of before the training. Pictures are generated: the environment keeps the programs from the network.
@@ -15,13 +15,16 @@ loads() { "$programs/06_predict" "--model=$1" "--image=$work/out/picture.png" >"
 
 # SIGINT while the steps of the first epoch are being made: the model has the steps, but no epoch. The picture is written
 # right before the training; a line of the log only when an epoch has ended.
-interrupt_in_first_epoch() {
+wait_for_steps() {
   for _ in $(seq 2400); do
     [ -e "$work/out/picture.png" ] && break
     kill -0 "$1" 2>/dev/null || fail "the program ended before its first epoch"
     sleep 0.05
   done
   sleep 1
+}
+interrupt_in_first_epoch() {
+  wait_for_steps "$1"
   kill -INT "$1"
 }
 
@@ -49,6 +52,18 @@ case "$1" in
     interrupt_in_first_epoch "$pid"
     wait "$pid" || fail "the program ended with $?"
     grep -q "Epoch 2/2" "$work/log.txt" || fail "it did not go on"
+    loads "$work/model"
+    ;;
+  error_in_training)
+    # The first large block of memory that is asked for behind the first steps (the validation's batch) is refused once.
+    WEIR_TEST_REFUSE_WHEN="$work/refuse" LD_PRELOAD="$4" "${train[@]}" --backend=highway "--save=$work/model" >"$work/log.txt" 2>&1 &
+    pid=$!
+    wait_for_steps "$pid"
+    touch "$work/refuse"
+    if wait "$pid"; then fail "the program did not end with an error"; fi
+    [ -e "$work/refuse" ] && fail "no memory was refused"
+    grep -q "^error: " "$work/log.txt" || fail "no message"
+    [ -e "$work/out/curves.png" ] && fail "it went on"
     loads "$work/model"
     ;;
   wrong_arguments)
