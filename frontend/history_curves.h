@@ -11,7 +11,11 @@ namespace weir {
 
 inline std::vector<plot::Series> CurvesOf(const History& history) {
   std::vector<plot::Series> curves;
-  for (const auto& [name, values] : history.series) curves.push_back({name, values});
+  for (const auto& [name, values] : history.series) {
+    curves.push_back({name, values, {}});
+    // Epochs count from 1 where people read them. Values of validation_freq lie at the epochs that had one.
+    for (const int64_t epoch : history.EpochsOf(name)) curves.back().xs.push_back(static_cast<double>(epoch + 1));
+  }
   return curves;
 }
 

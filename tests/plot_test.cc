@@ -496,6 +496,31 @@ TEST_F(PlotTest, CurvesShowEachSeriesAndLeaveGaps) {
   EXPECT_LT(Count(Read("gap.png"), blue), Count(one, blue) * 3 / 4);
 }
 
+TEST_F(PlotTest, CurvesLieAtTheirPlaces) {
+  const Rgb orange = {230, 120, 0};
+  const std::vector<double> falling = {4, 3, 2, 1.5};
+  const auto drawn = [&](const std::vector<double>& xs) {
+    EXPECT_TRUE(SaveCurves({{"loss", falling}, {"val_loss", {3, 2}, xs}}, Path("x.png")).ok());
+    const Tensor image = Read("x.png");
+    int64_t left = image.shape()[1], right = 0;
+    // Below the legend.
+    for (int64_t row = 60; row < image.shape()[0]; ++row) {
+      for (int64_t column = 0; column < image.shape()[1]; ++column) {
+        if (Pixel(image, column, row) != orange) continue;
+        left = std::min(left, column);
+        right = std::max(right, column);
+      }
+    }
+    return std::pair(left, right);
+  };
+  const auto counted = drawn({}), same = drawn({1, 2}), apart = drawn({2, 4});
+  EXPECT_EQ(counted, same);
+  // A third of the width to the right, and to the right end.
+  EXPECT_NEAR(static_cast<double>(apart.first - counted.first), 280, 30);
+  EXPECT_NEAR(static_cast<double>(apart.second - counted.second), 560, 60);
+  EXPECT_THROW((void)drawn({1}), Error);
+}
+
 TEST_F(PlotTest, BarsAreAsLongAsTheirNumbers) {
   const Rgb blue = {0, 114, 178}, red = {226, 31, 38};
   const auto draw = [&](std::vector<double> values) {

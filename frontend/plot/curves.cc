@@ -32,12 +32,21 @@ struct Frame {
   }
 };
 
+double XOf(const Series& series, size_t i, double first_x) {
+  return series.xs.empty() ? first_x + static_cast<double>(i) : series.xs[i];
+}
+
 // The finite values' range with a little air; [0, 1] if there are none.
 void ChooseRanges(const Panel& panel, double first_x, Frame& frame) {
-  bool any = false;
-  size_t longest = 1;
+  bool any = false, placed = false;
+  frame.x_low = frame.x_high = first_x;
   for (const Series& series : panel.series) {
-    longest = std::max(longest, series.values.size());
+    for (size_t i = 0; i < series.values.size(); ++i) {
+      const double x = XOf(series, i, first_x);
+      frame.x_low = placed ? std::min(frame.x_low, x) : x;
+      frame.x_high = placed ? std::max(frame.x_high, x) : x;
+      placed = true;
+    }
     for (const double value : series.values) {
       if (!std::isfinite(value)) continue;
       frame.y_low = any ? std::min(frame.y_low, value) : value;
@@ -50,9 +59,7 @@ void ChooseRanges(const Panel& panel, double first_x, Frame& frame) {
   if (!(air > 0)) air = std::max(std::abs(frame.y_high) * 0.1, 1e-3);
   frame.y_low -= air;
   frame.y_high += air;
-  frame.x_low = first_x;
-  frame.x_high = first_x + static_cast<double>(longest - 1);
-  if (longest == 1) frame.x_low -= 0.5, frame.x_high += 0.5;
+  if (!(frame.x_high > frame.x_low)) frame.x_low -= 0.5, frame.x_high += 0.5;
 }
 
 void DrawAxes(Canvas& canvas, const Frame& frame, const Ticks& down, const std::string& x_label) {
@@ -87,7 +94,7 @@ void DrawSeries(Canvas& canvas, const Frame& frame, const Series& series, double
       flush();
       continue;
     }
-    run.push_back(frame.Place(first_x + static_cast<double>(i), series.values[i]));
+    run.push_back(frame.Place(XOf(series, i, first_x), series.values[i]));
     if (series.values.size() <= kMaxMarkers) canvas.Disc(run.back(), kMarker, colour);
   }
   flush();
@@ -160,6 +167,13 @@ void DrawPanel(Canvas& canvas, const Panel& panel, int64_t x, const CurveOptions
 absl::Status SavePanels(const std::vector<Panel>& panels, const std::string& path, const CurveOptions& options) {
   if (options.width < kMinSide || options.height < kMinSide) {
     ThrowInvalidArgument("curves: ", options.width, " x ", options.height, " pixels, expected ", kMinSide, " at least");
+  }
+  for (const Panel& panel : panels) {
+    for (const Series& series : panel.series) {
+      if (series.xs.empty() || series.xs.size() == series.values.size()) continue;
+      ThrowInvalidArgument("curves: series \"", series.name, "\" has ", series.values.size(), " values at ",
+                           series.xs.size(), " places (", path, ")");
+    }
   }
   Canvas canvas(static_cast<int64_t>(options.width) * static_cast<int64_t>(panels.size()), options.height);
   for (size_t i = 0; i < panels.size(); ++i)

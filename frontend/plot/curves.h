@@ -9,10 +9,11 @@
 
 namespace weir::plot {
 
-// Value i is drawn at x = CurveOptions::first_x + i. NaN and infinities leave a gap.
+// Value i is drawn at xs[i] or, without any, at x = CurveOptions::first_x + i. NaN and infinities leave a gap.
 struct Series {
   std::string name;
   std::vector<double> values;
+  std::vector<double> xs = {};  // ascending, as many as values
 };
 
 struct CurveOptions {
@@ -24,7 +25,7 @@ struct CurveOptions {
 };
 
 // All series in one chart with axes, a legend and a colour each. Throws Error if there is no series; a series without
-// finite values is named in the legend and not drawn.
+// finite values is named in the legend and not drawn, one with other than as many xs as values is an error.
 absl::Status SaveCurves(const std::vector<Series>& series, const std::string& path, const CurveOptions& options = {});
 
 // The history of a training: a panel for each metric, side by side, "val_x" in the panel of "x". Width and height in
