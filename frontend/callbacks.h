@@ -1,6 +1,6 @@
 // Callbacks: what happens between the steps and epochs of Fit. Derive from Callback, or use the functions below:
 //
-//   model.Fit(data, {.epochs = 100, .callbacks = {EarlyStopping({.patience = 5}), CSVLogger({.path = "log.csv"})}});
+//   model.Fit(data, {.epochs = 100, .callbacks = {EarlyStopping({.patience = 5}), CSVLogger("log.csv")}});
 //
 // What can be known before the first epoch is refused before it: a monitor or a path that names a value that no epoch
 // will have, a path that can't be written, a rate that can't be set.
@@ -18,6 +18,7 @@
 #include <nlohmann/json_fwd.hpp>
 #include <optional>
 #include <string>
+#include <type_traits>
 #include <vector>
 
 #include "weir/core/tensor.h"
@@ -102,6 +103,10 @@ class Callback {
 };
 using CallbackPtr = std::shared_ptr<Callback>;
 
+// A text or a path given by position. A list in braces is none, and so always means options.
+template <class T>
+concept TextLike = std::is_convertible_v<const T&, std::string>;
+
 // mode: "min", "max", or "auto": as the monitored loss or metric has it ("max" for accuracies, top-k accuracies and the
 // cosine similarity, "min" for losses); of other names, "max" if they end in acc, accuracy or auc, "min" if they end in
 // loss. For any other, Fit asks for the mode. A NaN is never better.
@@ -117,12 +122,18 @@ struct EarlyStoppingOptions {
   int64_t start_from_epoch = 0;
 };
 CallbackPtr EarlyStopping(const EarlyStoppingOptions& options = {});
+// What Keras's users give by position comes first: EarlyStopping("val_loss", {.patience = 3}).
+template <TextLike Text>
+CallbackPtr EarlyStopping(const Text& monitor, EarlyStoppingOptions options = {}) {
+  options.monitor = monitor;
+  return EarlyStopping(options);
+}
 
 // Saves the model (or its weights) to `path`, in which {epoch}, {epoch:02d} and {val_loss:.4f} are replaced. A file is
 // whole or not there. Throws Error for a failure to write. With save_best_only, epochs without the monitored value save
 // nothing, and the best value counts as long as the callback is used, in one Fit or several.
 struct ModelCheckpointOptions {
-  std::string path;
+  std::string path = {};
   std::string monitor = "val_loss";
   int verbose = 0;
   bool save_best_only = false;
@@ -130,14 +141,24 @@ struct ModelCheckpointOptions {
   std::string mode = "auto";
 };
 CallbackPtr ModelCheckpoint(const ModelCheckpointOptions& options);
+template <TextLike Text>
+CallbackPtr ModelCheckpoint(const Text& path, ModelCheckpointOptions options = {}) {
+  options.path = path;
+  return ModelCheckpoint(options);
+}
 
 // One row an epoch, with columns fixed from the start; cells without a value stay empty.
 struct CSVLoggerOptions {
-  std::string path;
+  std::string path = {};
   std::string separator = ",";
   bool append = false;
 };
 CallbackPtr CSVLogger(const CSVLoggerOptions& options);
+template <TextLike Text>
+CallbackPtr CSVLogger(const Text& path, CSVLoggerOptions options = {}) {
+  options.path = path;
+  return CSVLogger(options);
+}
 
 // Stops at the first loss that is not finite, saying in which batch and, with find_origin, which value was the first;
 // the weights stay those of the step before.
@@ -160,6 +181,11 @@ struct ReduceLROnPlateauOptions {
   double min_lr = 0;
 };
 CallbackPtr ReduceLROnPlateau(const ReduceLROnPlateauOptions& options = {});
+template <TextLike Text>
+CallbackPtr ReduceLROnPlateau(const Text& monitor, ReduceLROnPlateauOptions options = {}) {
+  options.monitor = monitor;
+  return ReduceLROnPlateau(options);
+}
 
 // Functions in place of a class.
 struct LambdaCallbackOptions {

@@ -94,8 +94,8 @@ struct TrainStep::Program {
   std::shared_ptr<const Executable> executable;
 };
 
-TrainStep::TrainStep(TrainStepOptions options, Function function)
-    : options_(std::move(options)), function_(std::move(function)) {
+TrainStep::TrainStep(TrainStepOptions options, Function function, std::source_location where)
+    : options_(std::move(options)), function_(std::move(function)), where_(where) {
   if (!options_.optimizer.defined()) ThrowInvalidArgument("TrainStep: there is no optimizer");
   if (!function_) ThrowInvalidArgument("TrainStep: there is no function that records the step");
 }
@@ -146,6 +146,8 @@ std::unique_ptr<TrainStep::Program> TrainStep::Record(const std::vector<TensorTy
   }
   if (record.context_ == nullptr) ThrowInvalidArgument("TrainStep: the function calls no model: nothing is trained");
   const CallContext& context = *record.context_;
+  // What follows is not the function's.
+  const Graph::SourceScope source(*graph, where_);
   for (const auto& [variable, leaf] : context.weights()) {
     if (variable.regularizer().defined()) loss = loss + variable.regularizer().Penalty(leaf);
   }

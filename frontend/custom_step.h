@@ -17,6 +17,7 @@
 #include <memory>
 #include <optional>
 #include <span>
+#include <source_location>
 #include <string>
 #include <vector>
 
@@ -69,10 +70,12 @@ class TrainStep {
 
   // A template only so that {.optimizer = "adam"} means the options.
   template <class = void>
-  TrainStep(const Optimizer& optimizer, Function function)
-      : TrainStep(TrainStepOptions{.optimizer = optimizer}, std::move(function)) {}
-  // Throws Error without an optimizer or a function.
-  TrainStep(TrainStepOptions options, Function function);
+  TrainStep(const Optimizer& optimizer, Function function,
+            std::source_location where = std::source_location::current())
+      : TrainStep(TrainStepOptions{.optimizer = optimizer}, std::move(function), where) {}
+  // Throws Error without an optimizer or a function. What the optimizer records is said to come from `where`.
+  TrainStep(TrainStepOptions options, Function function,
+            std::source_location where = std::source_location::current());
   ~TrainStep();
 
   // One step: "loss", with penalties, before the update, then what was reported. Throws Error where the function does,
@@ -98,6 +101,7 @@ class TrainStep {
 
   TrainStepOptions options_;
   Function function_;
+  std::source_location where_;
   int64_t iterations_ = 0;
   std::vector<Slots> slots_;
   std::vector<std::unique_ptr<Program>> programs_;

@@ -105,6 +105,16 @@ Examples::Examples(std::vector<Tensor> x_values, std::vector<Tensor> y_values, s
 Examples::Examples(std::vector<Tensor> x_values, std::vector<NamedTensor> y_values)
     : x(std::move(x_values)), y(std::move(y_values)) {}
 
+Examples Examples::Weighted(const std::vector<Tensor>& weights, std::string_view what) const {
+  Examples weighted = *this;
+  if (weights.empty()) return weighted;
+  if (!sample_weights.empty()) {
+    ThrowInvalidArgument(what, ": sample_weight is given, but the data has sample weights already");
+  }
+  weighted.sample_weights = weights;
+  return weighted;
+}
+
 void RememberData(ModelBase& model, const Examples& examples, std::optional<double> scale) {
   if (!examples.class_names.empty()) model.SetClassNames(examples.class_names);
   const Network& network = model.network();

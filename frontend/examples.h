@@ -31,6 +31,8 @@ struct Examples {
   Examples(std::vector<Tensor> x, std::vector<NamedTensor> y);
 
   bool defined() const { return !x.empty(); }
+  // These examples with sample weights. Throws Error, naming `what` is done, if they have some and are given others.
+  Examples Weighted(const std::vector<Tensor>& weights, std::string_view what) const;
 
   std::vector<Tensor> x;
   std::vector<NamedTensor> y;          // "" where the order counts

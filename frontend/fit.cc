@@ -58,7 +58,10 @@ FitLoop::FitLoop(Trainer& trainer, const Examples& data, const FitOptions& optio
   for (const CallbackPtr& callback : options.callbacks) guard_ = guard_ || callback->guards_weights();
 }
 
-FitLoop::~FitLoop() { trainer_.running_progress_ = outer_progress_; }
+FitLoop::~FitLoop() {
+  trainer_.running_progress_ = outer_progress_;
+  trainer_.PublishOwn();
+}
 
 // Weights of classes are for training alone.
 void FitLoop::SplitData(const Examples& data) {
@@ -129,6 +132,7 @@ void FitLoop::Begin(FitProgress before) {
   trainer_.running_progress_ = [this] { return Progress(); };
   for (const CallbackPtr& callback : options_.callbacks) callback->OnTrainBegin(context_);
   trainer_.DropAverages(goes_on);
+  Publish();
 }
 
 void FitLoop::TrainEpochs() {
@@ -151,6 +155,7 @@ bool FitLoop::Epoch() {
                                                              .verbose = options_.verbose,
                                                              .output = options_.output});
   ForEachCallback([&](Callback& callback) { callback.OnEpochBegin(context_, epoch); });
+  Publish();
   const std::vector<int64_t> order = EpochOrder(train_->size(), options_.shuffle, trainer_.model_.seed(), epoch);
   while (step_ < steps_ && !stop_) {
     const int64_t begin = step_ * options_.batch_size, end = std::min(begin + options_.batch_size, train_->size());
@@ -196,24 +201,32 @@ void FitLoop::EndEpoch(Logs& logs) {
   result_.Append(epoch, logs);
   epoch_ = epoch + 1;
   step_ = 0;
+  Publish();
   for (const CallbackPtr& callback : options_.callbacks) {
     if (callback->saves_model()) calls.Make([&] { callback->OnSave(context_); });
   }
+  Publish();
   calls.Rethrow();
 }
 
 void FitLoop::Step(std::span<const int64_t> rows) {
   const int64_t step = step_;
   ForEachCallback([&](Callback& callback) { callback.OnBatchBegin(context_, step); });
-  const StepRun& run =
-      trainer_.RunBatch(call_, RunMode::kTrain, *train_, rows, options_.taps, trainer_.state_.iterations, guard_);
-  last_rows_ = rows;
-  means_.Add(run, static_cast<int64_t>(rows.size()));
-  step_ = step + 1;
+  // Behind the step also where a tap's receiver throws: the weights are.
+  const auto done = [&](const StepRun& run) {
+    last_rows_ = rows;
+    means_.Add(run, static_cast<int64_t>(rows.size()));
+    step_ = step + 1;
+    const std::lock_guard lock(trainer_.published_mutex_);
+    trainer_.published_->step = step_;
+    trainer_.published_->means = means_;
+  };
+  trainer_.RunBatch(call_, RunMode::kTrain, *train_, rows, options_.taps, trainer_.state_.iterations, guard_, done);
   if (line_->WantsUpdate()) line_->Update(step_, means_.Values().entries());
   if (options_.callbacks.empty()) return;
   const Logs logs = means_.Values();
   ForEachCallback([&](Callback& callback) { callback.OnBatchEnd(context_, step, logs); });
+  Publish();
 }
 
 std::string FitLoop::FirstNonFinite() {
@@ -245,6 +258,16 @@ FitProgress FitLoop::Progress() const {
   return progress;
 }
 
+// To be called where all callbacks have been told of what there was to tell.
+void FitLoop::Publish() {
+  trainer_.Publish({.progress = {.history = trainer_.progress_->history, .callbacks = CallbackStates(), .stopped_at = {}},
+                    .optimizer = trainer_.compiled_->optimizer,
+                    .epoch = epoch_,
+                    .step = step_,
+                    .stopping = stop_,
+                    .means = means_});
+}
+
 // By kind, in order: callbacks that were not there before begin anew.
 void FitLoop::RestoreCallbacks(const std::vector<CallbackState>& states) {
   std::vector<bool> used(states.size(), false);
@@ -256,6 +279,8 @@ void FitLoop::RestoreCallbacks(const std::vector<CallbackState>& states) {
         callback->SetState(states[i].state);
       } catch (const nlohmann::json::exception& error) {
         ThrowInvalidArgument("Fit: the saved state of ", states[i].class_name, ": ", error.what());
+      } catch (const Error& error) {
+        throw Error(error.code(), StrCat("Fit: the saved state of ", states[i].class_name, ": ", error.message()));
       }
       callback->SetStateTensors(states[i].tensors);
       break;
@@ -286,7 +311,7 @@ History Trainer::Fit(const Examples& data, const FitOptions& options) {
   CheckOptions(options);
   const TrainingTurn turn(*this, "Fit", /*fits=*/true);
   EnsureBuilt(data.x);
-  FitLoop loop(*this, data, options);
+  FitLoop loop(*this, data.Weighted(options.sample_weight.tensors(), "Fit"), options);
   RememberData(model_, data, options.scale);
   return loop.Run();
 }

@@ -65,6 +65,7 @@ class FitLoop {
   void RestoreCallbacks(const std::vector<CallbackState>& states);
   std::vector<CallbackState> CallbackStates() const;
   FitProgress Progress() const;
+  void Publish();
   std::string FirstNonFinite();
 
   Trainer& trainer_;

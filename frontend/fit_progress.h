@@ -10,6 +10,7 @@
 
 #include "weir/core/tensor.h"
 #include "weir/frontend/history.h"
+#include "weir/frontend/trainer.h"
 
 namespace weir {
 
@@ -31,6 +32,17 @@ struct FitProgress {
   History history;
   std::vector<CallbackState> callbacks;
   std::optional<Position> stopped_at;
+};
+
+struct Trainer::Published {
+  FitProgress progress;  // without the position that follows, if there is one
+  Optimizer optimizer;   // its learning rate is changed by callbacks
+  // Of a Fit that runs: the next step, if that is not an epoch's first, with the means of those before.
+  int64_t epoch = 0, step = 0;
+  bool stopping = false;
+  std::optional<EpochMeans> means;
+
+  FitProgress Progress() const;
 };
 
 }  // namespace weir

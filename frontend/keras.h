@@ -18,6 +18,7 @@
 #include "weir/frontend/layers/layers.h"      // IWYU pragma: export
 #include "weir/frontend/model.h"              // IWYU pragma: export
 #include "weir/frontend/model_files.h"        // IWYU pragma: export
+#include "weir/frontend/parts/custom.h"        // IWYU pragma: export
 #include "weir/frontend/pictures/image.h"     // IWYU pragma: export
 #include "weir/frontend/plot/curves.h"        // IWYU pragma: export
 #include "weir/frontend/plot/feature_maps.h"  // IWYU pragma: export
@@ -33,9 +34,7 @@ namespace weir::plot {
 // What Fit returned, a panel for each metric.
 inline absl::Status SaveHistory(const History& history, const std::string& path,
                                 const CurveOptions& options = {.width = 640}) {
-  std::vector<Series> series;
-  for (const auto& [name, values] : history.series) series.push_back({name, values});
-  return SaveHistory(series, path, options);
+  return SaveHistory(CurvesOf(history), path, options);
 }
 
 }  // namespace weir::plot

@@ -256,6 +256,7 @@ std::shared_ptr<const LayerCall> LayerBase::AddCall(std::vector<SymbolicTensor> 
 nlohmann::json LayerBase::Config() const { return Options().json(); }
 
 nlohmann::json LayerBase::ToJson() const {
+  const UnloadableParts::Place place(StrCat("layer \"", name(), "\""));
   nlohmann::json config = Config();
   config["name"] = name();
   config["trainable"] = trainable_;
@@ -264,6 +265,8 @@ nlohmann::json LayerBase::ToJson() const {
   if (const std::string registered = RegisteredName(*this); !registered.empty()) {
     object["module"] = nullptr;
     object["registered_name"] = registered;
+  } else if (!IsKnownLayerClass(class_name_)) {
+    UnloadableParts::Note("layer class", class_name_, "RegisterLayer");
   }
   if (built_ && built_for_.size() == 1) object["build_config"] = {{"input_shape", ShapeJson(built_for_[0])}};
   return object;

@@ -34,7 +34,9 @@ void Model::Summary(std::ostream& out, const SummaryOptions& options) const {
 }
 std::string Model::SummaryText(const SummaryOptions& options) const { return weir::SummaryText(model(), options); }
 
-void Model::Compile(const ModelCompileOptions& options) const { model().trainer().Compile(options); }
+void Model::Compile(const ModelCompileOptions& options, Here where) const {
+  model().trainer().Compile(options, where);
+}
 
 History Model::Fit(const Examples& data, const FitOptions& options) const {
   return model().trainer().Fit(data, options);

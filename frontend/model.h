@@ -86,9 +86,11 @@ class Model : public Layer {
   // ---- Training (trainer.h)
 
   // Chooses optimizer, loss and metrics; throws Error for unknown names. State of an earlier optimizer is dropped.
-  void Compile(const ModelCompileOptions& options) const;
-  void Compile(const Optimizer& optimizer, const PerOutput<Loss>& loss, const OutputMetrics& metrics = {}) const {
-    Compile({.optimizer = optimizer, .loss = loss, .metrics = metrics});
+  // What losses, metrics and the optimizer record is said to come from `where`.
+  void Compile(const ModelCompileOptions& options, Here where = Here::current()) const;
+  void Compile(const Optimizer& optimizer, const PerOutput<Loss>& loss, const OutputMetrics& metrics = {},
+               Here where = Here::current()) const {
+    Compile({.optimizer = optimizer, .loss = loss, .metrics = metrics}, where);
   }
   History Fit(const Examples& data, const FitOptions& options = {}) const;
   History Fit(const Tensor& x, const Tensor& y, const FitOptions& options = {}) const {

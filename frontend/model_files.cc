@@ -17,6 +17,7 @@
 #include "weir/frontend/parts/keras_config.h"
 #include "weir/frontend/saved_folder.h"
 #include "weir/frontend/trainer.h"
+#include "weir/frontend/variable_locks.h"
 
 namespace weir {
 namespace {
@@ -78,9 +79,16 @@ class WeightList {
   std::set<const ModelBase*> models_;
 };
 
-NamedTensors WeightTensors(const WeightList& list) {
+std::vector<Variable> VariablesOf(const WeightList& list) {
+  std::vector<Variable> variables;
+  for (const NamedWeight& weight : list.weights()) variables.push_back(weight.variable);
+  return variables;
+}
+
+// The values under the names that they are saved by.
+NamedTensors Named(const WeightList& list, const std::vector<Tensor>& values) {
   NamedTensors tensors;
-  for (const NamedWeight& weight : list.weights()) tensors.emplace_back(weight.names[0], weight.variable.value());
+  for (size_t i = 0; i < values.size(); ++i) tensors.emplace_back(list.weights()[i].names[0], values[i]);
   return tensors;
 }
 
@@ -150,17 +158,17 @@ absl::StatusOr<std::vector<Tensor>> SlotsOf(const NamedWeight& weight, const std
   return slots;
 }
 
-absl::Status Restore(ModelBase& model, const SavedFiles& saved, bool compile) {
+absl::Status Restore(ModelBase& model, const SavedFiles& saved, bool compile, const Here& where) {
   const nlohmann::json& config = saved.config;
   Trainer& trainer = model.trainer();
-  if (compile) trainer.CompileFrom(config.value("compile_config", nlohmann::json()));
+  if (compile) trainer.CompileFrom(config.value("compile_config", nlohmann::json()), where);
   const WeightList list(model);
   const WeightMatch match = MatchWeights(list, saved.weights);
   if (!match.skipped.empty()) {
     return absl::DataLossError(
         StrCat(saved.weights_path, " does not fit config.json: ", StrJoin(match.skipped, "; ")));
   }
-  for (auto [variable, tensor] : match.fitting) variable.Adopt(tensor);
+  AdoptAll(match.fitting);
   if (compile && config.contains("training_state")) trainer.SetProgressState(config["training_state"]);
   if (trainer.compiled()) {
     const TensorIndex index = IndexOf(saved.weights);
@@ -188,7 +196,7 @@ absl::Status Restore(ModelBase& model, const SavedFiles& saved, bool compile) {
 void RestoreData(ModelBase& model, const nlohmann::json& config) {
   if (config.contains("class_names")) {
     std::vector<std::string> names;
-    for (const nlohmann::json& name : config["class_names"]) names.push_back(name.get<std::string>());
+    for (const nlohmann::json& name : config["class_names"]) names.push_back(JsonString(name, "class_names"));
     model.SetClassNames(std::move(names));
   }
   if (!config.contains("input_scales")) return;
@@ -198,38 +206,46 @@ void RestoreData(ModelBase& model, const nlohmann::json& config) {
     ThrowInvalidArgument("\"input_scales\" is no list of ", inputs.size(), " numbers, one an input");
   }
   for (size_t i = 0; i < inputs.size(); ++i) {
-    if (!scales[i].is_null()) SetInputScale(*inputs[i]->layer, scales[i].get<double>());
+    if (!scales[i].is_null()) SetInputScale(*inputs[i]->layer, JsonDouble(scales[i], "input_scales"));
   }
 }
 
-void AddOptimizerState(ModelBase& model, const WeightList& list, NamedTensors& tensors) {
-  const Trainer& trainer = model.trainer();
-  if (!trainer.compiled()) return;
-  const std::vector<SlotSpec> specs = trainer.optimizer().slots();
+void AddOptimizerState(const TrainingMoment& moment, const WeightList& list, NamedTensors& tensors) {
+  if (!moment.optimizer.defined()) return;
+  const std::vector<SlotSpec> specs = moment.optimizer.slots();
+  const TrainingState& state = moment.state;
   for (const NamedWeight& weight : list.weights()) {
-    const auto slots = trainer.state().slots.find(weight.variable.id());
-    if (slots == trainer.state().slots.end() || slots->second.size() != specs.size()) continue;
+    const auto slots = state.slots.find(weight.variable.id());
+    if (slots == state.slots.end() || slots->second.size() != specs.size()) continue;
     for (size_t i = 0; i < specs.size(); ++i) {
       tensors.emplace_back(StrCat(kOptimizerPrefix, weight.names[0], "/", specs[i].name), slots->second[i]);
     }
-    const auto unaveraged = trainer.state().unaveraged.find(weight.variable.id());
-    if (unaveraged == trainer.state().unaveraged.end()) continue;
+    const auto unaveraged = state.unaveraged.find(weight.variable.id());
+    if (unaveraged == state.unaveraged.end()) continue;
     tensors.emplace_back(StrCat(kOptimizerPrefix, weight.names[0], "/", kUnaveraged), unaveraged->second);
   }
-  for (const auto& [name, tensor] : trainer.CallbackTensors()) tensors.emplace_back(kCallbackPrefix + name, tensor);
+  for (const auto& [name, tensor] : Trainer::CallbackTensors(moment)) {
+    tensors.emplace_back(kCallbackPrefix + name, tensor);
+  }
+}
+
+absl::Status CannotLoad(const ModelBase& model, const std::string& path, const std::vector<std::string>& why) {
+  if (why.empty()) return absl::OkStatus();
+  return absl::FailedPreconditionError(StrCat(path, ": model \"", model.name(),
+                                              "\" can't be saved, because it could not be loaded: ", StrJoin(why, "; ")));
 }
 
 absl::Status Save(ModelBase& model, const std::string& path) {
   const WeightList list(model);
-  if (!list.shared().empty()) {
-    return absl::FailedPreconditionError(StrCat(path, ": model \"", model.name(),
-                                                "\" can't be saved, because it could not be loaded: ",
-                                                StrJoin(list.shared(), "; ")));
-  }
+  WEIR_RETURN_IF_ERROR(CannotLoad(model, path, list.shared()));
+  const UnloadableParts unloadable;
   SavedFiles saved;
-  saved.weights.tensors = WeightTensors(list);
-  AddOptimizerState(model, list, saved.weights.tensors);
-  for (auto& entry : MakeProbe(model)) saved.weights.tensors.push_back(std::move(entry));
+  // All of it as of one moment: another thread may be training the model.
+  const std::vector<Variable> variables = VariablesOf(list);
+  const TrainingMoment moment = model.trainer().Moment(variables);
+  saved.weights.tensors = Named(list, moment.weights);
+  AddOptimizerState(moment, list, saved.weights.tensors);
+  for (auto& entry : MakeProbe(model, {variables, moment.weights})) saved.weights.tensors.push_back(std::move(entry));
   saved.config = model.ToJson();
   saved.config["weir_format"] = kFormatVersion;
   saved.config["seed"] = model.seed();
@@ -237,12 +253,20 @@ absl::Status Save(ModelBase& model, const std::string& path) {
   nlohmann::json scales = nlohmann::json::array();
   for (const auto& call : model.network().input_calls) scales.push_back(JsonOptional(InputScaleOf(*call->layer)));
   saved.config["input_scales"] = std::move(scales);
-  saved.config["compile_config"] = model.trainer().CompileConfig();
-  saved.config["training_state"] = model.trainer().ProgressState();
+  saved.config["compile_config"] = model.trainer().CompileConfig(moment);
+  saved.config["training_state"] = Trainer::ProgressState(moment);
+  WEIR_RETURN_IF_ERROR(CannotLoad(model, path, unloadable.notes()));
   return WriteSaved(path, saved);
 }
 
-absl::StatusOr<Model> Load(const SavedFiles& saved, const ModelOptions& options, bool compile) {
+void SetLines(const ModelBase& model, const Here& where) {
+  for (Layer layer : model.layers()) {
+    if (layer.base().where().line() == 0) layer.base().SetWhere(where);
+    if (layer.base().is_model()) SetLines(AsModel(layer), where);
+  }
+}
+
+absl::StatusOr<Model> Load(const SavedFiles& saved, const ModelOptions& options, bool compile, const Here& where) {
   const nlohmann::json& config = saved.config;
   const int64_t version = JsonInt(config.at("weir_format"), "weir_format", 1, INT64_MAX);
   if (version > kFormatVersion) {
@@ -258,8 +282,9 @@ absl::StatusOr<Model> Load(const SavedFiles& saved, const ModelOptions& options,
   if (made.seed == 0) made.seed = seed.get<uint64_t>();
   const std::shared_ptr<ModelBase> model = ModelFromJson(config, made);
   if (!model->built()) return absl::DataLossError(StrCat(saved.config_path, ": the model has no input shape"));
+  SetLines(*model, where);
   RestoreData(*model, config);
-  WEIR_RETURN_IF_ERROR(Restore(*model, saved, compile));
+  WEIR_RETURN_IF_ERROR(Restore(*model, saved, compile, where));
   return Model(model);
 }
 
@@ -273,6 +298,15 @@ absl::Status SaveModel(ModelBase& model, const std::string& path) {
   }
 }
 
+absl::Status CheckLoadsAgain(ModelBase& model, const std::string& path) {
+  const WeightList list(model);
+  WEIR_RETURN_IF_ERROR(CannotLoad(model, path, list.shared()));
+  const UnloadableParts unloadable;
+  model.ToJson();
+  model.trainer().CompileConfig(model.trainer().Moment({}));
+  return CannotLoad(model, path, unloadable.notes());
+}
+
 absl::Status CheckCanSaveModel(const std::string& path) {
   std::string folder = path;
   while (folder.size() > 1 && folder.ends_with('/')) folder.pop_back();
@@ -280,13 +314,13 @@ absl::Status CheckCanSaveModel(const std::string& path) {
   return CheckCanWrite(folder);
 }
 
-absl::StatusOr<Model> LoadModel(const std::string& path, const ModelOptions& options, bool compile) {
+absl::StatusOr<Model> LoadModel(const std::string& path, const ModelOptions& options, bool compile, Here where) {
   const auto wanted = [compile](const std::string& name) {
     return compile || !(name.starts_with(kOptimizerPrefix) || name.starts_with(kCallbackPrefix));
   };
   WEIR_ASSIGN_OR_RETURN(const SavedFiles saved, ReadSaved(path, wanted));
   try {
-    return Load(saved, options, compile);
+    return Load(saved, options, compile, where);
   } catch (const Error& error) {
     return absl::Status(error.code(), StrCat(saved.config_path, ": ", error.message()));
   } catch (const nlohmann::json::exception& error) {
@@ -296,7 +330,8 @@ absl::StatusOr<Model> LoadModel(const std::string& path, const ModelOptions& opt
 
 absl::Status SaveWeights(const ModelBase& model, const std::string& path) {
   RemoveLitterOf(path);
-  return SaveSafetensors(WeightTensors(WeightList(model)), {{"format", "weir"}}, path);
+  const WeightList list(model);
+  return SaveSafetensors(Named(list, SnapshotOf(VariablesOf(list))), {{"format", "weir"}}, path);
 }
 
 absl::StatusOr<std::vector<std::string>> LoadWeights(ModelBase& model, const std::string& path, bool partial) {
@@ -316,7 +351,7 @@ absl::StatusOr<std::vector<std::string>> LoadWeights(ModelBase& model, const std
     return absl::InvalidArgumentError(
         StrCat(file_path, " does not fit model \"", model.name(), "\": ", StrJoin(match.skipped, "; ")));
   }
-  for (auto [variable, tensor] : match.fitting) variable.Adopt(tensor);
+  AdoptAll(match.fitting);
   return match.skipped;
 }
 

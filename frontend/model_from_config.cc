@@ -16,7 +16,7 @@ namespace {
 using TensorKey = std::tuple<std::string, int64_t, int64_t>;  // layer, use, output
 
 TensorKey KeyOf(const nlohmann::json& history) {
-  return {history.at(0).get<std::string>(), JsonInt(history.at(1), "keras_history", 0, INT64_MAX),
+  return {JsonString(history.at(0), "keras_history"), JsonInt(history.at(1), "keras_history", 0, INT64_MAX),
           JsonInt(history.at(2), "keras_history", 0, INT64_MAX)};
 }
 
@@ -182,11 +182,11 @@ std::shared_ptr<ModelBase> ModelFromJson(const nlohmann::json& json, const Model
                                          ConfigContext* context) {
   ConfigContext own;
   if (context == nullptr) context = &own;
-  const std::string class_name = json.at("class_name").get<std::string>();
+  const std::string class_name = JsonString(json.at("class_name"), "class_name");
   if (!IsModelClass(class_name)) ThrowInvalidArgument("class \"", class_name, "\" is no model");
   const nlohmann::json& config = json.at("config");
   ModelOptions named = options;
-  if (named.name.empty() && config.contains("name")) named.name = config["name"].get<std::string>();
+  if (named.name.empty() && config.contains("name")) named.name = JsonString(config["name"], "name");
   const std::shared_ptr<ModelBase> model =
       class_name == "Sequential" ? SequentialFrom(config, named, *context) : FunctionalFrom(config, named, *context);
   // Before anything calls it, which may record all of it.

@@ -1,5 +1,6 @@
 #include "weir/frontend/model_probe.h"
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
 
@@ -7,6 +8,7 @@
 #include "weir/core/rng.h"
 #include "weir/core/runtime.h"
 #include "weir/frontend/call_context.h"
+#include "weir/frontend/variable_locks.h"
 
 namespace weir {
 namespace {
@@ -69,11 +71,13 @@ class Recorded {
   }
 
   // Apart from the trainer: no tap sees it, and no counter counts it.
-  std::vector<Tensor> Run(std::vector<Tensor> inputs) {
+  std::vector<Tensor> Run(std::vector<Tensor> inputs, const WeightSnapshot& weights) {
     std::vector<Value> roots = outputs_;
     for (const auto& [variable, leaf] : context_.weights()) {
       leaves_.push_back(leaf);
-      inputs.push_back(variable.value());
+      const auto found = std::find(weights.variables.begin(), weights.variables.end(), variable);
+      WEIR_CHECK(found != weights.variables.end(), "the probe has no value of ", variable.path());
+      inputs.push_back(weights.values[static_cast<size_t>(found - weights.variables.begin())]);
     }
     // An output may be an input, or another output: each value is asked for once, under a node of its own.
     for (Value& root : roots) root = context_.Identity(root);
@@ -111,14 +115,14 @@ Distance DistanceOf(std::span<const float> want, std::span<const float> have) {
 
 }  // namespace
 
-NamedTensors MakeProbe(const ModelBase& model) {
+NamedTensors MakeProbe(const ModelBase& model, const WeightSnapshot& weights) {
   NamedTensors tensors;
   try {
     const std::vector<TensorType> types = ProbeTypes(model);
     if (model.call_count() > kMaxProbeNodes) return {};
     Recorded recorded(model, types);
     if (!recorded.IsLittleWork()) return {};
-    const std::vector<Tensor> inputs = ProbeInputs(types), outputs = recorded.Run(inputs);
+    const std::vector<Tensor> inputs = ProbeInputs(types), outputs = recorded.Run(inputs, weights);
     for (size_t i = 0; i < inputs.size(); ++i) tensors.emplace_back(StrCat(kProbeInput, i), inputs[i]);
     for (size_t i = 0; i < outputs.size(); ++i) tensors.emplace_back(StrCat(kProbeOutput, i), outputs[i]);
   } catch (const Error&) {
@@ -147,7 +151,8 @@ absl::Status CheckProbe(const ModelBase& model, const SafetensorsFile& file, con
   if (model.call_count() > kMaxProbeNodes) return absl::OkStatus();
   Recorded recorded(model, types);
   if (!recorded.IsLittleWork()) return absl::OkStatus();
-  const std::vector<Tensor> outputs = recorded.Run(inputs);
+  const std::vector<Variable> variables = model.weights();
+  const std::vector<Tensor> outputs = recorded.Run(inputs, {variables, SnapshotOf(variables)});
   for (size_t i = 0; i < outputs.size(); ++i) {
     const Tensor* want = file.Find(StrCat(kProbeOutput, i));
     if (want == nullptr || want->type() != outputs[i].type()) {

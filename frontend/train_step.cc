@@ -5,6 +5,7 @@
 #include <set>
 
 #include "weir/core/error.h"
+#include "weir/frontend/layers/registry.h"
 #include "weir/frontend/variable_locks.h"
 #include "weir/ops/gradients.h"
 #include "weir/ops/ops.h"
@@ -63,7 +64,9 @@ StepProgram::StepProgram(const ModelBase& model, const CompiledModel* compiled, 
   if (request.mode == RunMode::kPredict) {
     for (const Value& output : outputs) output_roots_.push_back(AddRoot(output));
   } else {
-    RecordLosses(model, *compiled, context, outputs, targets, weights, request.mode == RunMode::kTrain);
+    NamingLine(compiled->where, [&] {
+      RecordLosses(model, *compiled, context, outputs, targets, weights, request.mode == RunMode::kTrain);
+    });
     named_.push_back({model.name() + "/loss", total_});
   }
   RecordTaps(model, compiled, request, context);
@@ -117,6 +120,7 @@ StepProgram::Root StepProgram::AddRoot(const Value& value) {
 void StepProgram::RecordLosses(const ModelBase& model, const CompiledModel& compiled, CallContext& context, std::span<const Value> outputs,
                                std::span<const Value> targets, std::span<const Value> weights, bool trains) {
   Graph::LayerScope scope(*graph_, "loss");
+  const Graph::SourceScope source(*graph_, compiled.where);
   const auto add = [&](const Value& value) { total_ = total_.defined() ? total_ + value : value; };
   for (size_t i = 0; i < compiled.outputs.size(); ++i) {
     const OutputPlan& plan = compiled.outputs[i];
@@ -218,7 +222,7 @@ void StepProgram::RecordTaps(const ModelBase& model, const CompiledModel* compil
   }
   std::vector<Value> gradients;
   if (request.mode == RunMode::kTrain) {
-    RecordUpdate(*compiled, request, context, gradient_of, gradients);
+    NamingLine(compiled->where, [&] { RecordUpdate(*compiled, request, context, gradient_of, gradients); });
   } else if (!gradient_of.empty()) {
     gradients = Gradients({&total_, 1}, gradient_of);
   }
@@ -257,6 +261,7 @@ void StepProgram::RecordUpdate(const CompiledModel& compiled, const StepRequest&
   gradients.resize(trained.size());
 
   Graph::LayerScope scope(*graph_, optimizer.name());
+  const Graph::SourceScope source(*graph_, compiled.where);
   std::vector<Value> scalars;
   scalar_names_ = optimizer.scalar_names();
   for (const std::string& name : scalar_names_) {

@@ -10,6 +10,7 @@
 #include <memory>
 #include <mutex>
 #include <optional>
+#include <source_location>
 #include <span>
 #include <string>
 #include <utility>
@@ -36,6 +37,7 @@ struct OutputPlan {
 struct CompiledModel {
   Optimizer optimizer;
   std::vector<OutputPlan> outputs;
+  std::source_location where;  // the user's line that chose them, which their nodes come from
 };
 
 // What training changes besides the weights.

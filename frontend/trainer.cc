@@ -135,10 +135,14 @@ Logs EpochMeans::Values() const {
   return logs;
 }
 
-Trainer::Trainer(ModelBase& model) : model_(model), progress_(std::make_unique<FitProgress>()) {}
+TrainingMoment::TrainingMoment() = default;
+TrainingMoment::~TrainingMoment() = default;
+
+Trainer::Trainer(ModelBase& model)
+    : model_(model), progress_(std::make_unique<FitProgress>()), published_(std::make_unique<Published>()) {}
 Trainer::~Trainer() = default;
 
-void Trainer::Compile(const ModelCompileOptions& options) {
+void Trainer::Compile(const ModelCompileOptions& options, const std::source_location& where) {
   const Entry entry;
   if (!options.optimizer.defined()) ThrowInvalidArgument("Compile: there is no optimizer");
   if (options.seed) model_.SetSeed(*options.seed);
@@ -147,7 +151,7 @@ void Trainer::Compile(const ModelCompileOptions& options) {
   }
   if (options.runtime != nullptr) model_.SetRuntime(options.runtime);
   if (!options.backend.empty()) model_.SetRuntime(&RuntimeWithBackend(options.backend));
-  CompiledModel compiled{.optimizer = options.optimizer, .outputs = {}};
+  CompiledModel compiled{.optimizer = options.optimizer, .outputs = {}, .where = where};
   // A Sequential without an input shape has no output names yet, but one output.
   const std::vector<std::string> names =
       model_.built() ? model_.OutputNames()
@@ -171,6 +175,7 @@ void Trainer::Adopt(CompiledModel compiled) {
   compiled_ = std::move(compiled);
   state_ = {};
   *progress_ = {};
+  PublishOwn();
   Forget();
 }
 
@@ -183,6 +188,8 @@ const CompiledModel& Trainer::RequireCompiled(std::string_view what) const {
 void Trainer::set_learning_rate(double learning_rate) {
   RequireCompiled("set_learning_rate");
   compiled_->optimizer.set_learning_rate(learning_rate);
+  // Within Fit the rate belongs to what callbacks have counted, and is published with that.
+  PublishOwn();
 }
 
 void Trainer::EnsureBuilt(const std::vector<Tensor>& x) {
@@ -333,7 +340,8 @@ Logs Trainer::Evaluate(const Examples& data, const EvaluateOptions& options) {
     ThrowInvalidArgument("Evaluate: batch_size ", options.batch_size, ", expected at least 1");
   EnsureBuilt(data.x);
   CheckScale(model_, data.x, options.scale, "Evaluate");
-  const BoundExamples bound(model_, data, /*with_targets=*/true, options.scale);
+  const BoundExamples bound(model_, data.Weighted(options.sample_weight.tensors(), "Evaluate"),
+                            /*with_targets=*/true, options.scale);
   if (bound.size() == 0) ThrowInvalidArgument("Evaluate: there are no examples");
   return EvaluateBound(bound, options.batch_size, options.taps, options.verbose, options.output);
 }
@@ -343,7 +351,8 @@ Logs Trainer::TrainOnBatch(const Examples& batch, const BatchOptions& options) {
   RequireCompiled("TrainOnBatch");
   const TrainingTurn turn(*this, "TrainOnBatch", /*fits=*/false);
   EnsureBuilt(batch.x);
-  const BoundExamples bound(model_, batch, /*with_targets=*/true, options.scale, options.class_weight);
+  const BoundExamples bound(model_, batch.Weighted(options.sample_weight.tensors(), "TrainOnBatch"),
+                            /*with_targets=*/true, options.scale, options.class_weight);
   if (bound.size() == 0) ThrowInvalidArgument("TrainOnBatch: the batch is empty");
   RememberData(model_, batch, options.scale);
   std::vector<int64_t> rows(static_cast<size_t>(bound.size()));

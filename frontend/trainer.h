@@ -2,7 +2,8 @@
 // state, recorded programs, taps. One a model, made when first needed. Users call it through Model.
 //
 // Predict, Evaluate and AddTap may be called by any number of threads at once, also while another trains the model; each
-// call has its own runs, buffers and weights (TrainerCall). One thread trains at a time: calls of TrainOnBatch wait for
+// call has its own runs, buffers and weights (TrainerCall). So may what saves the model: it sees the state between two
+// steps (Moment). One thread trains at a time: calls of TrainOnBatch wait for
 // one another, a Fit beside another thread's is an error. What changes the model itself (Compile, Add, SetRuntime,
 // SetSeed, LoadWeights into a model that trains) is to be called while no other thread uses it.
 #ifndef WEIR_FRONTEND_TRAINER_H_
@@ -64,6 +65,18 @@ struct BatchBuffers {
   void Keep(std::span<const Tensor> views);
 };
 
+// All that is saved of a model besides its architecture, as of one moment between two training steps.
+struct TrainingMoment {
+  TrainingMoment();
+  TrainingMoment(TrainingMoment&&) = default;
+  ~TrainingMoment();
+
+  std::vector<Tensor> weights;  // in the order of the variables asked for
+  TrainingState state;
+  Optimizer optimizer;  // undefined if the model is not compiled
+  std::unique_ptr<const FitProgress> progress;
+};
+
 class Trainer;
 
 // What one call of Fit, Predict, Evaluate or TrainOnBatch has for itself, for all its batches.
@@ -90,7 +103,7 @@ class Trainer {
   explicit Trainer(ModelBase& model);
   ~Trainer();
 
-  void Compile(const ModelCompileOptions& options);
+  void Compile(const ModelCompileOptions& options, const std::source_location& where);
   bool compiled() const { return compiled_.has_value(); }
   // Throws Error, naming `what` needs it, unless the model is compiled.
   const CompiledModel& RequireCompiled(std::string_view what) const;
@@ -110,14 +123,18 @@ class Trainer {
   void Forget();
 
   // ---- For model_files.cc ----
+  // The state of now, with these weights, which must be all of the model's. The thread that trains may ask from within
+  // a callback, and finds the callbacks as they are; others wait for a step that is running, and find the callbacks as
+  // they were when all had been told of the step or epoch before.
+  TrainingMoment Moment(std::span<const Variable> variables) const;
   // Optimizer, losses and metrics as Keras writes them; null if not compiled.
-  nlohmann::json CompileConfig() const;
-  void CompileFrom(const nlohmann::json& config);
+  nlohmann::json CompileConfig(const TrainingMoment& moment) const;
+  void CompileFrom(const nlohmann::json& config, const std::source_location& where);
   // Counters, history and callbacks' states; slots are tensors and go apart.
-  nlohmann::json ProgressState() const;
+  static nlohmann::json ProgressState(const TrainingMoment& moment);
   void SetProgressState(const nlohmann::json& state);
   // The callbacks' tensors, under names that SetCallbackTensors asks for: "0/1" for the second of the first callback.
-  std::vector<std::pair<std::string, Tensor>> CallbackTensors() const;
+  static std::vector<std::pair<std::string, Tensor>> CallbackTensors(const TrainingMoment& moment);
   void SetCallbackTensors(const std::function<const Tensor*(const std::string& name)>& find);
   TrainingState& mutable_state() { return state_; }
 
@@ -152,9 +169,10 @@ class Trainer {
   std::optional<StepLease> RecordedStep(const StepRequest& request, std::shared_ptr<std::mutex>& recording);
   void BoundSteps();
   // One batch through the right program, its taps delivered; a training step is counted. The run is the call's, until
-  // its next batch.
+  // its next batch. `done` is called within the step, before anybody else sees what it has changed.
   StepRun& RunBatch(TrainerCall& call, RunMode mode, const BoundExamples& data, std::span<const int64_t> rows,
-                    const std::vector<TapRequest>& taps, int64_t tap_step, bool guard);
+                    const std::vector<TapRequest>& taps, int64_t tap_step, bool guard,
+                    const std::function<void(const StepRun&)>& done = {});
   // The first `own_taps` are the call's, and must be there; the others are handles'.
   StepRequest RequestFor(RunMode mode, const BoundExamples& data, int64_t count, std::span<const TapRequest> taps,
                          size_t own_taps, bool guard) const;
@@ -166,7 +184,11 @@ class Trainer {
   void TakeAverages();
   // Before more training. `goes_on`: the weights of before are put back, unless others have taken the averages' place.
   void DropAverages(bool goes_on);
-  FitProgress Progress() const;
+  // What other threads are to see from now on; the trainer's own progress if no Fit runs.
+  struct Published;
+  void Publish(Published published);
+  void PublishOwn();
+  bool TrainsHere() const;
   Logs EvaluateBound(const BoundExamples& data, int64_t batch_size, const std::vector<TapRequest>& taps, int verbose,
                      const ProgressOutput& output);
 
@@ -182,7 +204,7 @@ class Trainer {
   std::atomic<bool> any_handles_{false};
   std::atomic<int64_t> generation_{0};  // of the model's structure
 
-  std::mutex turn_mutex_;  // guards what follows
+  mutable std::mutex turn_mutex_;  // guards what follows
   std::condition_variable turn_ended_;
   std::thread::id training_thread_;
   int turns_ = 0;
@@ -190,6 +212,9 @@ class Trainer {
 
   std::unique_ptr<FitProgress> progress_;
   std::function<FitProgress()> running_progress_;  // while Fit runs: what only it knows
+  // What other threads see of the training. Its position changes within steps only, by who holds the weights' locks.
+  mutable std::mutex published_mutex_;  // guards published_; taken last
+  std::unique_ptr<Published> published_;
 };
 
 }  // namespace weir

@@ -3,6 +3,7 @@
 #include <cmath>
 #include <cstring>
 #include <functional>
+#include <utility>
 
 #include "weir/core/error.h"
 #include "weir/frontend/trainer.h"
@@ -215,7 +216,8 @@ std::vector<Tensor> Trainer::BatchOf(TrainerCall& call, const BoundExamples& dat
 }
 
 StepRun& Trainer::RunBatch(TrainerCall& call, RunMode mode, const BoundExamples& data, std::span<const int64_t> rows,
-                           const std::vector<TapRequest>& taps, int64_t tap_step, bool guard) {
+                           const std::vector<TapRequest>& taps, int64_t tap_step, bool guard,
+                           const std::function<void(const StepRun&)>& done) {
   // The call's own taps, then those of living handles.
   const std::vector<std::shared_ptr<TapHandle::State>> handles = LivingHandles(mode);
   std::vector<TapRequest> all = taps;
@@ -234,6 +236,7 @@ StepRun& Trainer::RunBatch(TrainerCall& call, RunMode mode, const BoundExamples&
     run.Update(call.lease_.executable(), batch, state_);
     // A step that was held back is no step.
     if (!guard || std::isfinite(run.loss())) AfterStep();
+    if (done) done(run);
   } else {
     run.Read(call.lease_.executable(), batch, state_, call.weights_);
   }
@@ -268,13 +271,12 @@ void Trainer::TakeAverages() {
 
 void Trainer::DropAverages(bool goes_on) {
   if (state_.unaveraged.empty()) return;
-  const std::map<const void*, Tensor> before = std::move(state_.unaveraged);
-  state_.unaveraged.clear();
-  if (!goes_on) return;
   std::vector<Variable> variables = model_.weights();
-  std::erase_if(variables, [&](const Variable& variable) { return !before.contains(variable.id()); });
+  std::erase_if(variables, [&](const Variable& variable) { return !state_.unaveraged.contains(variable.id()); });
   variables = InLockOrder(std::move(variables));
   const VariableLocks locks(variables);
+  const std::map<const void*, Tensor> before = std::exchange(state_.unaveraged, {});
+  if (!goes_on) return;
   const auto averaged = [&](const Variable& variable) {
     const auto slots = state_.slots.find(variable.id());
     if (slots == state_.slots.end()) return false;

@@ -7,6 +7,7 @@
 #include "weir/frontend/fit_progress.h"
 #include "weir/frontend/parts/keras_config.h"
 #include "weir/frontend/trainer.h"
+#include "weir/frontend/variable_locks.h"
 
 namespace weir {
 namespace {
@@ -21,7 +22,7 @@ double NumberOf(const nlohmann::json& value) {
   if (value.is_null()) return std::nan("");
   if (value == "inf") return INFINITY;
   if (value == "-inf") return -INFINITY;
-  return value.get<double>();
+  return JsonDouble(value, "training_state.history");
 }
 
 // Counters beyond this count nothing that anybody has trained, and are exact as doubles.
@@ -68,8 +69,7 @@ FitProgress::Position PositionOf(const nlohmann::json& at, const History& histor
                          " is done");
   }
   if (at.contains("stopping")) {
-    if (!at["stopping"].is_boolean()) ThrowInvalidArgument("training_state: \"stopping\" is no truth value");
-    position.stopping = at["stopping"].get<bool>();
+    position.stopping = JsonBool(at["stopping"], "training_state.interrupted.stopping");
   }
   return position;
 }
@@ -109,14 +109,55 @@ void EpochMeans::SetState(const nlohmann::json& state) {
   }
 }
 
-nlohmann::json Trainer::CompileConfig() const {
+FitProgress Trainer::Published::Progress() const {
+  FitProgress made = progress;
+  if (step > 0) made.stopped_at = {.epoch = epoch, .step = step, .stopping = stopping, .means = means->State()};
+  return made;
+}
+
+void Trainer::Publish(Published published) {
+  const std::lock_guard lock(published_mutex_);
+  *published_ = std::move(published);
+}
+
+void Trainer::PublishOwn() {
+  if (running_progress_) return;
+  Publish({.progress = *progress_, .optimizer = compiled_ ? compiled_->optimizer : Optimizer(), .means = {}});
+}
+
+bool Trainer::TrainsHere() const {
+  const std::lock_guard lock(turn_mutex_);
+  return turns_ > 0 && training_thread_ == std::this_thread::get_id();
+}
+
+// A training step holds the locks of what it trains until all that belongs to it is changed.
+TrainingMoment Trainer::Moment(std::span<const Variable> variables) const {
+  const bool own = TrainsHere();
+  TrainingMoment moment;
+  const std::vector<Variable> ordered = InLockOrder({variables.begin(), variables.end()});
+  const VariableLocks locks(ordered);
+  moment.weights.reserve(variables.size());
+  for (const Variable& variable : variables) moment.weights.push_back(variable.LockedValue());
+  moment.state = state_;
+  if (own) {
+    moment.progress = std::make_unique<FitProgress>(running_progress_ ? running_progress_() : *progress_);
+    if (compiled_) moment.optimizer = compiled_->optimizer;
+    return moment;
+  }
+  const std::lock_guard lock(published_mutex_);
+  moment.progress = std::make_unique<FitProgress>(published_->Progress());
+  moment.optimizer = published_->optimizer;
+  return moment;
+}
+
+nlohmann::json Trainer::CompileConfig(const TrainingMoment& moment) const {
   if (!compiled_) return nullptr;
   const auto metrics_json = [](const std::vector<Metric>& metrics) {
     nlohmann::json list = nlohmann::json::array();
     for (const Metric& metric : metrics) list.push_back(metric.ToJson());
     return list;
   };
-  nlohmann::json config{{"optimizer", compiled_->optimizer.ToJson()}};
+  nlohmann::json config{{"optimizer", moment.optimizer.ToJson()}};
   if (compiled_->outputs.size() == 1) {
     const OutputPlan& plan = compiled_->outputs[0];
     config["loss"] = plan.loss.ToJson();
@@ -134,9 +175,9 @@ nlohmann::json Trainer::CompileConfig() const {
   return config;
 }
 
-void Trainer::CompileFrom(const nlohmann::json& config) {
+void Trainer::CompileFrom(const nlohmann::json& config, const std::source_location& where) {
   if (config.is_null()) return;
-  CompiledModel compiled{.optimizer = Optimizer::FromJson(config.at("optimizer")), .outputs = {}};
+  CompiledModel compiled{.optimizer = Optimizer::FromJson(config.at("optimizer")), .outputs = {}, .where = where};
   const std::vector<std::string> names =
       model_.built() ? model_.OutputNames() : std::vector<std::string>{model_.layers().back().name()};
   for (const std::string& name : names) {
@@ -147,8 +188,9 @@ void Trainer::CompileFrom(const nlohmann::json& config) {
     };
     OutputPlan plan{
         .name = name, .loss = Loss::FromJson(choice("loss")), .loss_weight = 1, .metrics = {}, .weighted_metrics = {}};
-    if (const nlohmann::json weight = choice("loss_weights"); weight.is_number())
-      plan.loss_weight = weight.get<double>();
+    if (const nlohmann::json weight = choice("loss_weights"); !weight.is_null()) {
+      plan.loss_weight = JsonDouble(weight, "compile_config.loss_weights");
+    }
     for (const auto& metric : choice("metrics")) plan.metrics.push_back(Metric::FromJson(metric));
     for (const auto& metric : choice("weighted_metrics")) plan.weighted_metrics.push_back(Metric::FromJson(metric));
     compiled.outputs.push_back(std::move(plan));
@@ -158,10 +200,8 @@ void Trainer::CompileFrom(const nlohmann::json& config) {
 
 const History& Trainer::history() const { return progress_->history; }
 
-FitProgress Trainer::Progress() const { return running_progress_ ? running_progress_() : *progress_; }
-
-nlohmann::json Trainer::ProgressState() const {
-  const FitProgress progress = Progress();
+nlohmann::json Trainer::ProgressState(const TrainingMoment& moment) {
+  const FitProgress& progress = *moment.progress;
   const History& history = progress.history;
   nlohmann::json series = nlohmann::json::array();
   for (size_t i = 0; i < history.series.size(); ++i) {
@@ -172,10 +212,10 @@ nlohmann::json Trainer::ProgressState() const {
     const std::vector<int64_t> epochs = history.EpochsOf(history.series[i].first);
     if (epochs != history.epoch) series.back().push_back(epochs);
   }
-  nlohmann::json state{{"iterations", state_.iterations}, {"epochs", history.epoch}, {"history", series}};
+  nlohmann::json state{{"iterations", moment.state.iterations}, {"epochs", history.epoch}, {"history", series}};
   // The file's optimizer has the rate as Keras writes it, rounded to float32.
-  if (compiled_ && !compiled_->optimizer.learning_rate().is_schedule()) {
-    state["learning_rate"] = compiled_->optimizer.learning_rate().At(0);
+  if (moment.optimizer.defined() && !moment.optimizer.learning_rate().is_schedule()) {
+    state["learning_rate"] = moment.optimizer.learning_rate().At(0);
   }
   for (const CallbackState& callback : progress.callbacks) {
     state["callbacks"].push_back({{"class_name", callback.class_name}, {"state", callback.state}});
@@ -195,7 +235,7 @@ void Trainer::SetProgressState(const nlohmann::json& state) {
   for (const nlohmann::json& entry : state.at("history")) {
     std::vector<double> values;
     for (const nlohmann::json& value : entry.at(1)) values.push_back(NumberOf(value));
-    const std::string key = entry.at(0).get<std::string>();
+    const std::string key = JsonString(entry.at(0), "training_state.history");
     if (values.size() > history.epoch.size() || history.Find(key) != nullptr) {
       ThrowInvalidArgument("training_state: the history of \"", key, "\" has ", values.size(), " values of ",
                            history.epoch.size(), " epochs, or is there twice");
@@ -213,8 +253,7 @@ void Trainer::SetProgressState(const nlohmann::json& state) {
   }
   std::optional<double> rate;
   if (compiled_ && state.contains("learning_rate")) {
-    rate = state["learning_rate"].get<double>();
-    if (!std::isfinite(*rate)) ThrowInvalidArgument("training_state: the learning_rate is ", *rate);
+    rate = JsonDouble(state["learning_rate"], "training_state.learning_rate");
   }
   FitProgress progress{.history = std::move(history), .callbacks = {}, .stopped_at = {}};
   if (state.contains("callbacks")) {
@@ -233,11 +272,12 @@ void Trainer::SetProgressState(const nlohmann::json& state) {
   state_.iterations = iterations;
   if (rate) compiled_->optimizer.set_learning_rate(*rate);
   *progress_ = std::move(progress);
+  PublishOwn();
 }
 
-std::vector<std::pair<std::string, Tensor>> Trainer::CallbackTensors() const {
+std::vector<std::pair<std::string, Tensor>> Trainer::CallbackTensors(const TrainingMoment& moment) {
   std::vector<std::pair<std::string, Tensor>> tensors;
-  const FitProgress progress = Progress();
+  const FitProgress& progress = *moment.progress;
   for (size_t i = 0; i < progress.callbacks.size(); ++i) {
     const std::vector<Tensor>& own = progress.callbacks[i].tensors;
     for (size_t k = 0; k < own.size(); ++k) tensors.emplace_back(StrCat(i, "/", k), own[k]);
@@ -251,6 +291,7 @@ void Trainer::SetCallbackTensors(const std::function<const Tensor*(const std::st
     own.clear();
     while (const Tensor* tensor = find(StrCat(i, "/", own.size()))) own.push_back(*tensor);
   }
+  PublishOwn();
 }
 
 }  // namespace weir

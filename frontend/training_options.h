@@ -64,6 +64,20 @@ class OutputMetrics {
   std::vector<Named> values_;
 };
 
+// Keras's sample_weight: a number for each sample, (N), for all outputs, or one such tensor an output. An error where the
+// data has sample weights already.
+class SampleWeights {
+ public:
+  SampleWeights() = default;
+  SampleWeights(Tensor weights) : tensors_{std::move(weights)} {}               // NOLINT
+  SampleWeights(std::vector<Tensor> weights) : tensors_(std::move(weights)) {}  // NOLINT
+
+  const std::vector<Tensor>& tensors() const { return tensors_; }
+
+ private:
+  std::vector<Tensor> tensors_;
+};
+
 // Fields of these options come in the order of Keras's arguments, which is the order to name them in: C++ wants it.
 struct ModelCompileOptions {
   Optimizer optimizer = "rmsprop";
@@ -87,6 +101,7 @@ struct FitOptions {
   bool shuffle = true;  // anew each epoch, from the model's seed and the epoch's number
   // By label; 1 for those left out. For training alone: validation_split's examples are not weighted by it.
   std::map<int64_t, double> class_weight = {};
+  SampleWeights sample_weight = {};  // split with the data; class_weight multiplies it
   int64_t initial_epoch = 0;  // above 0, callbacks go on from the state they had at the end of the last Fit
   int64_t validation_batch_size = 0;            // 0: batch_size
   int64_t validation_freq = 1;                  // epochs between validations
@@ -104,6 +119,7 @@ struct FitOptions {
 struct EvaluateOptions {
   int64_t batch_size = 32;
   int verbose = 0;
+  SampleWeights sample_weight = {};
   std::optional<double> scale = {};  // as in FitOptions; throws Error for bytes and another scale than they had in training
   std::vector<TapRequest> taps = {};
   ProgressOutput output = {};
@@ -116,6 +132,7 @@ struct PredictOptions {
 };
 
 struct BatchOptions {
+  SampleWeights sample_weight = {};
   std::map<int64_t, double> class_weight = {};
   std::optional<double> scale = {};  // as in FitOptions
   std::vector<TapRequest> taps = {};

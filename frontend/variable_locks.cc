@@ -29,6 +29,14 @@ std::vector<Tensor> SnapshotOf(std::span<const Variable> variables) {
   return values;
 }
 
+void AdoptAll(std::span<const std::pair<Variable, Tensor>> values) {
+  std::vector<Variable> variables;
+  for (const auto& [variable, tensor] : values) variables.push_back(variable);
+  const std::vector<Variable> ordered = InLockOrder(std::move(variables));
+  const VariableLocks locks(ordered);
+  for (auto [variable, tensor] : values) variable.LockedAdopt(tensor);
+}
+
 bool HeldAlone(const Tensor& tensor) {
   if (tensor.use_count() > 1) return false;
   // Another thread may have let go just now. Letting go of a handle of our own is ordered behind that, which the count

@@ -7,6 +7,7 @@
 #define WEIR_FRONTEND_VARIABLE_LOCKS_H_
 
 #include <span>
+#include <utility>
 #include <vector>
 
 #include "weir/frontend/variable.h"
@@ -30,6 +31,9 @@ class VariableLocks {
 
 // The values of all variables as of one moment, never from the middle of a training step.
 std::vector<Tensor> SnapshotOf(std::span<const Variable> variables);
+
+// Gives all variables their tensors at once; these are written by nobody as long as the variables hold them.
+void AdoptAll(std::span<const std::pair<Variable, Tensor>> values);
 
 // Whether nobody else holds the tensor's data; whoever did has done with it.
 bool HeldAlone(const Tensor& tensor);

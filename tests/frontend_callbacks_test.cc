@@ -1,6 +1,7 @@
 // Callbacks and what Fit prints.
 #include "frontend_test_util.h"
 #include "weir/frontend/checkpoint_path.h"
+#include "weir/frontend/history_curves.h"
 
 namespace weir {
 namespace {
@@ -54,6 +55,26 @@ TEST(EarlyStopping, DirectionFollowsTheName) {
                                                     EarlyStopping({.monitor = "val_accuracy", .patience = 1})}});
   EXPECT_EQ(history.epoch.size(), 4u);
   EXPECT_THROW(EarlyStopping({.mode = "best"}), Error);
+}
+
+// A value of validation_freq belongs to the epoch that ended with it, in what is drawn, printed and logged.
+TEST(History, CurvesOfSomeEpochs) {
+  const TempFolder folder;
+  const History history = Tiny().Fit(
+      X(), Y(), {.epochs = 5, .verbose = 0, .callbacks = {CSVLogger(folder / "log.csv")}, .validation_data = {X(), Y()},
+                 .validation_freq = 2});
+  const std::vector<plot::Series> curves = CurvesOf(history);
+  ASSERT_EQ(curves.size(), 2u);
+  EXPECT_EQ(curves[0].xs, (std::vector<double>{1, 2, 3, 4, 5}));
+  EXPECT_EQ(curves[1].name, "val_loss");
+  EXPECT_EQ(curves[1].xs, (std::vector<double>{2, 4}));
+  EXPECT_EQ(curves[1].values, history["val_loss"]);
+  const std::string log = Contents(folder / "log.csv");
+  std::vector<bool> empty;
+  for (size_t at = log.find('\n') + 1; at < log.size(); at = log.find('\n', at) + 1) {
+    empty.push_back(log[log.find('\n', at) - 2] == ',');
+  }
+  EXPECT_EQ(empty, (std::vector<bool>{true, false, true, false, true}));
 }
 
 TEST(ReduceLROnPlateau, ReducesAndReports) {

@@ -1,8 +1,10 @@
 // What a user of Keras writes first: each call here stands as he would write it, and must compile.
 #include <nlohmann/json.hpp>
+#include <set>
 
 #include "frontend_test_util.h"
 #include "weir/frontend/callbacks.h"
+#include "weir/frontend/custom_step.h"
 #include "weir/ops/ops.h"
 
 namespace weir {
@@ -132,6 +134,64 @@ TEST(KerasSpelling, OptionsInKerassOrder) {
   EXPECT_EQ(model.TrainOnBatch({x, y}).size(), 1u);
   BinaryAccuracy({.name = "binary", .threshold = 0.3});
   Input({.shape = {3}, .batch_size = 2, .dtype = DType::kInt32, .name = "in"});
+}
+
+// Callbacks by position save, log and watch what they do by name.
+TEST(KerasSpelling, CallbacksByPosition) {
+  const TempFolder folder;
+  const std::string log = folder / "log.csv";
+  const std::filesystem::path best = folder / "best";
+  const Sequential model({Dense(2, {.input_shape = {4}})});
+  model.Compile("sgd", "mse");
+  const Tensor x = UniformTensor({8, 4}, 1), y = UniformTensor({8, 2}, 2);
+  const History history = model.Fit(
+      x, y,
+      {.epochs = 9,
+       .verbose = 0,
+       .callbacks = {ModelCheckpoint(folder / "last"), CSVLogger(log),
+                     ModelCheckpoint(best, {.monitor = "loss", .save_best_only = true}),
+                     CSVLogger(log + ".tsv", {.separator = "\t"}), EarlyStopping("loss"),
+                     EarlyStopping("loss", {.min_delta = 10, .patience = 2}), ReduceLROnPlateau("loss"),
+                     ReduceLROnPlateau(std::string("loss"), {.factor = 0.5, .patience = 1})}});
+  EXPECT_EQ(history.epoch.size(), 3u);
+  for (const std::string& path : {folder / "last", best.string()}) EXPECT_TRUE(LoadModel(path).ok()) << path;
+  for (const std::string& path : {log, log + ".tsv"}) EXPECT_TRUE(std::filesystem::exists(path)) << path;
+  // Options alone mean what they did.
+  EarlyStopping();
+  EarlyStopping({});
+  ReduceLROnPlateau({.monitor = "loss"});
+  EXPECT_THROW(CSVLogger({}), Error);
+}
+
+// sample_weight beside the data is that in the data: in training, validation split, evaluation and single steps.
+TEST(KerasSpelling, SampleWeights) {
+  const Tensor x = UniformTensor({20, 4}, 1), y = UniformTensor({20, 2}, 2), w = UniformTensor({20}, 3);
+  const Examples plain(x, y), weighted(x, y, w);
+  const auto made = [] {
+    const Sequential model({Dense(2, {.input_shape = {4}})}, {.seed = 3});
+    model.Compile({.optimizer = "sgd", .loss = "mse", .weighted_metrics = "mae"});
+    return model;
+  };
+  const Sequential beside = made(), inside = made(), none = made();
+  const auto options = [](SampleWeights weights) {
+    return FitOptions{.batch_size = 4, .epochs = 2, .verbose = 0, .validation_split = 0.25, .sample_weight = weights};
+  };
+  const History a = beside.Fit(plain, options(w)), b = inside.Fit(weighted, options({})), c = none.Fit(plain, options({}));
+  EXPECT_TRUE(SameWeights(beside, inside));
+  EXPECT_FALSE(SameWeights(beside, none));
+  EXPECT_EQ(a.series, b.series);
+  EXPECT_EQ(beside.Evaluate(plain, {.sample_weight = w}).entries(), inside.Evaluate(weighted).entries());
+  EXPECT_EQ(beside.TrainOnBatch(plain, {.sample_weight = std::vector<Tensor>{w}}).entries(),
+            inside.TrainOnBatch(weighted).entries());
+  EXPECT_TRUE(SameWeights(beside, inside));
+  const auto twice = [&](auto call) {
+    const std::string message = MessageOf(call);
+    EXPECT_NE(message.find("the data has sample weights already"), std::string::npos) << message;
+  };
+  twice([&] { beside.Fit(weighted, options(w)); });
+  twice([&] { beside.Evaluate(weighted, {.sample_weight = w}); });
+  twice([&] { beside.TrainOnBatch(weighted, {.sample_weight = w}); });
+  EXPECT_NE(MessageOf([&] { beside.Fit(plain, options(x)); }).find("sample_weight"), std::string::npos);
 }
 
 TEST(KerasSpelling, FunctionalModels) {
@@ -269,6 +329,62 @@ TEST(KerasMessages, NodesComeFromTheUsersLine) {
   }
   EXPECT_GE(seen, 4);
   model.model().SetRuntime(nullptr);
+}
+
+// Losses, metrics and optimizers come from where they were chosen, also in a model that was loaded.
+TEST(KerasMessages, LossesAndOptimizersComeFromTheUsersLine) {
+  const auto runtime = MakeRuntime({.backend = "reference", .threads = 1});
+  ASSERT_TRUE(runtime.ok());
+  const auto lines = [&](Runtime& runs, auto step) {
+    const auto profiler = std::make_shared<Profiler>();
+    runs.SetProfiler(profiler);
+    step();
+    runs.SetProfiler(nullptr);
+    std::set<std::string> found;
+    for (const ProfileEvent& event : profiler->events()) {
+      if (event.ops != "compile") found.insert(event.source);
+    }
+    return found;
+  };
+  const auto line = [](uint32_t number) { return StrCat("frontend_keras_test.cc:", number); };
+  const Tensor x = UniformTensor({6, 4}, 1), labels = Labels(6, 3);
+  const uint32_t made = std::source_location::current().line() + 1;
+  const Sequential model({Dense(3, "softmax", {.kernel_regularizer = L2(0.1), .kernel_constraint = MaxNorm(1), .input_shape = {4}})});
+  const uint32_t compiled = std::source_location::current().line() + 1;
+  model.Compile({.optimizer = Adam({.weight_decay = 0.1, .global_clipnorm = 1, .use_ema = true}),
+                 .loss = "sparse_categorical_crossentropy", .metrics = {"acc", "sparse_top_k_categorical_accuracy"}});
+  model.set_runtime(runtime->get());
+  EXPECT_EQ(lines(**runtime, [&] { model.TrainOnBatch({x, labels}); }), (std::set<std::string>{line(made), line(compiled)}));
+  EXPECT_EQ(lines(**runtime, [&] { model.Evaluate(x, labels); }), (std::set<std::string>{line(made), line(compiled)}));
+  // What does not fit is told with the same line.
+  const std::string message = MessageOf([&] { model.TrainOnBatch({x, UniformTensor({6, 3, 2}, 1)}); });
+  EXPECT_NE(message.find(line(compiled)), std::string::npos) << message;
+
+  const TempFolder folder;
+  ASSERT_TRUE(model.Save(folder / "m").ok());
+  // Another runtime: of equal programs the first one's plan is kept, lines and all.
+  const auto other = MakeRuntime({.backend = "reference", .threads = 1});
+  ASSERT_TRUE(other.ok());
+  const uint32_t read = std::source_location::current().line() + 1;
+  const absl::StatusOr<Model> loaded = LoadModel(folder / "m", {.runtime = other->get()});
+  ASSERT_TRUE(loaded.ok()) << loaded.status();
+  EXPECT_EQ(lines(**other, [&] { loaded->TrainOnBatch({x, labels}); }), (std::set<std::string>{line(read)}));
+  model.set_runtime(nullptr);
+
+  // In a step of one's own: the loss where it is called, the rest where the step was made; and the lines of a function.
+  const Sequential inner({Dense(3, {.input_shape = {4}})});
+  const uint32_t begin = std::source_location::current().line() + 1;
+  TrainStep step({.optimizer = "adam", .runtime = runtime->get()}, [&](StepRecorder& record, std::span<const Value> batch) {
+    return Loss("mse")(batch[1], record(inner, batch[0]));
+  });
+  const uint32_t end = std::source_location::current().line() - 1;
+  const std::set<std::string> own = lines(**runtime, [&] { step({x, UniformTensor({6, 3}, 2)}); });
+  EXPECT_EQ(own, (std::set<std::string>{line(begin - 2), line(begin + 1), line(end)}));
+  const uint32_t written = std::source_location::current().line() + 1;
+  const Loss mine("mine", [](const Value& y, const Value& p) { return Mean(Square(y - p), {-1}); });
+  inner.Compile({.optimizer = "sgd", .loss = mine, .runtime = runtime->get()});
+  EXPECT_TRUE(lines(**runtime, [&] { inner.Evaluate(x, UniformTensor({6, 3}, 2)); }).contains(line(written)));
+  inner.set_runtime(nullptr);
 }
 
 }  // namespace

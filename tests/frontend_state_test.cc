@@ -3,6 +3,7 @@
 #include <nlohmann/json.hpp>
 
 #include "frontend_test_util.h"
+#include "weir/frontend/layers/custom.h"
 #include "weir/ops/ops.h"
 
 namespace weir {
@@ -145,6 +146,7 @@ TEST_P(LayerState, ALayerInNestedModelsHasOneState) {
 }
 
 TEST_P(LayerState, IsSavedAndLoaded) {
+  RegisterLayer<CenterLayer>("test>Center", [](const LayerConfig&) { return std::make_shared<CenterLayer>(LayerOptions{}); });
   const TempFolder folder;
   const Sequential model = Centered();
   model.Compile({.optimizer = "adam", .loss = "mse"});
@@ -156,6 +158,9 @@ TEST_P(LayerState, IsSavedAndLoaded) {
   EXPECT_EQ(Batches(loaded.layer(1)), 6);
   EXPECT_TRUE(SameWeights(model, loaded));
   EXPECT_TRUE(BitEqual(model.PredictOne(x), loaded.PredictOne(x)));
+  const absl::StatusOr<Model> whole = LoadModel(folder.path() + "/model", {.runtime = &runtime()});
+  ASSERT_TRUE(whole.ok()) << whole.status();
+  EXPECT_TRUE(SameWeights(model, *whole));
 }
 
 // Interrupted in an epoch and gone on with, a training has the state of one that was not.

@@ -269,5 +269,97 @@ TEST_F(HostileNumbers, OfLayersAndSeeds) {
   EXPECT_FALSE(With("/config/layers/0/config/batch_shape/1", "4611686018427387904").ok());
 }
 
+// Numbers that an int holds only in part: 2^32 - 1 cut to 32 bits is -1, the axis that was meant.
+TEST_F(HostileNumbers, Axes) {
+  const auto with_axis = [](const std::string& class_name, Json config, const Json& axis) {
+    const bool operation = class_name == "Operation";
+    (operation ? config["options"] : config)["axis"] = axis;
+    const Json nodes = Json::array({class_name == "Concatenate" ? Node({Key("x"), Key("x")}) : Node({Key("x")})});
+    return FunctionalObject("m", {InputObject("x", {nullptr, 4}), LayerObject(class_name, "y", config, nodes)},
+                            Json::array({Key("x")}), Json::array({Key("y")}));
+  };
+  const auto operation = [](const char* function) {
+    return Json{{"function", function}, {"arguments", Json::array({nullptr})}};
+  };
+  const std::vector<std::pair<std::string, Json>> layers{{"Softmax", Json::object()},
+                                                         {"Concatenate", Json::object()},
+                                                         {"Operation", operation("softmax")},
+                                                         {"Operation", operation("log_softmax")},
+                                                         {"Operation", operation("concatenate")},
+                                                         {"Operation", operation("sum")}};
+  for (const auto& [class_name, config] : layers) {
+    const absl::Status good = Load(with_axis(class_name, config, -1));
+    EXPECT_TRUE(good.ok()) << good;
+    for (const Json& axis : {Json(4294967295), Json(-4294967297), Json(4294967297), Json(7), Json(0.5), Json("1")}) {
+      const absl::Status status = Load(with_axis(class_name, config, axis));
+      EXPECT_FALSE(status.ok()) << class_name << " " << config << " " << axis;
+      EXPECT_TRUE(Says(status, "axis") && Says(status, "config.json") && Says(status, "expected")) << status;
+    }
+  }
+}
+
+TEST_F(HostileNumbers, OfCallbacks) {
+  const Tensor x = UniformTensor({8, 4}, 1), y = UniformTensor({8, 2}, 2);
+  const auto fit = [&](const std::string& key, const Json& value) {
+    const Json good{{"wait", 1}, {"cooldown", 0}, {"best", 1.5}, {"best_epoch", 0}, {"best_in_model", false}, {"begun", -1}};
+    Json callbacks = Json::array();
+    for (const char* name : {"EarlyStopping", "ReduceLROnPlateau", "LearningRateScheduler", "ModelCheckpoint"}) {
+      callbacks.push_back({{"class_name", name}, {"state", good}});
+    }
+    std::string all;
+    for (Json& callback : callbacks) {
+      callback["state"][key] = value;
+      config_["training_state"]["callbacks"] = Json::array({callback});
+      const absl::StatusOr<Model> model = LoadText(config_.dump());
+      EXPECT_TRUE(model.ok()) << model.status();
+      try {
+        model->Fit(x, y,
+                   {.epochs = 3,
+                    .verbose = 0,
+                    .callbacks = {EarlyStopping({.monitor = "loss"}), ReduceLROnPlateau({.monitor = "loss"}),
+                                  LearningRateScheduler([](int64_t, double rate) { return rate; }),
+                                  ModelCheckpoint({.path = folder_ / "checkpoint", .monitor = "loss"})},
+                    .resume = true});
+      } catch (const Error& error) {
+        all += error.message() + "\n";
+      }
+    }
+    return all;
+  };
+  EXPECT_EQ(fit("wait", 0), "");
+  const auto refused = [&](const char* key, const Json& value, int callbacks) {
+    const std::string told = fit(key, value);
+    EXPECT_EQ(std::count(told.begin(), told.end(), '\n'), callbacks) << key << " " << value << "\n" << told;
+    if (callbacks > 0) {
+      EXPECT_NE(told.find("the saved state of"), std::string::npos) << told;
+      EXPECT_NE(told.find(StrCat("\"", key, "\" is ", value.dump(), ", expected")), std::string::npos) << told;
+    }
+  };
+  for (const Json& value : {Json(-2), Json(1e300), Json(INT64_MAX), Json(UINT64_MAX), Json(0.5), Json(true), Json("1")}) {
+    refused("wait", value, 2);
+    refused("cooldown", value, 1);
+    refused("best_epoch", value, 1);
+    refused("begun", value, 1);
+  }
+  for (const Json& value : {Json("1"), Json(true), Json::array()}) refused("best", value, 3);
+  for (const Json& value : {Json("1"), Json(1), Json::array()}) refused("best_in_model", value, 1);
+}
+
+// What is said of a value of another kind names it.
+TEST_F(HostileNumbers, OfOtherKinds) {
+  const auto refused = [&](const char* pointer, const char* value, const char* key) {
+    const absl::Status status = With(pointer, value).status();
+    EXPECT_TRUE(Says(status, "config.json") && Says(status, key) && Says(status, "expected")) << status;
+  };
+  refused("/training_state/learning_rate", "\"fast\"", "training_state.learning_rate");
+  refused("/training_state/history/0/0", "7", "training_state.history");
+  refused("/training_state/history/0/1/0", "true", "training_state.history");
+  refused("/compile_config/loss_weights", "\"1\"", "compile_config.loss_weights");
+  refused("/class_names", "[3]", "class_names");
+  refused("/input_scales", "[true]", "input_scales");
+  refused("/config/name", "3", "name");
+  refused("/class_name", "3", "class_name");
+}
+
 }  // namespace
 }  // namespace weir

@@ -4,6 +4,8 @@
 #include "weir/core/error.h"
 #include "weir/frontend/callbacks/monitor.h"
 #include "weir/frontend/model.h"
+#include "weir/frontend/parts/keras_config.h"
+#include "weir/frontend/variable_locks.h"
 
 namespace weir {
 namespace {
@@ -60,8 +62,10 @@ class EarlyStoppingCallback : public Callback {
     if (!options_.restore_best_weights || best_weights_.empty() || fit.interrupted()) return;
     if (options_.verbose > 0)
       fit.Print(StrCat("Restoring model weights from the end of the best epoch: ", best_epoch_ + 1, "."));
-    std::vector<Variable> weights = fit.model().weights();
-    for (size_t i = 0; i < weights.size(); ++i) weights[i].Assign(best_weights_[i]);
+    const std::vector<Variable> weights = fit.model().weights();
+    std::vector<std::pair<Variable, Tensor>> values;
+    for (size_t i = 0; i < weights.size(); ++i) values.emplace_back(weights[i], best_weights_[i].Clone());
+    AdoptAll(values);
     best_weights_.clear();
     in_model_ = true;
   }
@@ -70,10 +74,10 @@ class EarlyStoppingCallback : public Callback {
     return {{"wait", wait_}, {"best", monitor_.State()}, {"best_epoch", best_epoch_}, {"best_in_model", in_model_}};
   }
   void SetState(const nlohmann::json& state) override {
-    wait_ = state.at("wait").get<int64_t>();
+    wait_ = StateCount(state, "wait");
     monitor_.SetState(state.at("best"));
-    best_epoch_ = state.value("best_epoch", int64_t{0});
-    in_model_ = state.value("best_in_model", false);
+    best_epoch_ = state.contains("best_epoch") ? StateCount(state, "best_epoch") : 0;
+    in_model_ = state.contains("best_in_model") && JsonBool(state["best_in_model"], "best_in_model");
     restored_ = true;
   }
   std::vector<Tensor> StateTensors() const override { return best_weights_; }
@@ -82,8 +86,7 @@ class EarlyStoppingCallback : public Callback {
  private:
   void KeepWeights(FitContext& fit, int64_t epoch) {
     best_epoch_ = epoch;
-    best_weights_.clear();
-    for (const Variable& variable : fit.model().weights()) best_weights_.push_back(variable.value());
+    best_weights_ = SnapshotOf(fit.model().weights());
   }
 
   void CheckRestoredWeights(FitContext& fit) const {

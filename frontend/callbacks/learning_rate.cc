@@ -5,6 +5,7 @@
 #include "weir/core/error.h"
 #include "weir/frontend/callbacks/monitor.h"
 #include "weir/frontend/model.h"
+#include "weir/frontend/parts/keras_config.h"
 
 namespace weir {
 namespace {
@@ -74,8 +75,8 @@ class ReduceLROnPlateauCallback : public Callback {
     return {{"wait", wait_}, {"cooldown", cooldown_}, {"best", monitor_.State()}};
   }
   void SetState(const nlohmann::json& state) override {
-    wait_ = state.at("wait").get<int64_t>();
-    cooldown_ = state.at("cooldown").get<int64_t>();
+    wait_ = StateCount(state, "wait");
+    cooldown_ = StateCount(state, "cooldown");
     monitor_.SetState(state.at("best"));
     restored_ = true;
   }
@@ -122,7 +123,7 @@ class LearningRateSchedulerCallback : public Callback {
 
   nlohmann::json State() const override { return {{"begun", begun_}}; }
   void SetState(const nlohmann::json& state) override {
-    begun_ = state.value("begun", int64_t{-1});
+    begun_ = state.contains("begun") ? StateCount(state, "begun", -1) : -1;
     restored_ = true;
   }
 

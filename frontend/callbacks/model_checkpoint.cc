@@ -29,6 +29,7 @@ class ModelCheckpointCallback : public Callback {
     CheckPathKeys(fit);
     // A path with placeholders is known as far as the folder before the first.
     const std::string fixed = options_.path.substr(0, options_.path.find('{'));
+    if (!options_.save_weights_only) Rethrow(CheckLoadsAgain(fit.model().model(), options_.path));
     if (fixed != options_.path) {
       const size_t slash = fixed.rfind('/');
       Rethrow(CheckCanWrite(slash == std::string::npos ? "weir" : fixed.substr(0, slash) + "/weir"));

@@ -5,6 +5,7 @@
 #include <nlohmann/json.hpp>
 
 #include "weir/core/error.h"
+#include "weir/frontend/parts/keras_config.h"
 
 namespace weir {
 
@@ -83,9 +84,19 @@ nlohmann::json Monitor::State() const {
 }
 
 void Monitor::SetState(const nlohmann::json& state) {
-  best_.reset();
-  if (state.is_number()) best_ = state.get<double>();
-  if (state.is_string()) best_ = state.get<std::string>() == "-inf" ? -INFINITY : INFINITY;
+  if (state.is_null()) {
+    best_.reset();
+  } else if (state == "inf" || state == "-inf") {
+    best_ = state == "inf" ? INFINITY : -INFINITY;
+  } else {
+    best_ = JsonDouble(state, "best");
+  }
+}
+
+int64_t StateCount(const nlohmann::json& state, const char* key, int64_t least) {
+  // More than this nobody has counted, and sums of it and an epoch are no problem.
+  constexpr int64_t kMost = int64_t{1} << 53;
+  return JsonInt(JsonMember(state, key, "state"), key, least, kMost);
 }
 
 }  // namespace weir

@@ -67,7 +67,7 @@ Layer ELUFromConfig(const KerasConfig& config, const LayerOptions& common) {
   return ELU({.alpha = config.Number("alpha", 1), .name = common.name}, Here());
 }
 Layer SoftmaxFromConfig(const KerasConfig& config, const LayerOptions& common) {
-  return Softmax({.axis = static_cast<int>(config.Int("axis", -1)), .name = common.name}, Here());
+  return Softmax({.axis = config.Axis("axis", -1), .name = common.name}, Here());
 }
 
 }  // namespace

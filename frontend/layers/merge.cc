@@ -76,7 +76,7 @@ class ConcatenateLayer : public LayerBase {
   }
 
   std::vector<Value> Call(CallContext& /*context*/, std::span<const Value> inputs) const override {
-    return {weir::Concatenate(inputs, static_cast<int>(axis_))};
+    return {weir::Concatenate(inputs, NormalizeAxis(axis_, inputs[0].shape().rank(), "Concatenate"))};
   }
 
   nlohmann::json Config() const override { return {{"axis", axis_}}; }
@@ -101,7 +101,7 @@ Layer FromConfig(const KerasConfig& /*config*/, const LayerOptions& common) {
 }
 
 Layer ConcatenateFromConfig(const KerasConfig& config, const LayerOptions& common) {
-  return Concatenate({.axis = config.Int("axis", -1), .name = common.name}, Here());
+  return Concatenate({.axis = config.Axis("axis", -1), .name = common.name}, Here());
 }
 
 }  // namespace

@@ -39,7 +39,7 @@ double NumberOf(const Options& options, const char* key) {
 
 std::vector<int64_t> AxesOf(const Options& options) { return options.Ints("axis", {}); }
 bool KeepDims(const Options& options) { return options.Bool("keepdims", false); }
-int AxisOf(const Options& options) { return static_cast<int>(options.Int("axis", -1)); }
+int AxisOf(const Options& options) { return options.Axis("axis", -1); }
 
 using Span = std::span<const Operand>;
 constexpr Function kFunctions[] = {

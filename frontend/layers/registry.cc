@@ -1,5 +1,6 @@
 #include "weir/frontend/layers/registry.h"
 
+#include <algorithm>
 #include <nlohmann/json.hpp>
 
 #include "weir/core/error.h"
@@ -17,6 +18,18 @@ void RequireChannelsLast(const KerasConfig& config) {
 
 namespace {
 
+const std::vector<KnownLayer>& KnownLayers() {
+  static const std::vector<KnownLayer>& known = *new std::vector<KnownLayer>([] {
+    std::vector<KnownLayer> all;
+    for (const auto& list : {ActivationLayers(), ConvLayers(), DenseLayers(), DropoutLayers(), InputLayers(),
+                             MergeLayers(), OperationLayers(), PoolingLayers(), ShapeLayers()}) {
+      all.insert(all.end(), list.begin(), list.end());
+    }
+    return all;
+  }());
+  return known;
+}
+
 Layer MakeLayer(const nlohmann::json& json, ConfigContext* context) {
   const std::optional<KerasConfig> config = ParseKerasObject("layer", json);
   if (!config) ThrowInvalidArgument("the configuration has null where a layer is expected");
@@ -28,18 +41,20 @@ Layer MakeLayer(const nlohmann::json& json, ConfigContext* context) {
     if (name.find('>') != std::string::npos) return CustomLayerFrom(name, *config, common);
   }
   std::vector<std::string> names;
-  for (const auto& list : {ActivationLayers(), ConvLayers(), DenseLayers(), DropoutLayers(), InputLayers(),
-                           MergeLayers(), OperationLayers(), PoolingLayers(), ShapeLayers()}) {
-    for (const KnownLayer& known : list) {
-      if (known.class_name == config->class_name()) return known.make(*config, common);
-      names.push_back(known.class_name);
-    }
+  for (const KnownLayer& known : KnownLayers()) {
+    if (known.class_name == config->class_name()) return known.make(*config, common);
+    names.push_back(known.class_name);
   }
   ThrowInvalidArgument(UnknownNameMessage("layer class", config->class_name(), names),
                        "; a class of one's own is registered with RegisterLayer before it is saved");
 }
 
 }  // namespace
+
+bool IsKnownLayerClass(const std::string& class_name) {
+  return std::any_of(KnownLayers().begin(), KnownLayers().end(),
+                     [&](const KnownLayer& known) { return known.class_name == class_name; });
+}
 
 Layer LayerFromJson(const nlohmann::json& json, ConfigContext* context) {
   if (context == nullptr || !json.is_object() || !json.contains("shared_object_id")) return MakeLayer(json, context);

@@ -30,6 +30,9 @@ std::vector<KnownLayer> OperationLayers();
 std::vector<KnownLayer> PoolingLayers();
 std::vector<KnownLayer> ShapeLayers();
 
+// Whether it is the class of a layer of weir's own.
+bool IsKnownLayerClass(const std::string& class_name);
+
 // The layer that a serialised object describes: {"class_name", "config", ...}. Throws Error for an unknown class
 // (listing the known ones) and for options that make no layer. An object whose "shared_object_id" the context
 // knows is that layer; one that it does not know is added.

@@ -1,9 +1,11 @@
 // Activations: see activations.h.
 #include "weir/frontend/parts/activations.h"
 
+#include <algorithm>
 #include <limits>
 
 #include "weir/core/error.h"
+#include "weir/frontend/parts/custom.h"
 #include "weir/frontend/parts/keras_config.h"
 #include "weir/ops/ops.h"
 
@@ -18,6 +20,7 @@ struct Activation::State {
   std::string name;
   Function function;  // none for linear
   bool has_logits = false;
+  bool own = false;  // a function of the user's
 };
 
 namespace {
@@ -65,11 +68,26 @@ Activation::Activation(const std::string& name) {
       return;
     }
   }
-  ThrowInvalidArgument(UnknownNameMessage("activation", name, ActivationNames()));
+  if (const auto make = OwnParts<Activation>::Find(name)) {
+    *this = make(KerasConfig(name, nlohmann::json::object()));
+    return;
+  }
+  std::vector<std::string> names = ActivationNames();
+  OwnParts<Activation>::AddNames(names);
+  ThrowInvalidArgument(UnknownNameMessage("activation", name, names), OwnPartHint("RegisterActivation"));
 }
 
 Activation::Activation(std::string name, Function function)
-    : state_(std::make_shared<State>(State{std::move(name), std::move(function)})) {}
+    : state_(std::make_shared<State>(State{std::move(name), std::move(function), false, true})) {}
+
+void RegisterActivation(const std::string& name, Activation::Function function) {
+  const std::vector<std::string> names = ActivationNames();
+  CheckOwnName("RegisterActivation", name, std::find(names.begin(), names.end(), name) != names.end(),
+               function != nullptr);
+  OwnParts<Activation>::Add(name, [name, function = std::move(function)](const KerasConfig&) {
+    return Activation(name, function);
+  });
+}
 
 bool Activation::is_linear() const { return !defined() || state_->function == nullptr; }
 
@@ -82,7 +100,10 @@ Value Activation::operator()(const Value& x) const { return is_linear() ? x : st
 
 bool Activation::has_logits() const { return defined() && state_->has_logits; }
 
-nlohmann::json Activation::ToJson() const { return name(); }
+nlohmann::json Activation::ToJson() const {
+  if (defined() && state_->own) NoteUnlessRegistered<Activation>("activation", name(), "RegisterActivation");
+  return name();
+}
 
 Activation Activation::FromJson(const nlohmann::json& json) {
   const std::optional<KerasConfig> config = ParseKerasObject("activation", json);

@@ -3,6 +3,7 @@
 #include "weir/frontend/parts/constraints.h"
 
 #include "weir/core/error.h"
+#include "weir/frontend/parts/custom.h"
 #include "weir/frontend/parts/keras_config.h"
 #include "weir/ops/ops.h"
 
@@ -65,10 +66,17 @@ std::span<const KnownPart<Constraint>> KnownConstraints() {
 Constraint::Constraint(const char* name) : Constraint(std::string(name)) {}
 
 Constraint::Constraint(const std::string& name)
-    : Constraint(MakeKnownPart<Constraint>("constraint", KnownConstraints(), KerasConfig(name, json::object()))) {}
+    : Constraint(MakeKnownPart<Constraint>("constraint", "RegisterConstraint", KnownConstraints(), KerasConfig(name, json::object()))) {}
 
 Constraint::Constraint(std::string name, Function function)
     : state_(std::make_shared<State>(State{std::move(name), json::object(), std::move(function), false})) {}
+
+void RegisterConstraint(const std::string& name, Constraint::Function function) {
+  CheckOwnName("RegisterConstraint", name, FindKnownPart(KnownConstraints(), name) != nullptr, function != nullptr);
+  OwnParts<Constraint>::Add(name, [name, function = std::move(function)](const KerasConfig&) {
+    return Constraint(name, function);
+  });
+}
 
 const std::string& Constraint::class_name() const {
   static const std::string& none = *new std::string;
@@ -86,14 +94,17 @@ Value Constraint::Apply(const Value& weight) const {
 
 json Constraint::ToJson() const {
   if (!defined()) return nullptr;
-  if (!state_->built_in) return state_->class_name;
+  if (!state_->built_in) {
+    NoteUnlessRegistered<Constraint>("constraint", state_->class_name, "RegisterConstraint");
+    return state_->class_name;
+  }
   return MakeKerasObject("keras.constraints", state_->class_name, state_->config);
 }
 
 Constraint Constraint::FromJson(const json& json) {
   const std::optional<KerasConfig> config = ParseKerasObject("constraint", json);
   if (!config.has_value()) return {};
-  return MakeKnownPart<Constraint>("constraint", KnownConstraints(), *config);
+  return MakeKnownPart<Constraint>("constraint", "RegisterConstraint", KnownConstraints(), *config);
 }
 
 Constraint MaxNorm(double max_value, int64_t axis) { return MaxNorm(max_value, std::vector<int64_t>{axis}); }

@@ -5,6 +5,7 @@
 #include <cmath>
 #include <vector>
 
+#include "weir/frontend/parts/custom.h"
 #include "weir/frontend/parts/keras_config.h"
 
 namespace weir {
@@ -198,10 +199,17 @@ void CheckStddev(const std::string& class_name, double stddev) {
 Initializer::Initializer(const char* name) : Initializer(std::string(name)) {}
 
 Initializer::Initializer(const std::string& name)
-    : Initializer(MakeKnownPart<Initializer>("initializer", KnownInitializers(), KerasConfig(name, json::object()))) {}
+    : Initializer(MakeKnownPart<Initializer>("initializer", "RegisterInitializer", KnownInitializers(), KerasConfig(name, json::object()))) {}
 
 Initializer::Initializer(std::string name, Function function)
     : state_(std::make_shared<State>(State{std::move(name), json::object(), {}, std::move(function), false})) {}
+
+void RegisterInitializer(const std::string& name, Initializer::Function function) {
+  CheckOwnName("RegisterInitializer", name, FindKnownPart(KnownInitializers(), name) != nullptr, function != nullptr);
+  OwnParts<Initializer>::Add(name, [name, function = std::move(function)](const KerasConfig&) {
+    return Initializer(name, function);
+  });
+}
 
 const std::string& Initializer::class_name() const {
   static const std::string& none = *new std::string;
@@ -217,14 +225,17 @@ Tensor Initializer::operator()(const Shape& shape, RandomStream& stream) const {
 
 json Initializer::ToJson() const {
   if (!defined()) return nullptr;
-  if (!state_->built_in) return state_->class_name;
+  if (!state_->built_in) {
+    NoteUnlessRegistered<Initializer>("initializer", state_->class_name, "RegisterInitializer");
+    return state_->class_name;
+  }
   return MakeKerasObject("keras.initializers", state_->class_name, state_->config);
 }
 
 Initializer Initializer::FromJson(const json& json) {
   const std::optional<KerasConfig> config = ParseKerasObject("initializer", json);
   if (!config.has_value()) return {};
-  return MakeKnownPart<Initializer>("initializer", KnownInitializers(), *config);
+  return MakeKnownPart<Initializer>("initializer", "RegisterInitializer", KnownInitializers(), *config);
 }
 
 Initializer Zeros() {

@@ -25,7 +25,7 @@ class Initializer {
   Initializer() = default;               // none
   Initializer(const char* name);         // NOLINT: throws Error for an unknown name
   Initializer(const std::string& name);  // NOLINT
-  // One's own. It can be written to a file by name, but not read back.
+  // One's own: in a file by its name, if that is registered (custom.h).
   Initializer(std::string name, Function function);
 
   bool defined() const { return state_ != nullptr; }

@@ -6,6 +6,9 @@
 namespace weir {
 namespace {
 
+// NumPy's limit; more is nobody's shape.
+constexpr int kMaxRank = 32;
+
 // Nothing for what is no integer, or none of 64 bits with a sign.
 std::optional<int64_t> IntegerOf(const nlohmann::json& json) {
   if (json.is_number_unsigned()) {
@@ -61,6 +64,12 @@ std::optional<double> KerasConfig::OptionalNumber(std::string_view key) const {
 }
 
 int64_t KerasConfig::Int(std::string_view key, int64_t otherwise) const { return OptionalInt(key).value_or(otherwise); }
+
+int KerasConfig::Axis(std::string_view key, int otherwise) const {
+  const int64_t axis = Int(key, otherwise);
+  if (axis < -kMaxRank || axis >= kMaxRank) WrongType(key, StrCat("an axis from ", -kMaxRank, " to ", kMaxRank - 1));
+  return static_cast<int>(axis);
+}
 
 std::optional<int64_t> KerasConfig::OptionalInt(std::string_view key) const {
   const nlohmann::json* value = Find(key);
@@ -149,13 +158,41 @@ int64_t JsonInt(const nlohmann::json& json, std::string_view what, int64_t least
   ThrowInvalidArgument("the configuration's \"", what, "\" is ", Quote(json), ", expected an integer", range);
 }
 
+namespace {
+
+[[noreturn]] void WrongValue(const nlohmann::json& json, std::string_view what, std::string_view wanted) {
+  ThrowInvalidArgument("the configuration's \"", what, "\" is ", Quote(json), ", expected ", wanted);
+}
+
+}  // namespace
+
+double JsonDouble(const nlohmann::json& json, std::string_view what) {
+  const double number = json.is_number() ? json.get<double>() : std::nan("");
+  if (!std::isfinite(number)) WrongValue(json, what, "a finite number");
+  return number;
+}
+
+bool JsonBool(const nlohmann::json& json, std::string_view what) {
+  if (!json.is_boolean()) WrongValue(json, what, "true or false");
+  return json.get<bool>();
+}
+
+std::string JsonString(const nlohmann::json& json, std::string_view what) {
+  if (!json.is_string()) WrongValue(json, what, "a text");
+  return json.get<std::string>();
+}
+
+const nlohmann::json& JsonMember(const nlohmann::json& json, const char* key, std::string_view what) {
+  const auto found = json.find(key);
+  if (found == json.end()) ThrowInvalidArgument("the configuration's \"", what, "\" has no \"", key, "\"");
+  return *found;
+}
+
 std::vector<int64_t> JsonDims(const nlohmann::json& json, std::string_view what, int64_t open) {
   if (!json.is_array()) {
     ThrowInvalidArgument("the configuration's \"", what, "\" is ", Quote(json), ", expected a list of dimensions");
   }
-  // NumPy's limit; more is nobody's shape.
-  constexpr size_t kMaxRank = 32;
-  if (json.size() > kMaxRank) {
+  if (json.size() > size_t{kMaxRank}) {
     ThrowInvalidArgument("the configuration's \"", what, "\" has ", json.size(), " dimensions, at most ", kMaxRank,
                          " are possible");
   }
@@ -170,5 +207,34 @@ nlohmann::json JsonNumber(double value) {
 }
 
 nlohmann::json JsonFloat32(double value) { return static_cast<double>(static_cast<float>(value)); }
+
+void CheckOwnName(std::string_view function, const std::string& name, bool taken, bool defined) {
+  if (name.empty()) ThrowInvalidArgument(function, ": the name is empty");
+  if (taken) ThrowInvalidArgument(function, ": \"", name, "\" is the name of a part of weir's own");
+  if (!defined) ThrowInvalidArgument(function, ": \"", name, "\" has no function");
+}
+
+std::string OwnPartHint(std::string_view function) {
+  return StrCat("; one of your own is known by its name once it is registered with ", function);
+}
+
+namespace {
+
+thread_local UnloadableParts* collecting = nullptr;
+thread_local std::string place_of_parts;
+
+}  // namespace
+
+UnloadableParts::UnloadableParts() : outer_(std::exchange(collecting, this)) {}
+UnloadableParts::~UnloadableParts() { collecting = outer_; }
+
+void UnloadableParts::Note(std::string_view kind, std::string_view name, std::string_view function) {
+  if (collecting == nullptr) return;
+  collecting->notes_.push_back(StrCat(kind, " '", name, "'", place_of_parts.empty() ? "" : " of " + place_of_parts,
+                                      " is your own and not registered: call ", function, " before"));
+}
+
+UnloadableParts::Place::Place(std::string place) : before_(std::exchange(place_of_parts, std::move(place))) {}
+UnloadableParts::Place::~Place() { place_of_parts = std::move(before_); }
 
 }  // namespace weir

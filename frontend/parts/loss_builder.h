@@ -37,6 +37,8 @@ struct LossBuilder {
 std::span<const KnownPart<Loss>> CrossEntropies();
 std::span<const KnownPart<Loss>> ComparisonLosses();
 std::span<const KnownPart<Loss>> KnownLosses();
+// One of these, or of the user's own.
+Loss NamedLoss(const KerasConfig& config);
 
 }  // namespace weir
 

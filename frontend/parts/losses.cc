@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "weir/core/op_def.h"
+#include "weir/frontend/parts/custom.h"
 #include "weir/frontend/parts/loss_builder.h"
 #include "weir/ops/ops.h"
 
@@ -78,6 +79,10 @@ Loss LossBuilder::ByName(const Loss& loss, const std::string& name) {
   return Make(std::move(state));
 }
 
+Loss NamedLoss(const KerasConfig& config) {
+  return MakeKnownPart<Loss>("loss", "RegisterLoss", KnownLosses(), config);
+}
+
 std::span<const KnownPart<Loss>> KnownLosses() {
   static const std::vector<KnownPart<Loss>>& known = *new std::vector<KnownPart<Loss>>([] {
     std::vector<KnownPart<Loss>> all(CrossEntropies().begin(), CrossEntropies().end());
@@ -90,7 +95,7 @@ std::span<const KnownPart<Loss>> KnownLosses() {
 Loss::Loss(const char* name) : Loss(std::string(name)) {}
 
 Loss::Loss(const std::string& name)
-    : Loss(LossBuilder::ByName(MakeKnownPart<Loss>("loss", KnownLosses(), KerasConfig(name, json::object())), name)) {}
+    : Loss(LossBuilder::ByName(NamedLoss(KerasConfig(name, json::object())), name)) {}
 
 Loss::Loss(std::string name, std::function<Value(const Value& y_true, const Value& y_pred)> function,
            Reduction reduction)
@@ -99,11 +104,22 @@ Loss::Loss(std::string name, std::function<Value(const Value& y_true, const Valu
                 .class_name = "",
                 .config = json::object(),
                 .reduction = reduction,
-                .function = [function = std::move(function)](
-                                const Value& y_true, const Value& y_pred,
-                                const std::optional<Logits>&) { return function(y_true, y_pred); },
+                .function =
+                    [function = std::move(function)](const Value& y_true, const Value& y_pred,
+                                                     const std::optional<Logits>&) {
+                      // The lines of the user's own function tell more than where it was handed over.
+                      const Graph::SourceScope own(*y_pred.graph, std::source_location());
+                      return function(y_true, y_pred);
+                    },
                 .mask = nullptr,
                 .by_name = true})) {}
+
+void RegisterLoss(const std::string& name, PerSampleFunction function, Reduction reduction) {
+  CheckOwnName("RegisterLoss", name, FindKnownPart(KnownLosses(), name) != nullptr, function != nullptr);
+  OwnParts<Loss>::Add(name, [name, function = std::move(function), reduction](const KerasConfig& config) {
+    return Loss(name, function, ParseReduction(config.String("reduction", Name(reduction))));
+  });
+}
 
 const std::string& Loss::name() const {
   static const std::string& none = *new std::string;
@@ -153,12 +169,18 @@ Loss::Batch Loss::Reduce(const Value& y_true, const Value& y_pred, const std::op
 }
 
 Value Loss::operator()(const Value& y_true, const Value& y_pred, const std::optional<Logits>& logits,
-                       const Value& sample_weight) const {
+                       const Value& sample_weight, std::source_location where) const {
+  const Graph::SourceScope source(*y_pred.graph, where);
   return Reduce(y_true, y_pred, logits, sample_weight).loss;
 }
 
 json Loss::ToJson() const {
   if (!defined()) return nullptr;
+  const bool own = state_->class_name.empty();
+  if (own) NoteUnlessRegistered<Loss>("loss", state_->name, "RegisterLoss");
+  if (own && state_->reduction != Reduction::kSumOverBatchSize) {
+    return {{"module", nullptr}, {"class_name", state_->name}, {"config", {{"reduction", Name(state_->reduction)}}}};
+  }
   if (state_->by_name) return state_->name;
   json config = state_->config;
   config["name"] = state_->name;
@@ -169,7 +191,7 @@ json Loss::ToJson() const {
 Loss Loss::FromJson(const json& json) {
   if (json.is_string()) return Loss(json.get<std::string>());
   const std::optional<KerasConfig> config = ParseKerasObject("loss", json);
-  return config.has_value() ? MakeKnownPart<Loss>("loss", KnownLosses(), *config) : Loss();
+  return config.has_value() ? NamedLoss(*config) : Loss();
 }
 
 }  // namespace weir

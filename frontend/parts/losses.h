@@ -8,6 +8,7 @@
 #include <memory>
 #include <nlohmann/json_fwd.hpp>
 #include <optional>
+#include <source_location>
 #include <string>
 
 #include "weir/core/graph.h"
@@ -61,8 +62,10 @@ class Loss {
 
   // PerSample, weighted and reduced: a scalar, or per-sample values for Reduction::kNone. Weights [n] or [n, 1] are
   // broadcast to the per-sample values' further axes. What Mask leaves out is in neither sum nor count.
+  // What it records is said to come from `where`.
   Value operator()(const Value& y_true, const Value& y_pred, const std::optional<Logits>& logits = std::nullopt,
-                   const Value& sample_weight = {}) const;
+                   const Value& sample_weight = {},
+                   std::source_location where = std::source_location::current()) const;
 
   // The same with what it is a mean over, so that the loss of several batches is that of all their samples at once: the
   // sum of loss * count over the sum of counts. `count` is a scalar (how many values count, or the sum of their weights),

@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "weir/core/error.h"
+#include "weir/frontend/parts/custom.h"
 #include "weir/frontend/parts/labels.h"
 #include "weir/frontend/parts/loss_builder.h"
 #include "weir/ops/ops.h"
@@ -18,6 +19,7 @@ struct Metric::State {
   Loss::Function function;
   std::function<Value(const Value& y_true, const Value& y_pred)> mask;  // none: all count
   std::optional<bool> larger_is_better;
+  bool own = false;  // a function of the user's
 };
 
 struct MetricBuilder {
@@ -41,6 +43,13 @@ struct MetricBuilder {
     return masked;
   }
   static const json& Serialized(const Metric& metric) { return metric.state_->serialized; }
+  static Metric Own(const Metric& metric) {
+    Metric::State state = *metric.state_;
+    state.own = true;
+    Metric own;
+    own.state_ = std::make_shared<Metric::State>(std::move(state));
+    return own;
+  }
 };
 
 namespace {
@@ -155,27 +164,22 @@ std::span<const KnownPart<Metric>> OwnMetrics() {
   return known;
 }
 
-bool IsOwn(const std::string& name) {
-  for (const KnownPart<Metric>& part : OwnMetrics()) {
-    if (name == part.name || (!part.class_name.empty() && name == part.class_name)) return true;
-  }
-  return false;
-}
-
 Metric FromConfig(const KerasConfig& config) {
-  if (IsOwn(config.class_name())) return MakeKnownPart<Metric>("metric", OwnMetrics(), config);
-  for (const KnownPart<Loss>& part : KnownLosses()) {
-    if (config.class_name() == part.name || config.class_name() == part.class_name) {
-      const Loss loss = part.make(config);
-      return FromLoss(loss, loss.ToJson());
-    }
+  const std::string& name = config.class_name();
+  if (const KnownPart<Metric>* part = FindKnownPart(OwnMetrics(), name)) return part->make(config);
+  if (const auto make = OwnParts<Metric>::Find(name)) return make(config);
+  if (FindKnownPart(KnownLosses(), name) != nullptr || OwnParts<Loss>::Find(name)) {
+    const Loss loss = NamedLoss(config);
+    return FromLoss(loss, loss.ToJson());
   }
   std::vector<std::string> names;
   for (const KnownPart<Metric>& part : OwnMetrics()) names.push_back(part.name);
   for (const KnownPart<Loss>& part : KnownLosses()) {
     if (!part.alias && part.name != "cosine_similarity") names.push_back(part.name);
   }
-  ThrowInvalidArgument(UnknownNameMessage("metric", config.class_name(), names));
+  OwnParts<Metric>::AddNames(names);
+  OwnParts<Loss>::AddNames(names);
+  ThrowInvalidArgument(UnknownNameMessage("metric", name, names), OwnPartHint("RegisterMetric"));
 }
 
 // A metric by name: its key in the logs is the name as written, and so is its form in a file.
@@ -203,10 +207,20 @@ Metric::Metric(const Loss& loss) {
 }
 
 Metric::Metric(std::string name, std::function<Value(const Value& y_true, const Value& y_pred)> function)
-    : Metric(MetricBuilder::Make(
+    : Metric(MetricBuilder::Own(MetricBuilder::Make(
           name, name, [function = std::move(function)](const Value& y_true, const Value& y_pred, const Found&) {
+            // The lines of the user's own function tell more than where it was handed over.
+            const Graph::SourceScope own(*y_pred.graph, std::source_location());
             return function(y_true, y_pred);
-          }, std::nullopt)) {}
+          }, std::nullopt))) {}
+
+void RegisterMetric(const std::string& name, PerSampleFunction function) {
+  const bool taken = FindKnownPart(OwnMetrics(), name) != nullptr || FindKnownPart(KnownLosses(), name) != nullptr;
+  CheckOwnName("RegisterMetric", name, taken, function != nullptr);
+  OwnParts<Metric>::Add(name, [name, function = std::move(function)](const KerasConfig&) {
+    return Metric(name, function);
+  });
+}
 
 const std::string& Metric::name() const {
   static const std::string& none = *new std::string;
@@ -215,8 +229,9 @@ const std::string& Metric::name() const {
 
 Metric Metric::Named(std::string name) const {
   if (!defined()) return {};
-  return MetricBuilder::Masked(
+  const Metric named = MetricBuilder::Masked(
       MetricBuilder::Make(name, state_->serialized, state_->function, state_->larger_is_better), state_->mask);
+  return state_->own ? MetricBuilder::Own(named) : named;
 }
 
 std::optional<bool> Metric::larger_is_better() const { return defined() ? state_->larger_is_better : std::nullopt; }
@@ -234,6 +249,13 @@ json Metric::ToJson() const {
   if (!defined()) return nullptr;
   json serialized = state_->serialized;
   if (serialized.is_object()) serialized["config"]["name"] = state_->name;
+  if (serialized.is_string()) {
+    // Of a loss of the user's own it is the loss's name.
+    const std::string name = serialized.get<std::string>();
+    const bool known = FindKnownPart(OwnMetrics(), name) != nullptr || FindKnownPart(KnownLosses(), name) != nullptr;
+    const bool registered = OwnParts<Metric>::Find(name) || OwnParts<Loss>::Find(name);
+    if (!registered && (state_->own || !known)) UnloadableParts::Note("metric", name, "RegisterMetric");
+  }
   return serialized;
 }
 

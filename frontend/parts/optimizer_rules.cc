@@ -1,6 +1,7 @@
 // The rules of the optimizers (formulas: optimizers.h). The order of operations is that of Keras 3, so that float32
 // results agree; powers of the step are taken in float32 on the host for the same reason.
 #include "weir/frontend/parts/optimizer_rules.h"
+#include "weir/frontend/parts/custom.h"
 
 #include <cmath>
 #include <vector>
@@ -353,6 +354,20 @@ std::span<const KnownPart<Optimizer>> KnownOptimizers() {
       {"sgd", "SGD", ReadSgd},
   };
   return known;
+}
+
+void RegisterOptimizer(const std::string& name, OptimizerRuleMaker make) {
+  CheckOwnName("RegisterOptimizer", name, FindKnownPart(KnownOptimizers(), name) != nullptr, make != nullptr);
+  OwnParts<Optimizer>::Add(name, [name, make = std::move(make)](const KerasConfig& config) {
+    // Of all defaults only the rate's is an optimizer's own; files have it.
+    const RMSpropOptions common = ReadCommon<RMSpropOptions>(config);
+    std::shared_ptr<const OptimizerRule> rule = make(config.json());
+    if (rule == nullptr || rule->class_name() != name) {
+      ThrowInvalidArgument("what is registered as optimizer \"", name, "\" made ",
+                           rule == nullptr ? "no rule" : StrCat("a rule of class \"", rule->class_name(), "\""));
+    }
+    return Optimizer(std::move(rule), common.learning_rate, Common(common));
+  });
 }
 
 Optimizer SGD(const SGDOptions& options) {

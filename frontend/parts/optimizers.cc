@@ -84,7 +84,7 @@ bool Contains(const std::vector<std::string>& names, std::string_view name) {
 Optimizer::Optimizer(const char* name) : Optimizer(std::string(name)) {}
 
 Optimizer::Optimizer(const std::string& name)
-    : Optimizer(MakeKnownPart<Optimizer>("optimizer", KnownOptimizers(), KerasConfig(name, json::object()))) {}
+    : Optimizer(MakeKnownPart<Optimizer>("optimizer", "RegisterOptimizer", KnownOptimizers(), KerasConfig(name, json::object()))) {}
 
 Optimizer::Optimizer(std::shared_ptr<const OptimizerRule> rule, LearningRate learning_rate, OptimizerOptions options)
     : rule_(std::move(rule)), learning_rate_(std::move(learning_rate)), options_(std::move(options)) {
@@ -217,6 +217,9 @@ json Optimizer::ToJson() const {
                  {"loss_scale_factor", nullptr},
                  {"gradient_accumulation_steps", nullptr}};
   rule_->AddConfig(config);
+  if (FindKnownPart(KnownOptimizers(), class_name()) == nullptr) {
+    NoteUnlessRegistered<Optimizer>("optimizer", class_name(), "RegisterOptimizer");
+  }
   // Keras forgets it when it saves a model.
   if (!excluded_.empty()) config["exclude_from_weight_decay"] = excluded_;
   return MakeKerasObject("keras.optimizers", class_name(), std::move(config));
@@ -230,9 +233,10 @@ Optimizer Optimizer::FromJson(const json& json) {
   }
   // Some Keras 2 releases write "Custom>Adam".
   std::string class_name = config->class_name();
-  if (const size_t prefix = class_name.rfind('>'); prefix != std::string::npos) class_name.erase(0, prefix + 1);
+  const bool registered = OwnParts<Optimizer>::Find(class_name) != nullptr;
+  if (const size_t prefix = class_name.rfind('>'); prefix != std::string::npos && !registered) class_name.erase(0, prefix + 1);
   const KerasConfig own(class_name, config->json());
-  const Optimizer made = MakeKnownPart<Optimizer>("optimizer", KnownOptimizers(), own);
+  const Optimizer made = MakeKnownPart<Optimizer>("optimizer", "RegisterOptimizer", KnownOptimizers(), own);
   const std::vector<std::string> excluded = own.Strings("exclude_from_weight_decay");
   return excluded.empty() ? made : made.ExcludeFromWeightDecay(excluded);
 }

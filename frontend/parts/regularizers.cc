@@ -2,6 +2,7 @@
 #include "weir/frontend/parts/regularizers.h"
 
 #include "weir/core/error.h"
+#include "weir/frontend/parts/custom.h"
 #include "weir/frontend/parts/keras_config.h"
 #include "weir/ops/ops.h"
 
@@ -49,10 +50,17 @@ KerasConfig NamedConfig(const std::string& name) {
 Regularizer::Regularizer(const char* name) : Regularizer(std::string(name)) {}
 
 Regularizer::Regularizer(const std::string& name)
-    : Regularizer(MakeKnownPart<Regularizer>("regularizer", KnownRegularizers(), NamedConfig(name))) {}
+    : Regularizer(MakeKnownPart<Regularizer>("regularizer", "RegisterRegularizer", KnownRegularizers(), NamedConfig(name))) {}
 
 Regularizer::Regularizer(std::string name, Function function)
     : state_(std::make_shared<State>(State{std::move(name), json::object(), std::move(function), false})) {}
+
+void RegisterRegularizer(const std::string& name, Regularizer::Function function) {
+  CheckOwnName("RegisterRegularizer", name, FindKnownPart(KnownRegularizers(), name) != nullptr, function != nullptr);
+  OwnParts<Regularizer>::Add(name, [name, function = std::move(function)](const KerasConfig&) {
+    return Regularizer(name, function);
+  });
+}
 
 const std::string& Regularizer::class_name() const {
   static const std::string& none = *new std::string;
@@ -68,7 +76,10 @@ Value Regularizer::Penalty(const Value& weight) const {
 
 json Regularizer::ToJson() const {
   if (!defined()) return nullptr;
-  if (!state_->built_in) return state_->class_name;
+  if (!state_->built_in) {
+    NoteUnlessRegistered<Regularizer>("regularizer", state_->class_name, "RegisterRegularizer");
+    return state_->class_name;
+  }
   return MakeKerasObject("keras.regularizers", state_->class_name, state_->config);
 }
 
@@ -76,7 +87,7 @@ Regularizer Regularizer::FromJson(const json& json) {
   if (json.is_string()) return Regularizer(json.get<std::string>());
   const std::optional<KerasConfig> config = ParseKerasObject("regularizer", json);
   if (!config.has_value()) return {};
-  return MakeKnownPart<Regularizer>("regularizer", KnownRegularizers(), *config);
+  return MakeKnownPart<Regularizer>("regularizer", "RegisterRegularizer", KnownRegularizers(), *config);
 }
 
 Regularizer L1(double l1) {

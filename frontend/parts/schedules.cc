@@ -6,6 +6,7 @@
 #include <numbers>
 
 #include "weir/core/error.h"
+#include "weir/frontend/parts/custom.h"
 #include "weir/frontend/parts/keras_config.h"
 
 namespace weir {
@@ -102,6 +103,13 @@ std::span<const KnownPart<Schedule>> KnownSchedules() {
 Schedule::Schedule(std::string name, Function function)
     : state_(std::make_shared<State>(State{std::move(name), json::object(), std::move(function), false})) {}
 
+void RegisterSchedule(const std::string& name, Schedule::Function function) {
+  CheckOwnName("RegisterSchedule", name, FindKnownPart(KnownSchedules(), name) != nullptr, function != nullptr);
+  OwnParts<Schedule>::Add(name, [name, function = std::move(function)](const KerasConfig&) {
+    return Schedule(name, function);
+  });
+}
+
 const std::string& Schedule::class_name() const {
   static const std::string& none = *new std::string;
   return defined() ? state_->class_name : none;
@@ -114,14 +122,17 @@ double Schedule::At(int64_t step) const {
 
 json Schedule::ToJson() const {
   if (!defined()) return nullptr;
-  if (!state_->built_in) return state_->class_name;
+  if (!state_->built_in) {
+    NoteUnlessRegistered<Schedule>("learning rate schedule", state_->class_name, "RegisterSchedule");
+    return state_->class_name;
+  }
   return MakeKerasObject("keras.optimizers.schedules", state_->class_name, state_->config);
 }
 
 Schedule Schedule::FromJson(const json& json) {
   const std::optional<KerasConfig> config = ParseKerasObject("learning rate schedule", json);
   if (!config.has_value()) return {};
-  return MakeKnownPart<Schedule>("learning rate schedule", KnownSchedules(), *config);
+  return MakeKnownPart<Schedule>("learning rate schedule", "RegisterSchedule", KnownSchedules(), *config);
 }
 
 json LearningRate::ToJson() const { return is_schedule() ? schedule_.ToJson() : JsonFloat32(value_); }

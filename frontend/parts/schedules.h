@@ -10,6 +10,7 @@
 #include <nlohmann/json_fwd.hpp>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 namespace weir {
@@ -64,9 +65,16 @@ struct ExponentialDecayOptions {
   bool staircase = false;
 };
 Schedule ExponentialDecay(const ExponentialDecayOptions& options);
+// As Keras's users write them: ExponentialDecay(0.1, 1000, 0.96).
+inline Schedule ExponentialDecay(double rate, int64_t decay_steps, double decay_rate, bool staircase = false) {
+  return ExponentialDecay({rate, decay_steps, decay_rate, staircase});
+}
 
 // s0 / (1 + decay_rate * s / D).
 Schedule InverseTimeDecay(const ExponentialDecayOptions& options);
+inline Schedule InverseTimeDecay(double rate, int64_t decay_steps, double decay_rate, bool staircase = false) {
+  return InverseTimeDecay({rate, decay_steps, decay_rate, staircase});
+}
 
 // (s0 - end) * (1 - min(s, D) / D) ^ power + end; with cycle, D is the multiple of D at or above s.
 struct PolynomialDecayOptions {
@@ -77,6 +85,9 @@ struct PolynomialDecayOptions {
   bool cycle = false;
 };
 Schedule PolynomialDecay(const PolynomialDecayOptions& options);
+inline Schedule PolynomialDecay(double rate, int64_t decay_steps, double end_learning_rate = 0.0001, double power = 1) {
+  return PolynomialDecay({rate, decay_steps, end_learning_rate, power});
+}
 
 // top * ((1 - alpha) * (1 + cos(pi * s / D)) / 2 + alpha), from s = D on top * alpha; top is s0 or, if there is one,
 // the warm-up's target, to which the rate rises linearly from s0 over warmup_steps before the decay begins.
@@ -88,6 +99,9 @@ struct CosineDecayOptions {
   int64_t warmup_steps = 0;
 };
 Schedule CosineDecay(const CosineDecayOptions& options);
+inline Schedule CosineDecay(double rate, int64_t decay_steps, double alpha = 0) {
+  return CosineDecay({rate, decay_steps, alpha});
+}
 
 // Cosine decays one after the other: the first takes first_decay_steps, each next t_mul times the steps and m_mul
 // times the rate of the one before.
@@ -99,6 +113,9 @@ struct CosineDecayRestartsOptions {
   double alpha = 0;
 };
 Schedule CosineDecayRestarts(const CosineDecayRestartsOptions& options);
+inline Schedule CosineDecayRestarts(double rate, int64_t first_decay_steps, double t_mul = 2, double m_mul = 1) {
+  return CosineDecayRestarts({rate, first_decay_steps, t_mul, m_mul});
+}
 
 // values[i] while s <= boundaries[i], then the last value: one value more than boundaries.
 struct PiecewiseConstantDecayOptions {
@@ -106,6 +123,9 @@ struct PiecewiseConstantDecayOptions {
   std::vector<double> values;
 };
 Schedule PiecewiseConstantDecay(const PiecewiseConstantDecayOptions& options);
+inline Schedule PiecewiseConstantDecay(std::vector<int64_t> boundaries, std::vector<double> values) {
+  return PiecewiseConstantDecay(PiecewiseConstantDecayOptions{std::move(boundaries), std::move(values)});
+}
 
 }  // namespace weir
 
