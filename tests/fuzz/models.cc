@@ -10,6 +10,7 @@
 #include "weir/frontend/model_probe.h"
 #include "weir/frontend/sequential.h"
 #include "weir/frontend/trainer.h"
+#include "weir/frontend/variable_locks.h"
 #include "weir/tests/fuzz/runtime.h"
 #include "weir/tests/fuzz/scratch.h"
 #include "weir/tests/fuzz/targets.h"
@@ -67,9 +68,10 @@ NamedTensors TensorsFor(const Json& config, const std::string& folder) {
     if (!SaveWeights(*model, path).ok()) return {};
     const NamedTensors weights = LoadSafetensors(path)->tensors;
     tensors = weights;
-    for (auto& entry : MakeProbe(*model)) tensors.push_back(std::move(entry));
+    const std::vector<Variable> variables = model->weights();
+    for (auto& entry : MakeProbe(*model, {variables, SnapshotOf(variables)})) tensors.push_back(std::move(entry));
     if (!config.contains("compile_config")) return tensors;
-    model->trainer().CompileFrom(config["compile_config"]);
+    model->trainer().CompileFrom(config["compile_config"], std::source_location::current());
     if (!model->trainer().compiled()) return tensors;
     for (const SlotSpec& slot : model->trainer().optimizer().slots()) {
       for (const auto& [name, weight] : weights) {
@@ -106,6 +108,12 @@ std::vector<CallbackPtr> CallbacksOf(const Model& model) {
   return callbacks;
 }
 
+// What a file says of the training besides its tensors.
+Json StateOf(ModelBase& model) {
+  const TrainingMoment moment = model.trainer().Moment({});
+  return {{"choices", model.trainer().CompileConfig(moment)}, {"progress", Trainer::ProgressState(moment)}};
+}
+
 // Goes on with the training for the rest of an epoch of two steps. What doesn't fit may be refused.
 void Resume(const Model& model, const Json& state) {
   try {
@@ -117,7 +125,7 @@ void Resume(const Model& model, const Json& state) {
       dims[0] = kExamples;
       x.push_back(Tensor::Full(input.spec().dtype, Shape(dims), 0.5));
     }
-    const bool sparse = model.model().trainer().CompileConfig().dump().find("Sparse") != std::string::npos;
+    const bool sparse = StateOf(model.model()).dump().find("Sparse") != std::string::npos;
     for (const SymbolicTensor& output : model.outputs()) {
       Dims dims = Closed(output.spec());
       dims[0] = kExamples;
@@ -144,14 +152,12 @@ void UseModel(const Model& model, const Scratch& scratch) {
   Require(saved.ok(), "what was loaded can be saved");
   const absl::StatusOr<Model> again = LoadModel(again_path, {.runtime = &SmallRuntime()});
   Require(again.ok(), "what was saved can be loaded");
-  const Trainer &trainer = base.trainer(), &trainer_again = again->model().trainer();
   // As text: a NaN is not the same as another.
   const auto same = [](const Json& a, const Json& b) { return a.dump() == b.dump(); };
   Require(same(again->model().ToJson(), base.ToJson()), "a model stays the same in a file");
-  Require(same(trainer_again.CompileConfig(), trainer.CompileConfig()), "choices stay the same in a file");
-  const Json state = trainer.ProgressState();
-  Require(same(trainer_again.ProgressState(), state), "the state of a training stays the same in a file");
-  if (trainer.compiled()) Resume(model, state);
+  const Json state = StateOf(base);
+  Require(same(StateOf(again->model()), state), "choices and the state of a training stay the same in a file");
+  if (base.trainer().compiled()) Resume(model, state["progress"]);
 }
 
 }  // namespace
