@@ -47,9 +47,9 @@ void AddSoftmaxCases(OpCases& cases) {
       [](Graph&, std::span<const Value> v) { return One(Mean(SparseSoftmaxCrossEntropy(v[0], v[1]))); });
   add("log_softmax", "soft_targets_6x5", {{{6, 5}}, {{6, 5}, Fill::kProbability}},
       [](Graph&, std::span<const Value> v) { return One(SoftmaxCrossEntropy(v[0], v[1])); });
-  add("log1p", "sigmoid_cross_entropy_6x5", {{{6, 5}, Fill::kNonzero}, {{6, 5}, Fill::kProbability}},
+  add("softplus", "sigmoid_cross_entropy_6x5", {{{6, 5}, Fill::kNonzero}, {{6, 5}, Fill::kProbability}},
       [](Graph&, std::span<const Value> v) { return One(SigmoidCrossEntropy(v[0], v[1])); });
-  add("log1p", "sigmoid_cross_entropy_40_large", {{{40}, Fill::kLarge}, {{40}, Fill::kProbability}},
+  add("softplus", "sigmoid_cross_entropy_40_large", {{{40}, Fill::kLarge}, {{40}, Fill::kProbability}},
       [](Graph&, std::span<const Value> v) { return One(SigmoidCrossEntropy(v[0], v[1])); });
 }
 
