@@ -53,6 +53,7 @@ TEST_P(OwnSteps, EqualTrainOnBatchToTheBit) {
 
 // Whatever the host has its arithmetic round to.
 TEST_P(OwnSteps, AreTheSameInAnyRoundingMode) {
+  const Tensor x = UniformTensor({4, 3}, 1), y = UniformTensor({4, 1}, 2);
   const auto train = [&](int mode) {
     const Sequential model({Dense(4, "tanh", {.input_shape = {3}}), Dense(1)}, {.seed = 1, .runtime = &runtime()});
     std::fesetround(mode);
@@ -60,7 +61,7 @@ TEST_P(OwnSteps, AreTheSameInAnyRoundingMode) {
                    [&](StepRecorder& record, std::span<const Value> batch) {
                      return Mean(Square(record(model, batch[0]) - 1. / 3 * batch[1]));
                    });
-    for (int i = 0; i < 3; ++i) step({UniformTensor({4, 3}, 1), UniformTensor({4, 1}, 2)});
+    for (int i = 0; i < 3; ++i) step({x, y});
     std::fesetround(FE_TONEAREST);
     return model;
   };
