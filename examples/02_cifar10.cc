@@ -37,18 +37,11 @@ int main(int argc, char** argv) try {
       k::Dense({.units = 512, .activation = "relu", .kernel_constraint = k::MaxNorm(3)}), k::Dropout(0.5),
       k::Dense({.units = 10, .activation = "sigmoid"})});
   model.Compile({.optimizer = "adam", .loss = "sparse_categorical_crossentropy", .metrics = "sparse_categorical_accuracy"});
-  const int epochs = absl::GetFlag(FLAGS_epochs);
-  k::History history;
-  try {
-    history = model.Fit(data.train, {.batch_size = absl::GetFlag(FLAGS_batch_size),
-                                     .epochs = k::examples::Quick() ? std::min(2, epochs) : epochs,
-                                     .validation_data = data.test, .scale = 1 / 255.0});
-  } catch (const std::exception&) {
-    // What was trained is worth keeping, whatever has ended the training.
-    if (!save.empty() && model.iterations() > 0) k::examples::ExitIfError(model.Save(save));
-    throw;
-  }
-  if (!save.empty()) k::examples::ExitIfError(model.Save(save));  // first of all, also if Ctrl-C ended the training
+  const int asked = absl::GetFlag(FLAGS_epochs), epochs = k::examples::Quick() ? std::min(2, asked) : asked;
+  k::examples::SavedAtEnd trained(model, save);  // also if an error ends the training
+  k::History history = model.Fit(data.train, {.batch_size = absl::GetFlag(FLAGS_batch_size), .epochs = epochs,
+                                              .validation_data = data.test, .scale = 1 / 255.0});
+  trained.Save();  // first of all, also if Ctrl-C ended the training
   model.Summary();
   std::cout << model.layer(0).kernel() << "\n";  // name, shape (3, 3, 3, 32), dtype, values
 

@@ -119,6 +119,23 @@ void ExitIfError(const absl::Status& status) {
   std::exit(1);
 }
 
+void SavedAtEnd::Save() {
+  const std::string folder = std::exchange(folder_, "");
+  if (!folder.empty()) ExitIfError(model_.Save(folder));
+}
+
+SavedAtEnd::~SavedAtEnd() {
+  if (folder_.empty()) return;
+  // The error that ends the scope is the one to be told; this one is told besides.
+  try {
+    if (model_.iterations() == 0) return;
+    const absl::Status saved = model_.Save(folder_);
+    if (!saved.ok()) std::cerr << "error: " << std::string(saved.message()) << "\n";
+  } catch (const std::exception& error) {
+    std::cerr << "error: " << error.what() << "\n";
+  }
+}
+
 int Failed(const std::exception& error) {
   std::cerr << "error: " << error.what() << "\n";
   return 1;

@@ -5,8 +5,10 @@
 #include <cstdint>
 #include <exception>
 #include <string>
+#include <utility>
 
 #include "absl/status/status.h"
+#include "weir/frontend/model.h"
 
 namespace weir::examples {
 
@@ -25,6 +27,23 @@ bool Quick();
 
 // Prints the message of a failure and ends the program with exit code 1.
 void ExitIfError(const absl::Status& status);
+
+// Keeps what was trained: the model is saved in `folder` (unless that is empty) by Save, or at the end of the scope if
+// an error comes before that and there were steps of training.
+class SavedAtEnd {
+ public:
+  SavedAtEnd(const Model& model, std::string folder) : model_(model), folder_(std::move(folder)) {}
+  ~SavedAtEnd();
+  SavedAtEnd(const SavedAtEnd&) = delete;
+  SavedAtEnd& operator=(const SavedAtEnd&) = delete;
+
+  // Ends the program with a message if the model can't be saved.
+  void Save();
+
+ private:
+  Model model_;
+  std::string folder_;  // empty when there is nothing left to do
+};
 
 // What main's handler of exceptions does: prints the message; the exit code to return.
 int Failed(const std::exception& error);

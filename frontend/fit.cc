@@ -261,7 +261,8 @@ FitProgress FitLoop::Progress() const {
 
 // To be called where all callbacks have been told of what there was to tell.
 void FitLoop::Publish() {
-  trainer_.Publish({.progress = {.history = trainer_.progress_->history, .callbacks = CallbackStates(), .stopped_at = {}},
+  FitProgress progress{.history = trainer_.progress_->history, .callbacks = CallbackStates(), .stopped_at = {}};
+  trainer_.Publish({.progress = std::move(progress),
                     .optimizer = trainer_.compiled_->optimizer,
                     .epoch = epoch_,
                     .step = step_,

@@ -11,6 +11,7 @@
 #include "weir/frontend/layers/registry.h"
 #include "weir/frontend/model_base.h"
 #include "weir/frontend/parts/keras_config.h"
+#include "weir/frontend/variable_locks.h"
 
 namespace weir {
 namespace {
@@ -331,7 +332,10 @@ std::vector<Value> Layer::Outputs(const std::vector<Value>& inputs, bool trainin
   const std::shared_ptr<Graph>& graph = inputs[0].graph;
   CallContext context(graph, training, base().is_model() ? AsModel(*this).seed() : 0);
   std::vector<Value> outputs = context.CallLayer(base(), name(), inputs);
-  for (const auto& [variable, leaf] : context.weights()) graph->SetData(leaf.ref, variable.value());
+  std::vector<Variable> variables;
+  for (const auto& [variable, leaf] : context.weights()) variables.push_back(variable);
+  const std::vector<Tensor> values = SnapshotOf(variables);
+  for (size_t i = 0; i < values.size(); ++i) graph->SetData(context.weights()[i].second.ref, values[i]);
   if (context.step().defined()) graph->SetData(context.step().ref, Tensor::Scalar(step));
   return outputs;
 }

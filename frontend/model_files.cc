@@ -237,7 +237,8 @@ void AddOptimizerState(const TrainingMoment& moment, const WeightList& list, Nam
 absl::Status CannotLoad(const ModelBase& model, const std::string& path, const std::vector<std::string>& why) {
   if (why.empty()) return absl::OkStatus();
   return absl::FailedPreconditionError(StrCat(path, ": model \"", model.name(),
-                                              "\" can't be saved, because it could not be loaded: ", StrJoin(why, "; ")));
+                                              "\" can't be saved, because it could not be loaded: ",
+                                              StrJoin(why, "; ")));
 }
 
 absl::Status Save(ModelBase& model, const std::string& path) {

@@ -30,8 +30,9 @@ absl::Status CheckLoadsAgain(ModelBase& model, const std::string& path);
 // kNotFound ("No saved model at ...") where there is none. kDataLoss or kInvalidArgument, naming file and reason, for
 // files that are cut, changed (any bit: every tensor read, the header and the configuration have checksums; files of
 // earlier versions have none) or of another version, and if the probe's output differs by more than 1e-5 of its largest
-// element. kResourceExhausted for a configuration that stands for boundless work (ModelFromJson). Without `compile`, as in Keras, the model can
-// predict, but has no optimizer, loss or metrics; the optimizer's state (Adam's is twice the weights) is not read.
+// element. kResourceExhausted for a configuration that stands for boundless work (ModelFromJson). Without `compile`, as
+// in Keras, the model can predict, but has no optimizer, loss or metrics; the optimizer's state (Adam's is twice the
+// weights) is not read.
 // Layers, losses and optimizer are said to come from `where`.
 absl::StatusOr<Model> LoadModel(const std::string& path, const ModelOptions& options = {}, bool compile = true,
                                 Here where = Here::current());

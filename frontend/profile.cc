@@ -9,6 +9,7 @@
 #include "weir/core/runtime.h"
 #include "weir/frontend/layers/input.h"
 #include "weir/frontend/trainer.h"
+#include "weir/frontend/variable_locks.h"
 
 namespace weir {
 namespace {
@@ -21,9 +22,9 @@ class Restore {
         runtime_(runtime),
         profiler_(runtime.profiler()),
         variables_(model.weights()),
+        values_(SnapshotOf(variables_)),
         state_(model.trainer().state()),
         class_names_(model.class_names()) {
-    for (const Variable& variable : variables_) values_.push_back(variable.value());
     for (const auto& input : model.network().input_calls) scales_.push_back(InputScaleOf(*input->layer));
   }
   ~Restore() {

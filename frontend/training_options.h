@@ -64,8 +64,8 @@ class OutputMetrics {
   std::vector<Named> values_;
 };
 
-// Keras's sample_weight: a number for each sample, (N), for all outputs, or one such tensor an output. An error where the
-// data has sample weights already.
+// Keras's sample_weight: a number for each sample, (N), for all outputs, or one such tensor an output. An error where
+// the data has sample weights already.
 class SampleWeights {
  public:
   SampleWeights() = default;

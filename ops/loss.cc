@@ -26,7 +26,7 @@ Value SigmoidCrossEntropy(const Operand& logits, const Operand& targets) {
   const std::source_location where = logits.where;
   const std::vector<Value> values = Common("SigmoidCrossEntropy", {&logits, &targets}, /*floating=*/true);
   const Value &z = values[0], &y = values[1];
-  // y softplus(-z) + (1 - y) softplus(z): small where the loss is, and with slopes of every order, as softplus has them.
+  // y softplus(-z) + (1 - y) softplus(z): small where the loss is, and with slopes of every order, as softplus has.
   // What has no share counts 0 where its cost is infinite too.
   const double largest =
       z.dtype() == DType::kFloat64 ? std::numeric_limits<double>::max() : std::numeric_limits<float>::max();

@@ -176,7 +176,8 @@ TEST(KerasSpelling, SampleWeights) {
   const auto options = [](SampleWeights weights) {
     return FitOptions{.batch_size = 4, .epochs = 2, .verbose = 0, .validation_split = 0.25, .sample_weight = weights};
   };
-  const History a = beside.Fit(plain, options(w)), b = inside.Fit(weighted, options({})), c = none.Fit(plain, options({}));
+  const History a = beside.Fit(plain, options(w)), b = inside.Fit(weighted, options({}));
+  none.Fit(plain, options({}));
   EXPECT_TRUE(SameWeights(beside, inside));
   EXPECT_FALSE(SameWeights(beside, none));
   EXPECT_EQ(a.series, b.series);
@@ -349,13 +350,14 @@ TEST(KerasMessages, LossesAndOptimizersComeFromTheUsersLine) {
   const auto line = [](uint32_t number) { return StrCat("frontend_keras_test.cc:", number); };
   const Tensor x = UniformTensor({6, 4}, 1), labels = Labels(6, 3);
   const uint32_t made = std::source_location::current().line() + 1;
-  const Sequential model({Dense(3, "softmax", {.kernel_regularizer = L2(0.1), .kernel_constraint = MaxNorm(1), .input_shape = {4}})});
+  const Sequential model({Dense(3, "softmax", {.kernel_regularizer = L2(0.1), .input_shape = {4}})});
   const uint32_t compiled = std::source_location::current().line() + 1;
   model.Compile({.optimizer = Adam({.weight_decay = 0.1, .global_clipnorm = 1, .use_ema = true}),
                  .loss = "sparse_categorical_crossentropy", .metrics = {"acc", "sparse_top_k_categorical_accuracy"}});
   model.set_runtime(runtime->get());
-  EXPECT_EQ(lines(**runtime, [&] { model.TrainOnBatch({x, labels}); }), (std::set<std::string>{line(made), line(compiled)}));
-  EXPECT_EQ(lines(**runtime, [&] { model.Evaluate(x, labels); }), (std::set<std::string>{line(made), line(compiled)}));
+  const std::set<std::string> both{line(made), line(compiled)};
+  EXPECT_EQ(lines(**runtime, [&] { model.TrainOnBatch({x, labels}); }), both);
+  EXPECT_EQ(lines(**runtime, [&] { model.Evaluate(x, labels); }), both);
   // What does not fit is told with the same line.
   const std::string message = MessageOf([&] { model.TrainOnBatch({x, UniformTensor({6, 3, 2}, 1)}); });
   EXPECT_NE(message.find(line(compiled)), std::string::npos) << message;
@@ -374,9 +376,10 @@ TEST(KerasMessages, LossesAndOptimizersComeFromTheUsersLine) {
   // In a step of one's own: the loss where it is called, the rest where the step was made; and the lines of a function.
   const Sequential inner({Dense(3, {.input_shape = {4}})});
   const uint32_t begin = std::source_location::current().line() + 1;
-  TrainStep step({.optimizer = "adam", .runtime = runtime->get()}, [&](StepRecorder& record, std::span<const Value> batch) {
+  const TrainStep::Function function = [&](StepRecorder& record, std::span<const Value> batch) {
     return Loss("mse")(batch[1], record(inner, batch[0]));
-  });
+  };
+  TrainStep step({.optimizer = "adam", .runtime = runtime->get()}, function);
   const uint32_t end = std::source_location::current().line() - 1;
   const std::set<std::string> own = lines(**runtime, [&] { step({x, UniformTensor({6, 3}, 2)}); });
   EXPECT_EQ(own, (std::set<std::string>{line(begin - 2), line(begin + 1), line(end)}));

@@ -146,7 +146,8 @@ TEST_P(LayerState, ALayerInNestedModelsHasOneState) {
 }
 
 TEST_P(LayerState, IsSavedAndLoaded) {
-  RegisterLayer<CenterLayer>("test>Center", [](const LayerConfig&) { return std::make_shared<CenterLayer>(LayerOptions{}); });
+  RegisterLayer<CenterLayer>("test>Center",
+                             [](const LayerConfig&) { return std::make_shared<CenterLayer>(LayerOptions{}); });
   const TempFolder folder;
   const Sequential model = Centered();
   model.Compile({.optimizer = "adam", .loss = "mse"});

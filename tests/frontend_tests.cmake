@@ -7,9 +7,11 @@ weir_test(frontend_test
 weir_test(frontend_tutorial_test SOURCES frontend_tutorial_test.cc DEPS weir_frontend nlohmann_json::nlohmann_json)
 weir_test(depth_test SOURCES depth_test.cc DEPS weir_frontend)
 # Threads, processes and what they share.
-weir_test(threads_test SOURCES threads_test.cc saving_threads_test.cc cache_bounds_test.cc float_state_test.cc fork_test.cc
+weir_test(threads_test
+  SOURCES threads_test.cc saving_threads_test.cc cache_bounds_test.cc float_state_test.cc fork_test.cc
   DEPS weir_frontend weir_data weir_pictures nlohmann_json::nlohmann_json)
-weir_test(saving_test SOURCES saving_test.cc saving_data_test.cc saving_faults_test.cc saving_custom_test.cc hostile_config_test.cc
+weir_test(saving_test
+  SOURCES saving_test.cc saving_data_test.cc saving_faults_test.cc saving_custom_test.cc hostile_config_test.cc
   DEPS weir_frontend weir_data nlohmann_json::nlohmann_json)
 weir_test(frontend_numbers_test SOURCES frontend_numbers_test.cc DEPS weir_frontend nlohmann_json::nlohmann_json)
 if(WEIR_HAS_LLVM)

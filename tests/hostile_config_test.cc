@@ -310,7 +310,8 @@ TEST_F(HostileNumbers, Axes) {
 TEST_F(HostileNumbers, OfCallbacks) {
   const Tensor x = UniformTensor({8, 4}, 1), y = UniformTensor({8, 2}, 2);
   const auto fit = [&](const std::string& key, const Json& value) {
-    const Json good{{"wait", 1}, {"cooldown", 0}, {"best", 1.5}, {"best_epoch", 0}, {"best_in_model", false}, {"begun", -1}};
+    const Json good{{"wait", 1},       {"cooldown", 0},          {"best", 1.5},
+                    {"best_epoch", 0}, {"best_in_model", false}, {"begun", -1}};
     Json callbacks = Json::array();
     for (const char* name : {"EarlyStopping", "ReduceLROnPlateau", "LearningRateScheduler", "ModelCheckpoint"}) {
       callbacks.push_back({{"class_name", name}, {"state", good}});
@@ -344,7 +345,8 @@ TEST_F(HostileNumbers, OfCallbacks) {
       EXPECT_NE(told.find(StrCat("\"", key, "\" is ", value.dump(), ", expected")), std::string::npos) << told;
     }
   };
-  for (const Json& value : {Json(-2), Json(1e300), Json(INT64_MAX), Json(UINT64_MAX), Json(0.5), Json(true), Json("1")}) {
+  for (const Json& value :
+       {Json(-2), Json(1e300), Json(INT64_MAX), Json(UINT64_MAX), Json(0.5), Json(true), Json("1")}) {
     refused("wait", value, 2);
     refused("cooldown", value, 1);
     refused("best_epoch", value, 1);
@@ -352,6 +354,19 @@ TEST_F(HostileNumbers, OfCallbacks) {
   }
   for (const Json& value : {Json("1"), Json(true), Json::array()}) refused("best", value, 3);
   for (const Json& value : {Json("1"), Json(1), Json::array()}) refused("best_in_model", value, 1);
+}
+
+// A label to ignore that labels of 32 bits would hold only in part.
+TEST_F(HostileNumbers, IgnoredClass) {
+  const auto with = [&](int64_t ignored) {
+    config_["compile_config"]["loss"] = {{"class_name", "SparseCategoricalCrossentropy"},
+                                         {"config", {{"ignore_class", ignored}}}};
+    return LoadText(config_.dump()).status();
+  };
+  EXPECT_TRUE(with(-1).ok()) << with(-1);
+  for (const int64_t ignored : {int64_t{4294967295}, int64_t{-4294967297}, INT64_MIN, INT64_MAX}) {
+    EXPECT_TRUE(Says(with(ignored), "ignore_class") && Says(with(ignored), "expected")) << with(ignored);
+  }
 }
 
 // What is said of a value of another kind names it.

@@ -123,15 +123,20 @@ TEST(Memory, ArenaIsNearTheLargestLiveSet) {
   EXPECT_LE(plan.live_bytes, 6 * 4096);
 }
 
-// A program of many steps runs poisoned in about the time it runs anyway: what is dead is not looked for again and again.
+// A program of many steps runs poisoned in about the time it runs anyway: what is dead is not looked for again and
+// again.
 TEST(Memory, PoisonOfManySteps) {
   const auto seconds = [](CompileOptions::Memory memory) {
     const auto graph = Graph::Create();
     const Value x = graph->Input({kF32, {4}});
     Value y = x;
-    for (int i = 0; i < 20'000; ++i) y = Abs(y);
-    auto runtime = MakeTestRuntime({.optimize = false, .fuse = false, .memory = memory});
-    const auto executable = CompileOk(*runtime, {x}, {y});
+    for (int i = 0; i < 30'000; ++i) y = Reverse(y, {0});  // not in place
+    OpRegistry ops;
+    RegisterAllOps(ops);
+    std::vector<std::unique_ptr<Backend>> reference;
+    reference.push_back(MakeReferenceBackend());
+    Runtime runtime(std::move(ops), std::move(reference), 1, {.optimize = false, .fuse = false, .memory = memory});
+    const auto executable = CompileOk(runtime, {x}, {y});
     std::vector<Tensor> data{Tensor::Of<float>({4}, {1, 2, 3, 4})}, outputs(1);
     const auto start = std::chrono::steady_clock::now();
     EXPECT_TRUE(executable->Run(data, outputs, {}).ok());

@@ -1,5 +1,5 @@
-// Parts of a user's own (functions given for activations, losses, optimizers, ...) in saved models: registered they come
-// back, otherwise Save says what to call.
+// Parts of a user's own (functions given for activations, losses, optimizers, ...) in saved models: registered they
+// come back, otherwise Save says what to call.
 #include <algorithm>
 
 #include "saving_test_util.h"
@@ -68,7 +68,8 @@ Sequential Compiled() {
                                  .input_shape = {3}}),
                           Dense(2, {.name = "last"})},
                          {.seed = 5});
-  model.Compile({.optimizer = Optimizer(std::make_shared<SignRule>(0.75), Schedule("halving", Halving), {.clipnorm = 2}),
+  const auto rule = std::make_shared<SignRule>(0.75);
+  model.Compile({.optimizer = Optimizer(rule, Schedule("halving", Halving), {.clipnorm = 2}),
                  .loss = Loss("fourth", Fourth, Reduction::kSum),
                  .metrics = {{"largest", Largest}, Loss("fourth", Fourth)}});
   return model;
@@ -87,7 +88,8 @@ TEST(OwnParts, AreNamedUntilAllAreRegistered) {
     const absl::Status status = model.Save(folder / "m");
     EXPECT_EQ(status.code(), absl::StatusCode::kFailedPrecondition) << status;
     for (const Kind& kind : missing) {
-      EXPECT_TRUE(Says(status, "'" + kind.name + "'") && Says(status, "call " + kind.function)) << kind.name << ": " << status;
+      EXPECT_TRUE(Says(status, "'" + kind.name + "'")) << kind.name << ": " << status;
+      EXPECT_TRUE(Says(status, "call " + kind.function)) << kind.name << ": " << status;
     }
     EXPECT_FALSE(fs::exists(folder / "m"));
     // A checkpoint says so before anything is trained.
@@ -126,8 +128,12 @@ TEST(OwnParts, TrainOnWhereTheyStopped) {
 // What is registered goes by its name like any part.
 TEST(OwnParts, ByName) {
   for (const Kind& kind : Kinds()) kind.register_it();
-  const Sequential model({Dense({.units = 2, .activation = "scaled_tanh", .kernel_initializer = "ramp",
-                                 .kernel_regularizer = "abs_penalty", .kernel_constraint = "bounded", .input_shape = {3}})});
+  const Sequential model({Dense({.units = 2,
+                                 .activation = "scaled_tanh",
+                                 .kernel_initializer = "ramp",
+                                 .kernel_regularizer = "abs_penalty",
+                                 .kernel_constraint = "bounded",
+                                 .input_shape = {3}})});
   model.Compile("sgd", "fourth", {"largest", "fourth", "mse"});
   const History history = model.Fit(X(), Y(), {.verbose = 0});
   EXPECT_NE(history.Find("largest"), nullptr);
@@ -147,12 +153,13 @@ TEST(OwnParts, Names) {
   refused("RegisterLoss: \"MeanSquaredError\"", [] { RegisterLoss("MeanSquaredError", Fourth); });
   refused("RegisterMetric: \"acc\"", [] { RegisterMetric("acc", Largest); });
   refused("RegisterInitializer: the name is empty", [] { RegisterInitializer("", Ramp); });
-  refused("RegisterOptimizer: \"adam\"", [] { RegisterOptimizer("adam", [](const nlohmann::json&) { return nullptr; }); });
+  const OptimizerRuleMaker nothing = [](const nlohmann::json&) { return nullptr; };
+  refused("RegisterOptimizer: \"adam\"", [&] { RegisterOptimizer("adam", nothing); });
   refused("has no function", [] { RegisterSchedule("mine", nullptr); });
   refused("RegisterLoss", [] { Loss("fuorth"); });
   refused("RegisterActivation", [] { Activation("no_such"); });
   refused("RegisterMetric", [] { Metric("no_such"); });
-  RegisterOptimizer("Nothing", [](const nlohmann::json&) { return nullptr; });
+  RegisterOptimizer("Nothing", nothing);
   refused("made no rule", [] { Optimizer("Nothing"); });
 }
 

@@ -49,7 +49,8 @@ class Monitor {
   std::optional<double> best_;
 };
 
-// An integer of a callback's saved state, at least `least`. Throws Error naming the key for anything that no counter has.
+// An integer of a callback's saved state, at least `least`. Throws Error naming the key for anything that no counter
+// has.
 int64_t StateCount(const nlohmann::json& state, const char* key, int64_t least = 0);
 
 }  // namespace weir

@@ -1,5 +1,6 @@
 // Activations: elementwise (or, softmax, last-axis) functions a layer ends with. A layer option takes a name ("relu")
-// or a function of values (which custom.h registers under a name, so that models with it can be saved): Dense({.activation = {"scaled_tanh", [](const Value& x) { return 1.7 * Tanh(x); }}}).
+// or a function of values: Dense({.activation = {"scaled_tanh", [](const Value& x) { return 1.7 * Tanh(x); }}}). A model
+// with such a function can be saved once custom.h has registered it under its name.
 #ifndef WEIR_FRONTEND_PARTS_ACTIVATIONS_H_
 #define WEIR_FRONTEND_PARTS_ACTIVATIONS_H_
 

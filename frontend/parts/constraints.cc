@@ -66,7 +66,8 @@ std::span<const KnownPart<Constraint>> KnownConstraints() {
 Constraint::Constraint(const char* name) : Constraint(std::string(name)) {}
 
 Constraint::Constraint(const std::string& name)
-    : Constraint(MakeKnownPart<Constraint>("constraint", "RegisterConstraint", KnownConstraints(), KerasConfig(name, json::object()))) {}
+    : Constraint(MakeKnownPart<Constraint>("constraint", "RegisterConstraint", KnownConstraints(),
+                                           KerasConfig(name, json::object()))) {}
 
 Constraint::Constraint(std::string name, Function function)
     : state_(std::make_shared<State>(State{std::move(name), json::object(), std::move(function), false})) {}

@@ -103,6 +103,9 @@ Loss SparseCategoricalCrossEntropy(const SparseCategoricalCrossEntropyOptions& o
   const std::string who = options.name;
   const Engine engine = ParseEngine(options.engine);
   const std::optional<int64_t> ignored = options.ignore_class;
+  if (ignored.has_value() && (*ignored < INT32_MIN || *ignored > INT32_MAX)) {
+    ThrowInvalidArgument(who, ": ignore_class is ", *ignored, ", expected a label, a number of 32 bits");
+  }
   if (ignored.has_value()) {
     state.mask = [who, ignored](const Value& y_true, const Value& y_pred) {
       return Cast(NotEqual(ClassNumbers(who, y_true, y_pred), static_cast<double>(*ignored)), DType::kFloat32);

@@ -199,7 +199,8 @@ void CheckStddev(const std::string& class_name, double stddev) {
 Initializer::Initializer(const char* name) : Initializer(std::string(name)) {}
 
 Initializer::Initializer(const std::string& name)
-    : Initializer(MakeKnownPart<Initializer>("initializer", "RegisterInitializer", KnownInitializers(), KerasConfig(name, json::object()))) {}
+    : Initializer(MakeKnownPart<Initializer>("initializer", "RegisterInitializer", KnownInitializers(),
+                                             KerasConfig(name, json::object()))) {}
 
 Initializer::Initializer(std::string name, Function function)
     : state_(std::make_shared<State>(State{std::move(name), json::object(), {}, std::move(function), false})) {}

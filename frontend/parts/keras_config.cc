@@ -216,7 +216,8 @@ nlohmann::json JsonReal(double value) {
 }
 
 double RealOf(const nlohmann::json& json, std::string_view what) {
-  if (json.is_null()) return std::nan("");
+  // A value that was never written to a file holds the NaN itself.
+  if (json.is_null() || (json.is_number() && std::isnan(json.get<double>()))) return std::nan("");
   if (json == "inf") return INFINITY;
   if (json == "-inf") return -INFINITY;
   return JsonDouble(json, what);

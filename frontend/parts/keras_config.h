@@ -119,8 +119,8 @@ void CheckOwnName(std::string_view function, const std::string& name, bool taken
 // What messages about an unknown name end with.
 std::string OwnPartHint(std::string_view function);
 
-// The part called `config.class_name()`, made from the config. Throws Error listing the known names and the nearest, and
-// saying that `function` registers others.
+// The part called `config.class_name()`, made from the config. Throws Error listing the known names and the nearest,
+// and saying that `function` registers others.
 template <class Handle>
 Handle MakeKnownPart(std::string_view kind, std::string_view function, std::span<const KnownPart<Handle>> known,
                      const KerasConfig& config) {

@@ -84,7 +84,8 @@ bool Contains(const std::vector<std::string>& names, std::string_view name) {
 Optimizer::Optimizer(const char* name) : Optimizer(std::string(name)) {}
 
 Optimizer::Optimizer(const std::string& name)
-    : Optimizer(MakeKnownPart<Optimizer>("optimizer", "RegisterOptimizer", KnownOptimizers(), KerasConfig(name, json::object()))) {}
+    : Optimizer(MakeKnownPart<Optimizer>("optimizer", "RegisterOptimizer", KnownOptimizers(),
+                                         KerasConfig(name, json::object()))) {}
 
 Optimizer::Optimizer(std::shared_ptr<const OptimizerRule> rule, LearningRate learning_rate, OptimizerOptions options)
     : rule_(std::move(rule)), learning_rate_(std::move(learning_rate)), options_(std::move(options)) {
@@ -234,7 +235,9 @@ Optimizer Optimizer::FromJson(const json& json) {
   // Some Keras 2 releases write "Custom>Adam".
   std::string class_name = config->class_name();
   const bool registered = OwnParts<Optimizer>::Find(class_name) != nullptr;
-  if (const size_t prefix = class_name.rfind('>'); prefix != std::string::npos && !registered) class_name.erase(0, prefix + 1);
+  if (const size_t prefix = class_name.rfind('>'); prefix != std::string::npos && !registered) {
+    class_name.erase(0, prefix + 1);
+  }
   const KerasConfig own(class_name, config->json());
   const Optimizer made = MakeKnownPart<Optimizer>("optimizer", "RegisterOptimizer", KnownOptimizers(), own);
   const std::vector<std::string> excluded = own.Strings("exclude_from_weight_decay");

@@ -50,7 +50,8 @@ KerasConfig NamedConfig(const std::string& name) {
 Regularizer::Regularizer(const char* name) : Regularizer(std::string(name)) {}
 
 Regularizer::Regularizer(const std::string& name)
-    : Regularizer(MakeKnownPart<Regularizer>("regularizer", "RegisterRegularizer", KnownRegularizers(), NamedConfig(name))) {}
+    : Regularizer(MakeKnownPart<Regularizer>("regularizer", "RegisterRegularizer", KnownRegularizers(),
+                                             NamedConfig(name))) {}
 
 Regularizer::Regularizer(std::string name, Function function)
     : state_(std::make_shared<State>(State{std::move(name), json::object(), std::move(function), false})) {}

@@ -56,7 +56,8 @@ case "$1" in
     ;;
   error_in_training)
     # The first large block of memory that is asked for behind the first steps (the validation's batch) is refused once.
-    WEIR_TEST_REFUSE_WHEN="$work/refuse" LD_PRELOAD="$4" "${train[@]}" --backend=highway "--save=$work/model" >"$work/log.txt" 2>&1 &
+    WEIR_TEST_REFUSE_WHEN="$work/refuse" LD_PRELOAD="$4" "${train[@]}" --backend=highway "--save=$work/model" \
+      >"$work/log.txt" 2>&1 &
     pid=$!
     wait_for_steps "$pid"
     touch "$work/refuse"
