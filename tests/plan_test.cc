@@ -144,7 +144,7 @@ TEST(Memory, PoisonOfManySteps) {
     return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   };
   const double plain = seconds(CompileOptions::Memory::kReuse), poisoned = seconds(CompileOptions::Memory::kPoison);
-  EXPECT_LT(poisoned, 20 * plain + 0.2);
+  EXPECT_LT(poisoned, 20 * plain + 2);  // 7 seconds when it was quadratic
 }
 
 TEST(VerifyPlan, FindsOverlaps) {
