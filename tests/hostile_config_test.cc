@@ -59,7 +59,8 @@ Json Doubling(int levels, const Json& batch_shape) {
     // Each level's batch axis is another one, so that shapes are not known from the level before.
     Json shape = batch_shape;
     if (level % 2 == 1) shape[0] = 2;
-    inner = FunctionalObject(name, {InputObject("x", shape), layer}, Json::array({Key("x")}), Json::array({Key(inner_name, 1)}));
+    inner = FunctionalObject(name, {InputObject("x", shape), layer}, Json::array({Key("x")}),
+                             Json::array({Key(inner_name, 1)}));
   }
   return inner;
 }
@@ -90,10 +91,12 @@ TEST(HostileConfig, ConcatenatesOfALayerWithItself) {
 }
 
 TEST(HostileConfig, BroadcastingAdds) {
-  Json layers = {InputObject("x", {nullptr, 2048, 1, 1, 1}), LayerObject("Reshape", "b", {{"target_shape", {1, 2048, 1, 1}}}, Json::array({Node({Key("x")})})),
-                 LayerObject("Reshape", "c", {{"target_shape", {1, 1, 2048, 1}}}, Json::array({Node({Key("x")})})),
-                 LayerObject("Reshape", "d", {{"target_shape", {1, 1, 1, 2048}}}, Json::array({Node({Key("x")})})),
-                 LayerObject("Add", "sum", Json::object(), Json::array({Node({Key("x"), Key("b"), Key("c"), Key("d")})}))};
+  Json layers = {
+      InputObject("x", {nullptr, 2048, 1, 1, 1}),
+      LayerObject("Reshape", "b", {{"target_shape", {1, 2048, 1, 1}}}, Json::array({Node({Key("x")})})),
+      LayerObject("Reshape", "c", {{"target_shape", {1, 1, 2048, 1}}}, Json::array({Node({Key("x")})})),
+      LayerObject("Reshape", "d", {{"target_shape", {1, 1, 1, 2048}}}, Json::array({Node({Key("x")})})),
+      LayerObject("Add", "sum", Json::object(), Json::array({Node({Key("x"), Key("b"), Key("c"), Key("d")})}))};
   const Json config = FunctionalObject("wide", layers, Json::array({Key("x")}), Json::array({Key("sum")}));
   const absl::Status status = Load(config, ProbeOf({1, 2048, 1, 1, 1}));
   EXPECT_TRUE(status.ok()) << status;
@@ -107,14 +110,17 @@ TEST(HostileConfig, ASharedModelCalledByMany) {
   Json layers = Json::array({InputObject("x", {2, 4})});
   std::string last = "x";
   for (int i = 0; i < 200; ++i) {
-    Json inner = i == 0 ? shared : Json{{"class_name", "Functional"}, {"config", {{"name", name}}}, {"shared_object_id", 1}};
+    Json inner =
+        i == 0 ? shared : Json{{"class_name", "Functional"}, {"config", {{"name", name}}}, {"shared_object_id", 1}};
     inner["inbound_nodes"] = Json::array({Node({Key("x")})});
-    Json model = FunctionalObject(StrCat("use", i), {InputObject("x", {2, 4}), inner}, Json::array({Key("x")}), Json::array({Key(name)}));
+    Json model = FunctionalObject(StrCat("use", i), {InputObject("x", {2, 4}), inner}, Json::array({Key("x")}),
+                                  Json::array({Key(name)}));
     model["inbound_nodes"] = Json::array({Node({Key(last)})});
     layers.push_back(model);
     last = StrCat("use", i);
   }
-  const absl::Status status = Load(FunctionalObject("outer", layers, Json::array({Key("x")}), Json::array({Key(last)})));
+  const absl::Status status =
+      Load(FunctionalObject("outer", layers, Json::array({Key("x")}), Json::array({Key(last)})));
   EXPECT_EQ(status.code(), absl::StatusCode::kResourceExhausted) << status;
 }
 
@@ -122,7 +128,8 @@ TEST(HostileConfig, ASharedModelCalledByMany) {
 Json ReversedChain(int n) {
   Json layers = Json::array();
   for (int i = n - 1; i >= 0; --i) {
-    layers.push_back(LayerObject("ReLU", StrCat("r", i), Json::object(), Json::array({Node({Key(i == 0 ? "x" : StrCat("r", i - 1))})})));
+    layers.push_back(LayerObject("ReLU", StrCat("r", i), Json::object(),
+                                 Json::array({Node({Key(i == 0 ? "x" : StrCat("r", i - 1))})})));
   }
   layers.push_back(InputObject("x", {nullptr, 4}));
   return FunctionalObject("chain", layers, Json::array({Key("x")}), Json::array({Key(StrCat("r", n - 1))}));
@@ -136,7 +143,8 @@ TEST(HostileConfig, LayersListedInReverse) {
 }
 
 TEST(HostileConfig, ArgumentsThatNeverCome) {
-  Json layers = {InputObject("x", {nullptr, 4}), LayerObject("ReLU", "a", Json::object(), Json::array({Node({Key("b")})})),
+  Json layers = {InputObject("x", {nullptr, 4}),
+                 LayerObject("ReLU", "a", Json::object(), Json::array({Node({Key("b")})})),
                  LayerObject("ReLU", "b", Json::object(), Json::array({Node({Key("a")})}))};
   const absl::Status circle = Load(FunctionalObject("m", layers, Json::array({Key("x")}), Json::array({Key("a")})));
   EXPECT_TRUE(Says(circle, "can't be made")) << circle;
@@ -151,7 +159,8 @@ TEST(HostileConfig, TextBehindANul) {
     WriteModel(folder / "m", text, {});
     const absl::Status status = LoadModel(folder / "m").status();
     EXPECT_EQ(status.code(), absl::StatusCode::kDataLoss) << status;
-    EXPECT_TRUE(Says(status, StrCat("config.json: has a NUL at byte ", text.find('\0'), " of ", text.size()))) << status;
+    EXPECT_TRUE(Says(status, StrCat("config.json: has a NUL at byte ", text.find('\0'), " of ", text.size())))
+        << status;
   }
 }
 
@@ -194,8 +203,19 @@ class HostileNumbers : public ::testing::Test {
   NamedTensors tensors_;
 };
 
-const char* const kNoCounters[] = {"-1",    "-9223372036854775808",  "9223372036854775807", "9223372036854775808",
-                                   "18446744073709551615", "1e300", "-1e300", "0.5", "\"1\"", "null", "[]", "{}", "1e999"};
+const char* const kNoCounters[] = {"-1",
+                                   "-9223372036854775808",
+                                   "9223372036854775807",
+                                   "9223372036854775808",
+                                   "18446744073709551615",
+                                   "1e300",
+                                   "-1e300",
+                                   "0.5",
+                                   "\"1\"",
+                                   "null",
+                                   "[]",
+                                   "{}",
+                                   "1e999"};
 
 TEST_F(HostileNumbers, Counters) {
   ASSERT_TRUE(LoadText(config_.dump()).ok());
@@ -255,7 +275,8 @@ TEST_F(HostileNumbers, WhatLoadsCanBeResumed) {
 
 // Each of these would be counted on from.
 TEST_F(HostileNumbers, OfLayersAndSeeds) {
-  for (const char* value : {"-1", "0", "9223372036854775808", "18446744073709551615", "1e300", "0.5", "\"3\"", "null"}) {
+  for (const char* value :
+       {"-1", "0", "9223372036854775808", "18446744073709551615", "1e300", "0.5", "\"3\"", "null"}) {
     EXPECT_FALSE(With("/config/layers/1/config/units", value).ok()) << value;
   }
   for (const char* value : {"-1", "1.5", "1e300", "\"1\"", "null", "18446744073709551616"}) {
@@ -268,11 +289,15 @@ TEST_F(HostileNumbers, OfLayersAndSeeds) {
   for (const char* value : {"9223372036854775808", "1e300", "0.5", "\"4\""}) {
     EXPECT_FALSE(With("/config/layers/2/config/seed", value).ok()) << value;
   }
-  EXPECT_FALSE(With("/config/layers/0/config/batch_shape", "[" + [] {
-                 std::string ones = "1";
-                 for (int i = 0; i < 5000; ++i) ones += ",1";
-                 return ones;
-               }() + "]").ok());
+  EXPECT_FALSE(With(
+                   "/config/layers/0/config/batch_shape", "[" +
+                                                              [] {
+                                                                std::string ones = "1";
+                                                                for (int i = 0; i < 5000; ++i) ones += ",1";
+                                                                return ones;
+                                                              }() +
+                                                              "]")
+                   .ok());
   // A shape that a file may name but no memory holds: refused for its weights before anything is made.
   EXPECT_FALSE(With("/config/layers/1/config/units", "1099511627776").ok());
   EXPECT_FALSE(With("/config/layers/0/config/batch_shape/1", "4611686018427387904").ok());

@@ -91,15 +91,17 @@ void AddConvolutions(std::vector<HostileCase>& cases) {
     filter.push_back(4);
     filter.push_back(4);
     const auto add = [&](const std::string& name, bool small, auto options) {
-      cases.push_back({StrCat(name_of, "/", name), op,
-                       [=](Recording& r, int64_t n) { return Conv(r.In(Spatial(axes, 6, 4)), r.In(Shape(filter)), options(n)); },
-                       small});
+      cases.push_back(
+          {StrCat(name_of, "/", name), op,
+           [=](Recording& r, int64_t n) { return Conv(r.In(Spatial(axes, 6, 4)), r.In(Shape(filter)), options(n)); },
+           small});
     };
     for (const auto& [which, list] : Lists(axes, 1)) {
       for (const std::string padding : {"valid", "same"}) {
         const std::string name = StrCat(which, "/", padding);
         add("strides/" + name, true, [=](int64_t n) { return ConvOptions{.strides = list(n), .padding = padding}; });
-        add("dilations/" + name, false, [=](int64_t n) { return ConvOptions{.padding = padding, .dilations = list(n)}; });
+        add("dilations/" + name, false,
+            [=](int64_t n) { return ConvOptions{.padding = padding, .dilations = list(n)}; });
         add("strides and dilations/" + name, false,
             [=](int64_t n) { return ConvOptions{.strides = list(n), .padding = padding, .dilations = list(n)}; });
       }
@@ -107,7 +109,9 @@ void AddConvolutions(std::vector<HostileCase>& cases) {
     for (const auto& [which, list] : Lists(axes, 0)) {
       add("padding/" + which, false, [=](int64_t n) { return ConvOptions{.padding_before = list(n)}; });
       add("padding and strides/" + which, false, [=](int64_t n) {
-        return ConvOptions{.strides = Numbers(static_cast<size_t>(axes), 1 << 30), .padding_before = list(n), .padding_after = list(n)};
+        return ConvOptions{.strides = Numbers(static_cast<size_t>(axes), 1 << 30),
+                           .padding_before = list(n),
+                           .padding_after = list(n)};
       });
     }
     add("groups", true, [=](int64_t n) { return ConvOptions{.groups = n}; });
@@ -136,23 +140,32 @@ void AddPools(std::vector<HostileCase>& cases) {
         }
       }
       for (const auto& [which, list] : Lists(axes, 0)) {
-        add("padding/" + which, [=](int64_t n) { return PoolOptions{.padding_before = list(n), .padding_after = list(n)}; });
+        add("padding/" + which,
+            [=](int64_t n) { return PoolOptions{.padding_before = list(n), .padding_after = list(n)}; });
         add("padding and window/" + which, [=](int64_t n) {
-          return PoolOptions{.window = Numbers(static_cast<size_t>(axes), 1 << 10), .padding_before = list(n), .padding_after = list(n)};
+          return PoolOptions{.window = Numbers(static_cast<size_t>(axes), 1 << 10),
+                             .padding_before = list(n),
+                             .padding_after = list(n)};
         });
       }
     }
   }
 }
 
-int Int(int64_t n) { return static_cast<int>(std::clamp<int64_t>(n, std::numeric_limits<int>::min(), std::numeric_limits<int>::max())); }
+int Int(int64_t n) {
+  return static_cast<int>(std::clamp<int64_t>(n, std::numeric_limits<int>::min(), std::numeric_limits<int>::max()));
+}
 
 void AddMoves(std::vector<HostileCase>& cases) {
-  const auto add = [&](const std::string& name, const std::string& op, auto record) { cases.push_back({name, op, record}); };
+  const auto add = [&](const std::string& name, const std::string& op, auto record) {
+    cases.push_back({name, op, record});
+  };
   for (const auto& [which, list] : Lists(3, 1)) {
     const std::string at = "/" + which;
-    add("Slice/begin" + at, "Slice", [=](Recording& r, int64_t n) { return Slice(r.In({4, 5, 6}), {.begin = list(n), .end = {4, 5, 6}}); });
-    add("Slice/end" + at, "Slice", [=](Recording& r, int64_t n) { return Slice(r.In({4, 5, 6}), {.begin = {0, 0, 0}, .end = list(n)}); });
+    add("Slice/begin" + at, "Slice",
+        [=](Recording& r, int64_t n) { return Slice(r.In({4, 5, 6}), {.begin = list(n), .end = {4, 5, 6}}); });
+    add("Slice/end" + at, "Slice",
+        [=](Recording& r, int64_t n) { return Slice(r.In({4, 5, 6}), {.begin = {0, 0, 0}, .end = list(n)}); });
     add("Slice/strides" + at, "Slice", [=](Recording& r, int64_t n) {
       return Slice(r.In({4, 5, 6}), {.begin = {0, 1, 0}, .end = {4, 5, 6}, .strides = list(n)});
     });
@@ -161,32 +174,45 @@ void AddMoves(std::vector<HostileCase>& cases) {
     });
     add("Pad/before" + at, "Pad", [=](Recording& r, int64_t n) { return Pad(r.In({2, 3, 4}), list(n), {0, 0, 0}); });
     add("Pad/after" + at, "Pad", [=](Recording& r, int64_t n) { return Pad(r.In({2, 3, 4}), {1, 1, 1}, list(n)); });
-    add("Reshape" + at, "Reshape", [=](Recording& r, int64_t n) { const Numbers dims = list(n); return Reshape(r.In({2, 3, 4}), dims); });
-    add("Reshape of nothing" + at, "Reshape", [=](Recording& r, int64_t n) { const Numbers dims = list(n); return Reshape(r.In({0, 3}), dims); });
+    add("Reshape" + at, "Reshape", [=](Recording& r, int64_t n) {
+      const Numbers dims = list(n);
+      return Reshape(r.In({2, 3, 4}), dims);
+    });
+    add("Reshape of nothing" + at, "Reshape", [=](Recording& r, int64_t n) {
+      const Numbers dims = list(n);
+      return Reshape(r.In({0, 3}), dims);
+    });
     add("Transpose" + at, "Transpose", [=](Recording& r, int64_t n) { return Transpose(r.In({2, 3, 4}), list(n)); });
     add("BroadcastTo" + at, "", [=](Recording& r, int64_t n) { return BroadcastTo(r.In({1, 1, 1}), Shape(list(n))); });
-    add("ScatterAdd" + at, "", [=](Recording& r, int64_t n) { return ScatterAdd(r.In({2}, DType::kInt32), r.In({2, 1, 1}), Shape(list(n))); });
-    add("Constant" + at, "", [=](Recording& r, int64_t n) { return r.In({1}) + Constant(*r.graph, 1, DType::kFloat32, Shape(list(n))); });
-    add("Dropout" + at, "", [=](Recording& r, int64_t n) { return Dropout(r.In({2, 3, 4}), 0.5, r.In({}, DType::kInt64), 1, 2, Shape(list(n))); });
+    add("ScatterAdd" + at, "",
+        [=](Recording& r, int64_t n) { return ScatterAdd(r.In({2}, DType::kInt32), r.In({2, 1, 1}), Shape(list(n))); });
+    add("Constant" + at, "",
+        [=](Recording& r, int64_t n) { return r.In({1}) + Constant(*r.graph, 1, DType::kFloat32, Shape(list(n))); });
+    add("Dropout" + at, "", [=](Recording& r, int64_t n) {
+      return Dropout(r.In({2, 3, 4}), 0.5, r.In({}, DType::kInt64), 1, 2, Shape(list(n)));
+    });
   }
   add("Reverse", "Reverse", [](Recording& r, int64_t n) { return Reverse(r.In({2, 3}), {n}); });
-  add("Concatenate", "Concatenate", [](Recording& r, int64_t n) {
-    return Concatenate(std::vector<Value>{r.In({2, 3}), r.In({2, 3})}, Int(n));
-  });
-  add("Gather", "Gather", [](Recording& r, int64_t n) { return Gather(r.In({2, 3}), r.In({2}, DType::kInt32), Int(n)); });
+  add("Concatenate", "Concatenate",
+      [](Recording& r, int64_t n) { return Concatenate(std::vector<Value>{r.In({2, 3}), r.In({2, 3})}, Int(n)); });
+  add("Gather", "Gather",
+      [](Recording& r, int64_t n) { return Gather(r.In({2, 3}), r.In({2}, DType::kInt32), Int(n)); });
   add("OneHot", "OneHot", [](Recording& r, int64_t n) { return OneHot(r.In({3, 2}, DType::kInt32), n); });
-  add("RandomUniform", "", [](Recording& r, int64_t n) { return r.In({1}) + RandomUniform(r.In({}, DType::kInt64), Shape{n, 2}, 1, 2); });
+  add("RandomUniform", "",
+      [](Recording& r, int64_t n) { return r.In({1}) + RandomUniform(r.In({}, DType::kInt64), Shape{n, 2}, 1, 2); });
 }
 
 void AddReductions(std::vector<HostileCase>& cases) {
   using Reduce = Value (*)(const Operand&, const Axes&, bool);
   for (const auto& [name, reduce] : std::initializer_list<std::pair<const char*, Reduce>>{
            {"Sum", Sum}, {"SumSquares", SumSquares}, {"Mean", Mean}, {"Max", Max}, {"Min", Min}}) {
-    cases.push_back({name, "", [reduce = reduce](Recording& r, int64_t n) { return reduce(r.In({2, 3}), {n}, false); }});
+    cases.push_back(
+        {name, "", [reduce = reduce](Recording& r, int64_t n) { return reduce(r.In({2, 3}), {n}, false); }});
   }
   cases.push_back({"ArgMax", "Argmax", [](Recording& r, int64_t n) { return ArgMax(r.In({2, 3}), Int(n)); }});
   cases.push_back({"Softmax", "Softmax", [](Recording& r, int64_t n) { return Softmax(r.In({2, 3}), Int(n)); }});
-  cases.push_back({"LogSoftmax", "LogSoftmax", [](Recording& r, int64_t n) { return LogSoftmax(r.In({2, 3}), Int(n)); }});
+  cases.push_back(
+      {"LogSoftmax", "LogSoftmax", [](Recording& r, int64_t n) { return LogSoftmax(r.In({2, 3}), Int(n)); }});
 }
 
 std::vector<HostileCase> AllHostileCases() {
@@ -203,7 +229,8 @@ std::vector<Tensor> SmallInputs(const Recording& r) {
   for (const Value& input : r.inputs) {
     Tensor tensor(input.type().dtype, input.shape());
     if (input.dtype() == DType::kFloat32) {
-      for (int64_t i = 0; i < tensor.size(); ++i) tensor.data<float>()[static_cast<size_t>(i)] = static_cast<float>((5 * i) % 17 - 8);
+      for (int64_t i = 0; i < tensor.size(); ++i)
+        tensor.data<float>()[static_cast<size_t>(i)] = static_cast<float>((5 * i) % 17 - 8);
     }
     tensors.push_back(std::move(tensor));
   }
@@ -245,7 +272,8 @@ Results CompileAndRun(Runtime& runtime, const Recording& r, std::span<const Valu
 TEST(HostileSizes, AreRefusedOrMeanWhatTheySay) {
   std::vector<std::unique_ptr<Runtime>> runtimes;
   for (const std::string& target : TargetsAndReference()) {
-    if (target == HighwayTargets().front() || target == "llvm" || target.empty()) runtimes.push_back(MakeTestRuntime(target, 1));
+    if (target == HighwayTargets().front() || target == "llvm" || target.empty())
+      runtimes.push_back(MakeTestRuntime(target, 1));
   }
   int refused = 0, compiled = 0, ran = 0;
   for (const HostileCase& c : AllHostileCases()) {
@@ -282,7 +310,8 @@ TEST(HostileSizes, AreRefusedOrMeanWhatTheySay) {
         EXPECT_EQ(results.error, expected.error);
         EXPECT_EQ(results.outputs.size(), expected.outputs.size());
         if (results.outputs.size() != expected.outputs.size()) continue;
-        for (size_t i = 0; i < results.outputs.size(); ++i) EXPECT_TRUE(SameBits(results.outputs[i], expected.outputs[i]));
+        for (size_t i = 0; i < results.outputs.size(); ++i)
+          EXPECT_TRUE(SameBits(results.outputs[i], expected.outputs[i]));
       }
     }
   }
